@@ -1,3 +1,9 @@
-//! Placeholder
-#![allow(unused_imports)]
-use {aes_gcm as _, mongodb as _, redis as _, rusqlite as _, tokio as _, snap as _, flate2 as _};
+//! Baileys Vault: the core. A map of its rooms:
+//!
+//! - [`record`]: record keys, patches, sealed envelopes.
+//! - [`backend`]: where sessions are kept.
+//! - [`error`]: the one error type.
+
+pub mod backend;
+pub mod error;
+pub mod record;
