@@ -27,14 +27,13 @@ impl Owner {
         static CURRENT: OnceLock<Owner> = OnceLock::new();
         CURRENT.get_or_init(|| {
             let pid = std::process::id();
-            let mut random = [0_u8; 12];
-            getrandom::fill(&mut random).expect("the system has a source of randomness");
+            let instance = getrandom::u64().expect("the system has a source of randomness");
             Self {
                 host: host_name(),
                 boot: boot_id(),
                 pid,
                 started: start_ticks(pid).unwrap_or(0),
-                instance: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+                instance: format!("{instance:016x}"),
             }
         })
     }
