@@ -119,7 +119,11 @@ mod tests {
         encoder.write_all(&zeros).unwrap();
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 100_000);
-        assert!(decompress(Compression::Gzip, &bomb).unwrap_err().contains("64 MiB"));
+        assert!(
+            decompress(Compression::Gzip, &bomb)
+                .unwrap_err()
+                .contains("64 MiB")
+        );
         // Snappy says how long it gets: 4 GiB less a byte, in five bytes.
         let claim = b"\xff\xff\xff\xff\x0f";
         assert!(
