@@ -145,7 +145,10 @@ async function main(): Promise<void> {
     const length = encodePatch(scratch, patch);
     const stored = Buffer.from(scratch.bytes.subarray(header, length));
     const text = JSON.stringify(value, BufferJSON.replacer);
-    const codec: Contestant = { encode: () => encodePatch(scratch, patch), decode: () => decodeValue(stored) };
+    const codec: Contestant = {
+      encode: () => encodePatch(scratch, patch),
+      decode: () => decodeValue(stored),
+    };
     const json: Contestant = {
       encode: () => JSON.stringify(value, BufferJSON.replacer).length,
       decode: () => JSON.parse(text, BufferJSON.reviver),

@@ -27,6 +27,8 @@ import {
 } from './format.js';
 
 const EMPTY: Buffer = Buffer.alloc(0);
+/** From this many keys outside the dictionary, an object is treated as a map. */
+const MANY_KEYS = 6;
 const HEX = /^(?:0|-?[1-9a-f][0-9a-f]*)$/;
 
 /**
@@ -134,16 +136,16 @@ class Decoder {
 
   private object(depth: number): Record<string, unknown> {
     checkDepth(depth);
-    const result: Record<string, unknown> = {};
+    let result: Record<string, unknown> = {};
+    let unknownKeys = 0;
     for (let code = this.byte(); code !== KEY_END; code = this.byte()) {
       if (code === KEY_TEXT) {
         const key = this.pooled(this.varint());
         const value = this.value(depth);
-        if (key === '__proto__') {
-          defineProto(result, value);
-        } else {
-          result[key] = value;
+        if (++unknownKeys === MANY_KEYS) {
+          result = asDictionary(result);
         }
+        setOwn(result, key, value);
       } else {
         const key = DICTIONARY[code - KEY_FIRST];
         if (key === undefined) {
@@ -260,14 +262,25 @@ function readPool(bytes: Buffer, start: number, end: number, encoding: number): 
   throw new CorruptRecordError('its text is malformed');
 }
 
-/** Assigning would change the object's prototype and lose the value. */
-export function defineProto(target: object, value: unknown): void {
-  Object.defineProperty(target, '__proto__', {
-    value,
-    configurable: true,
-    enumerable: true,
-    writable: true,
-  });
+/** Sets an own property; assigning `__proto__` would change the object's prototype and lose the value. */
+export function setOwn(target: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === '__proto__') {
+    Object.defineProperty(target, key, { value, configurable: true, enumerable: true, writable: true });
+  } else {
+    target[key] = value;
+  }
+}
+
+/**
+ * A copy of `source` that the engine keeps as a hash table. Each new key of an ordinary object costs a hidden class,
+ * over a microsecond, and keys such as jids and MACs are all new.
+ */
+function asDictionary(source: Record<string, unknown>): Record<string, unknown> {
+  const result: Record<string, unknown> = Object.setPrototypeOf(Object.create(null), Object.prototype);
+  for (const key of Object.keys(source)) {
+    setOwn(result, key, source[key]);
+  }
+  return result;
 }
 
 // Decoding runs no foreign code, so one decoder serves the thread.

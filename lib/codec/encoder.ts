@@ -45,7 +45,9 @@ export class Encoder {
   private structure: Uint8Array = new Uint8Array(2048);
   private position = 0;
   private text = '';
-  private raw: Uint8Array[] = [];
+  /** The first `rawCount` are in use; emptying the array itself would give up its room every time. */
+  private readonly raw: (Uint8Array | undefined)[] = [];
+  private rawCount = 0;
   private rawLength = 0;
 
   /**
@@ -65,7 +67,10 @@ export class Encoder {
     } finally {
       // Nothing of the caller's value may stay alive in here.
       this.text = '';
-      this.raw.length = 0;
+      for (let index = 0; index < this.rawCount; index++) {
+        this.raw[index] = undefined;
+      }
+      this.rawCount = 0;
     }
   }
 
@@ -100,7 +105,7 @@ export class Encoder {
     position = writeVarint(bytes, position, pool);
     copy(structure, structureLength, bytes, position);
     position = textStart + textLength;
-    for (let index = 0; index < raw.length; index++) {
+    for (let index = 0; index < this.rawCount; index++) {
       const part = raw[index] as Uint8Array;
       copy(part, part.length, bytes, position);
       position += part.length;
@@ -255,7 +260,7 @@ export class Encoder {
     if (this.rawLength > MAX_SIZE) {
       throw tooLarge();
     }
-    this.raw.push(part);
+    this.raw[this.rawCount++] = part;
   }
 
   private varint(value: number): void {

@@ -15,7 +15,7 @@
  *     u32 index (of the id in the get frame) | u32 valueLen | value
  */
 import { CorruptRecordError, ValueError } from '../errors.js';
-import { decodeValue, defineProto } from './decoder.js';
+import { decodeValue, setOwn } from './decoder.js';
 import { Refusal, renderPath } from './refusal.js';
 import { Scratch } from './scratch.js';
 import { isWellFormed } from './text.js';
@@ -168,11 +168,7 @@ export function decodeAnswer(
         throw new CorruptRecordError('it is not what its type asks for', id, error);
       }
     }
-    if (id === '__proto__') {
-      defineProto(result, value);
-    } else {
-      result[id] = value;
-    }
+    setOwn(result, id, value);
   }
   return result;
 }
