@@ -32,6 +32,9 @@ import { isWellFormed } from './text.js';
 const STEP = 16;
 /** Version and two varints of at most 5 bytes. */
 const HEADER = 11;
+const INITIAL_SIZE = 4096;
+/** An encoder that grew beyond this for one value gives the room back after it. */
+const KEPT_SIZE = 1024 * 1024;
 /** Below this, a loop beats the call that copies. */
 const LOOP_COPY = 40;
 
@@ -42,7 +45,7 @@ const tooLarge = (): Refusal => new Refusal(`larger than ${MAX_SIZE} bytes`);
 
 /** The encoding of one value in progress: structure bytes, pooled text and raw bytes, joined by `finish`. */
 export class Encoder {
-  private structure: Uint8Array = new Uint8Array(2048);
+  private structure: Uint8Array = new Uint8Array(INITIAL_SIZE);
   private position = 0;
   private text = '';
   /** The first `rawCount` are in use; emptying the array itself would give up its room every time. */
@@ -65,13 +68,20 @@ export class Encoder {
     } catch (error) {
       throw Refusal.from(error);
     } finally {
-      // Nothing of the caller's value may stay alive in here.
-      this.text = '';
-      for (let index = 0; index < this.rawCount; index++) {
-        this.raw[index] = undefined;
-      }
-      this.rawCount = 0;
+      this.clear();
     }
+  }
+
+  /** Lets go of the caller's value. */
+  private clear(): void {
+    this.text = '';
+    if (this.structure.length > KEPT_SIZE) {
+      this.structure = new Uint8Array(INITIAL_SIZE);
+    }
+    for (let index = 0; index < this.rawCount; index++) {
+      this.raw[index] = undefined;
+    }
+    this.rawCount = 0;
   }
 
   private finish(scratch: Scratch, at: number): number {
