@@ -147,3 +147,27 @@ describe('stored bytes of earlier releases', () => {
     assert.equal(DICTIONARY.length, golden.dictionary.length, 'append the new keys to golden.json too');
   });
 });
+
+describe('the written format', () => {
+  const written = readFileSync(join(__dirname, '../../docs/format.md'), 'utf8');
+
+  it('lists the dictionary, key by key', () => {
+    const listed = [...written.matchAll(/`([0-9a-f]{2})` (\w+) \|/g)].map(([, code, key]) => [code, key]);
+    assert.deepEqual(
+      listed,
+      DICTIONARY.map((key, index) => [(index + 2).toString(16).padStart(2, '0'), key]),
+    );
+  });
+
+  it('has an example that is right', () => {
+    const [, example = ''] = /```\n(01 [\s\S]*?)```/.exec(written) ?? [];
+    const hex = example
+      .split('\n')
+      .map((line) => /^ *((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: {2}|$)/.exec(line)?.[1] ?? '')
+      .join('')
+      .replaceAll(' ', '');
+    const value = { public: Buffer.from([0xaa, 0xbb]), name: 'Bo', n: 300 };
+    assert.equal(hex, encodeValue(value).toString('hex'));
+    assert.deepEqual(decodeValue(Buffer.from(hex, 'hex')), value);
+  });
+});

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   decodeValue,
+  encodeGet,
   encodePatch,
   encodeRecords,
   encodeValue,
@@ -112,6 +113,15 @@ describe('values that cannot be stored', () => {
     );
   });
 
+  it('include Buffers that a getter of the same value resizes', () => {
+    const buffer = Reflect.construct(ArrayBuffer, [8, { maxByteLength: 16 }]) as ArrayBuffer;
+    const bytes = new Uint8Array(buffer);
+    for (const size of [4, 16]) {
+      const toJSON = () => (buffer as unknown as { resize(to: number): void }).resize(size);
+      assert.match(refusal({ bytes, next: { toJSON } }).message, /resized|threw/);
+    }
+  });
+
   it('include those too large to store', () => {
     const megabytes = Buffer.alloc(100 * 1024 * 1024);
     assert.throws(() => encodeValue([megabytes, megabytes, megabytes]), {
@@ -140,6 +150,7 @@ describe('a scratch in use', () => {
         for (const call of [
           () => encodePatch(scratch, { session: { a: 1 } }),
           () => encodeRecords(scratch, []),
+          () => encodeGet(scratch, 'session', ['a']),
         ]) {
           assert.throws(call, (error) => inner.push(error) > 0 && error instanceof ValueError);
         }
@@ -147,7 +158,7 @@ describe('a scratch in use', () => {
       },
     };
     const length = encodePatch(scratch, { session: { a: value } });
-    assert.equal(inner.length, 2);
+    assert.equal(inner.length, 3);
     assert.equal(decodeValue(scratch.bytes, 8 + 'session'.length + 1, length), 'done');
 
     const throwing = { toJSON: () => encodePatch(scratch, { session: { a: 1 } }) };

@@ -1,6 +1,13 @@
 import { legacyBytes } from './buffer-json.js';
 import { KEY_BYTES } from './dictionary.js';
-import {
+import * as format from './format.js';
+import { Refusal } from './refusal.js';
+import { resolve } from './resolve.js';
+import type { Scratch } from './scratch.js';
+import { isWellFormed } from './text.js';
+
+// Constants of this module, because transpilers turn imported ones into a call for each use.
+const {
   FORMAT_VERSION,
   KEY_END,
   KEY_TEXT,
@@ -22,11 +29,8 @@ import {
   TAG_SMALL_INT,
   TAG_STRING,
   TAG_TRUE,
-} from './format.js';
-import { Refusal } from './refusal.js';
-import { resolve } from './resolve.js';
-import type { Scratch } from './scratch.js';
-import { isWellFormed } from './text.js';
+} = format;
+const KEYS = KEY_BYTES;
 
 /** Room for a key (1 + 5), a tag and its longest operand (1 + 8) and the end of the object (1). */
 const STEP = 16;
@@ -120,6 +124,9 @@ export class Encoder {
       copy(part, part.length, bytes, position);
       position += part.length;
     }
+    if (position !== textStart + textLength + this.rawLength) {
+      throw new Refusal('its bytes were resized by a getter or toJSON while it was being stored');
+    }
     if (position > MAX_SIZE) {
       throw tooLarge();
     }
@@ -182,7 +189,7 @@ export class Encoder {
           continue;
         }
         this.room();
-        const code = KEY_BYTES.get(key);
+        const code = KEYS.get(key);
         if (code !== undefined) {
           this.structure[this.position++] = code;
         } else {
