@@ -1,5 +1,4 @@
 /** The servers that tests need; `scripts/services` has the machinery. */
-import { syncBuiltinESMExports } from 'node:module';
 import nodeTest, { describe, it } from 'node:test';
 import { type Service, serviceAvailable } from '../../scripts/services';
 
@@ -23,7 +22,7 @@ export {
 type Declare = (name: string, ...rest: unknown[]) => void;
 
 /**
- * Runs `declare` so that every `it`, `test` and nested `describe` in it becomes a skipped case of the same name,
+ * Runs `declare`, from a CommonJS test file, so that every `it`, `test` and nested `describe` in it becomes a skipped case of the same name,
  * and hooks become nothing. Skipping the whole `describe` instead would hide the names of its cases.
  */
 function declareSkipped(reason: string, declare: () => void): void {
@@ -48,12 +47,10 @@ function declareSkipped(reason: string, declare: () => void): void {
   const exported = nodeTest as unknown as Record<string, unknown>;
   const originals = Object.fromEntries(Object.keys(replacements).map((name) => [name, exported[name]]));
   Object.assign(exported, replacements);
-  syncBuiltinESMExports();
   try {
     declare();
   } finally {
     Object.assign(exported, originals);
-    syncBuiltinESMExports();
   }
 }
 
@@ -61,7 +58,8 @@ function declareSkipped(reason: string, declare: () => void): void {
  * `describe` for cases that need servers. Where one is missing they are skipped, each by its name, with what to
  * install; with `CI=true` they fail instead, except that a real MongoDB is optional even there.
  *
- * `declare` must be synchronous and use the named exports of `node:test` (`it`, `test`, `before` …).
+ * `declare` must be synchronous and use the named exports of `node:test` (`it`, `test`, `before` …). In an `.mts`
+ * file the group is skipped as a whole, by its own name.
  */
 export function describeWith(needs: Service | readonly Service[], name: string, declare: () => void): void {
   const services = typeof needs === 'string' ? [needs] : needs;
@@ -82,5 +80,8 @@ export function describeWith(needs: Service | readonly Service[], name: string, 
     });
     return;
   }
-  describe(name, () => declareSkipped(reasons, declare));
+  // The names that an ES module imports from a builtin cannot be replaced, so there the group stands for its cases.
+  const isModule = /\.m[jt]s$/.test(process.argv[1] ?? '');
+  if (isModule) describe(name, { skip: reasons }, declare);
+  else describe(name, () => declareSkipped(reasons, declare));
 }
