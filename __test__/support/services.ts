@@ -4,6 +4,7 @@ import { type Service, serviceAvailable } from '../../scripts/services';
 
 export {
   type Availability,
+  freePort,
   type RedisCluster,
   type RedisOptions,
   type RedisSentinel,
