@@ -11,5 +11,5 @@ export {
   sharedMongo,
   sharedRedis,
 } from './shared';
-export { BUILD_ERROR_VARIABLE, standInAvailable } from './stand-in';
+export { BUILD_ERROR_VARIABLE } from './stand-in';
 export { until } from './wait';
