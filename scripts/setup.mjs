@@ -132,8 +132,12 @@ function nativeAddonExists() {
 }
 
 checkNode();
-if (!dependenciesInstalled())
-  npm('installing dependencies', ['ci', '--include=dev', '--no-audit', '--no-fund']);
+if (!dependenciesInstalled()) {
+  // Installs what the lock file says, like `npm ci`. That one also insists that the lock file lists the binaries of
+  // tools for every other platform, which a lock file written from a partial registry mirror cannot.
+  npm('installing dependencies', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund']);
+  if (!dependenciesInstalled()) fail('node_modules is not what package-lock.json says: run npm install');
+}
 buildWhenChanged(
   'native',
   [
