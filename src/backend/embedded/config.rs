@@ -30,7 +30,8 @@ impl EmbeddedConfig {
 }
 
 /// What an acknowledged write survives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// The death of the process at any moment. Power loss may take the last second: what was written is flushed
     /// to the disk at least once a second.
