@@ -32,6 +32,8 @@ export interface Between {
   /** The next message: even ones go from A to B, odd ones from B to A. */
   message: number;
   server: WhatsAppServer;
+  /** Cuts A's connection and waits until it is back. */
+  reconnect(): Promise<void>;
   /** SIGKILLs A. It is started again once `between` is over, or by `restart`. */
   kill(): Promise<void>;
   /** Starts A again and waits until it has caught up. */
@@ -192,12 +194,19 @@ class Exchange {
     await bot.waitFor('caught-up', this.timeoutMs);
   };
 
+  private reconnect = async (): Promise<void> => {
+    const since = performance.now();
+    await this.server.disconnect(this.jidA);
+    await this.bot.waitFor('caught-up', this.timeoutMs, ({ at }) => at > since);
+  };
+
   private async turn(i: number): Promise<void> {
     const { between, killAt, killDelayMs, onKill } = this.options;
     const extraBefore = this.extra;
     await between?.({
       message: i,
       server: this.server,
+      reconnect: this.reconnect,
       kill: this.kill,
       restart: this.restart,
       sendToA: (text) => this.sendToA(text),
@@ -224,7 +233,7 @@ class Exchange {
     await onKill?.(i);
     if (!fromA) await sending;
     await this.restart();
-    await this.settle(id, fromA);
+    await this.settle(id, fromA, !fromA && delay !== undefined);
   }
 
   private async sendToA(text: string): Promise<void> {
@@ -236,24 +245,22 @@ class Exchange {
 
   /** One message from an undisturbed sender. */
   private async send(id: string, fromA: boolean): Promise<void> {
-    const text = this.sent.get(id) ?? '';
     const startedAt = performance.now();
     const [sender, receiver] = fromA ? [this.bot, this.peer] : [this.peer, this.bot];
-    sender.command({ command: 'send', to: userOf(fromA ? this.jidB : this.jidA), text, id });
-    const outcome = await Promise.race([
-      Promise.all([
-        receiver.waitFor('message', this.timeoutMs, (message) => message.id === id),
-        // Sending ends with storing what it changed: the next message must not come in between.
-        sender.waitFor('sent', this.timeoutMs, (event) => event.id === id),
-      ]),
-      sender.waitFor('send-failed', this.timeoutMs + POLL_MS, (event) => event.id === id),
-    ]).catch(() => undefined);
-    if (!Array.isArray(outcome)) {
+    const to = userOf(fromA ? this.jidB : this.jidA);
+    try {
+      const arrival = receiver.waitFor('message', this.timeoutMs, (message) => message.id === id);
+      // Sending ends with storing what it changed: the next message must not come in between.
+      const [{ at }] = await Promise.all([
+        arrival,
+        sender.send(to, this.sent.get(id) ?? '', id, this.timeoutMs),
+      ]);
+      this.report.deliveryMs.push(at - startedAt);
+      this.count(fromA);
+    } catch (error) {
+      if (!sender.running || !receiver.running) throw error;
       await this.settle(id, fromA);
-      return;
     }
-    this.report.deliveryMs.push(outcome[0].at - startedAt);
-    this.count(fromA);
   }
 
   private count(fromA: boolean): void {
@@ -269,7 +276,7 @@ class Exchange {
    * Waits for a message whose way was disturbed: it arrives, perhaps after a retry; or it never left
    * and its application sends it again; or, to A, it was acknowledged and lost in Baileys' window.
    */
-  private async settle(id: string, fromA: boolean): Promise<void> {
+  private async settle(id: string, fromA: boolean, killedOnArrival = false): Promise<void> {
     const deadline = performance.now() + this.timeoutMs;
     let quietSince: number | undefined;
     while (!this.arrived(id, fromA)) {
@@ -283,7 +290,7 @@ class Exchange {
       if (!isQuiet) quietSince = undefined;
       else quietSince ??= performance.now();
       if (quietSince === undefined || performance.now() - quietSince < QUIET_MS) continue;
-      if (!fromA && this.report.kills > 0) {
+      if (killedOnArrival) {
         this.report.crashWindow.push(id);
         return;
       }

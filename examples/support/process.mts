@@ -3,16 +3,17 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import type { BotCommand, BotReport } from './ipc.mjs';
 
-type Of<T extends BotReport['type']> = Extract<BotReport, { type: T }>;
+type Reported = BotReport & { at: number };
+type Of<T extends BotReport['type']> = Extract<Reported, { type: T }>;
 
 const STDERR_KEPT = 4000;
 
 export class BotProcess {
   /** Everything the bot reported, with the time (`performance.now()`) it arrived here. */
-  readonly events: (BotReport & { at: number })[] = [];
+  readonly events: Reported[] = [];
   readonly startedAt = performance.now();
   private readonly child: ChildProcess;
-  private readonly watchers = new Set<() => void>();
+  private readonly watchers = new Set<(news?: Reported) => void>();
   private stderr = '';
   private expectedToExit = false;
 
@@ -32,51 +33,52 @@ export class BotProcess {
       this.stderr = (this.stderr + chunk).slice(-STDERR_KEPT);
     });
     this.child.on('message', (event: BotReport) => {
-      this.events.push({ ...event, at: performance.now() });
-      this.wake();
+      const news = { ...event, at: performance.now() };
+      this.events.push(news);
+      this.wake(news);
     });
     this.child.on('exit', () => this.wake());
   }
 
-  private wake(): void {
-    for (const watcher of [...this.watchers]) watcher();
+  /** Something was reported, or the process ended. */
+  private wake(news?: Reported): void {
+    for (const watcher of [...this.watchers]) watcher(news);
   }
 
   get running(): boolean {
     return this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  seen<T extends BotReport['type']>(
-    type: T,
-    test: (event: Of<T>) => boolean = () => true,
-  ): (Of<T> & { at: number })[] {
-    const ofType = this.events.filter((event) => event.type === type);
-    return (ofType as unknown as (Of<T> & { at: number })[]).filter(test);
+  seen<T extends BotReport['type']>(type: T | T[], test?: (event: Of<T>) => boolean): Of<T>[] {
+    const types: string[] = [type].flat();
+    const ofType = this.events.filter((event) => types.includes(event.type)) as Of<T>[];
+    return test ? ofType.filter(test) : ofType;
   }
 
-  /** The first such event, past or to come; rejects after `timeoutMs`, or when the process dies unasked. */
+  /** The first such event, past or to come; rejects after `timeoutMs`, or when the process is gone. */
   async waitFor<T extends BotReport['type']>(
-    type: T,
+    type: T | T[],
     timeoutMs: number,
     test?: (event: Of<T>) => boolean,
-  ): Promise<Of<T> & { at: number }> {
+  ): Promise<Of<T>> {
+    const types: string[] = [type].flat();
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer);
-        this.watchers.delete(check);
+        this.watchers.delete(watch);
         act();
       };
-      const check = () => {
-        const [event] = this.seen(type, test);
-        if (event) settle(() => resolve(event));
-        else if (!this.running) settle(() => reject(this.failure(`ended before '${type}'`)));
+      const watch = (news?: Reported) => {
+        const event = news as Of<T> | undefined;
+        if (event && types.includes(event.type) && (!test || test(event))) settle(() => resolve(event));
+        else if (!this.running) settle(() => reject(this.failure(`ended before '${types}'`)));
       };
       const timer = setTimeout(
-        () => settle(() => reject(this.failure(`gave no '${type}' within ${timeoutMs} ms`))),
+        () => settle(() => reject(this.failure(`gave no '${types}' within ${timeoutMs} ms`))),
         timeoutMs,
       );
-      this.watchers.add(check);
-      check();
+      this.watchers.add(watch);
+      watch(this.seen(type, test)[0]);
     });
   }
 
@@ -94,7 +96,8 @@ export class BotProcess {
   /** Sends a text and waits until the bot has stored what sending changed. */
   async send(to: string, text: string, id: string, timeoutMs: number): Promise<void> {
     this.command({ command: 'send', to, text, id });
-    await this.waitFor('sent', timeoutMs, (event) => event.id === id);
+    const outcome = await this.waitFor(['sent', 'send-failed'], timeoutMs, (event) => event.id === id);
+    if (outcome.type === 'send-failed') throw this.failure(`could not send ${id}: ${outcome.reason}`);
   }
 
   /** SIGKILL: no handler runs, nothing is flushed. */

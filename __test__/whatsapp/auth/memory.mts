@@ -1,19 +1,25 @@
 /** An auth store in memory that copies on both sides, as a store with real I/O does. */
-import { type AuthenticationState, BufferJSON, initAuthCreds, type SignalDataTypeMap } from 'baileys';
+import { BufferJSON, initAuthCreds, type SignalDataTypeMap } from 'baileys';
 import type { Auth } from '../../../examples/support/bot.mjs';
 
-const records = new Map<string, string>();
-let creds: AuthenticationState['creds'] | undefined;
+let shared: Auth | undefined;
 
+/** One session per process, whatever the options: it survives reconnects and dies with the process. */
 export default async function openMemory(): Promise<Auth> {
-  creds ??= initAuthCreds();
+  shared ??= newMemoryAuth();
+  return shared;
+}
+
+/** A fresh, unpaired session. */
+export function newMemoryAuth(): Auth {
+  const records = new Map<string, string>();
   const read = (type: string, id: string) => {
     const stored = records.get(`${type}-${id}`);
     return stored === undefined ? undefined : JSON.parse(stored, BufferJSON.reviver);
   };
   return {
     state: {
-      creds,
+      creds: initAuthCreds(),
       keys: {
         get: async <T extends keyof SignalDataTypeMap>(type: T, ids: string[]) => {
           const found = ids.map((id) => [id, read(type, id)] as const);

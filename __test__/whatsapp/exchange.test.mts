@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type ExchangeReport, runExchange } from './harness.mjs';
+
+const authModule = (name: string) => fileURLToPath(new URL(`./auth/${name}.mts`, import.meta.url));
+
+/** What must hold whatever happened to A on the way. */
+function assertWhole(report: ExchangeReport): void {
+  assert.equal(report.qrs, 1, 'A was paired once');
+  assert.deepEqual(report.missing, []);
+  assert.equal(report.stats.rejectedLogins, 0);
+  assert.equal(report.stats.preKeyConflicts, 0);
+  assert.deepEqual(report.stats.unhandled, [], 'the server answers everything Baileys asks');
+}
+
+test('a bot in memory pairs, reconnects without a QR code and exchanges messages', async () => {
+  const report = await runExchange({
+    authModule: authModule('memory'),
+    messages: 10,
+    between: async ({ message, reconnect }) => {
+      if (message === 5) await reconnect();
+    },
+  });
+  assertWhole(report);
+  assert.equal(report.opens, 2);
+  assert.deepEqual(report.delivered, { fromA: 5, fromB: 5 });
+  assert.deepEqual(report.undecryptable, []);
+  assert.deepEqual(report.resent, []);
+});
+
+test('a bot on files is killed twice, logs in without a QR code and gets what it missed', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'exchange-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const report = await runExchange({
+    authModule: authModule('multi-file'),
+    authOptions: { folder },
+    messages: 10,
+    killAt: [3, 6],
+    between: async ({ message, kill, sendToA }) => {
+      if (message !== 8) return;
+      await kill();
+      for (const n of [1, 2, 3]) await sendToA(`while you were dead ${n}`);
+    },
+  });
+  assertWhole(report);
+  assert.equal(report.kills, 3);
+  assert.equal(report.opens, 4);
+  assert.deepEqual(report.delivered, { fromA: 5, fromB: 8 });
+  assert.deepEqual(report.undecryptable, []);
+});
