@@ -2,11 +2,17 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type ExchangeReport, runExchange } from './harness.mjs';
 
 const authModule = (name: string) => fileURLToPath(new URL(`./auth/${name}.mts`, import.meta.url));
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'exchange-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
 
 /** What must hold whatever happened to A on the way. */
 function assertWhole(report: ExchangeReport): void {
@@ -32,12 +38,26 @@ test('a bot in memory pairs, reconnects without a QR code and exchanges messages
   assert.deepEqual(report.resent, []);
 });
 
-test('a bot on files is killed twice, logs in without a QR code and gets what it missed', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'exchange-'));
-  t.after(() => rm(folder, { recursive: true }));
+test('a bot on files is closed and started again without a QR code', async (t) => {
   const report = await runExchange({
     authModule: authModule('multi-file'),
-    authOptions: { folder },
+    authOptions: { folder: await temporaryFolder(t) },
+    messages: 6,
+    between: async ({ message, stop, sendToA }) => {
+      if (message !== 3) return;
+      await stop();
+      await sendToA('while you were away');
+    },
+  });
+  assertWhole(report);
+  assert.equal(report.opens, 2);
+  assert.deepEqual(report.delivered, { fromA: 3, fromB: 4 });
+});
+
+test('a bot is killed, logs in without a QR code and gets what it missed', async (t) => {
+  const report = await runExchange({
+    authModule: authModule('atomic-files'),
+    authOptions: { folder: await temporaryFolder(t) },
     messages: 10,
     killAt: [3, 6],
     between: async ({ message, kill, sendToA }) => {
@@ -51,4 +71,20 @@ test('a bot on files is killed twice, logs in without a QR code and gets what it
   assert.equal(report.opens, 4);
   assert.deepEqual(report.delivered, { fromA: 5, fromB: 8 });
   assert.deepEqual(report.undecryptable, []);
+  assert.deepEqual(report.resent, []);
+});
+
+test('killed at any moment of a message, a bot loses nothing a store could have kept', async (t) => {
+  const killAt = [2, 3, 4, 5, 6, 7];
+  const report = await runExchange({
+    authModule: authModule('atomic-files'),
+    authOptions: { folder: await temporaryFolder(t) },
+    messages: 9,
+    killAt,
+    killDelayMs: (i) => i * 8,
+  });
+  assertWhole(report);
+  assert.equal(report.kills, killAt.length);
+  const { fromA, fromB } = report.delivered;
+  assert.equal(fromA + fromB + report.crashWindow.length, 9);
 });

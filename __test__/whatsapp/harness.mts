@@ -36,6 +36,8 @@ export interface Between {
   reconnect(): Promise<void>;
   /** SIGKILLs A. It is started again once `between` is over, or by `restart`. */
   kill(): Promise<void>;
+  /** Lets A close its socket and store and exit. It is started again like after `kill`. */
+  stop(): Promise<void>;
   /** Starts A again and waits until it has caught up. */
   restart(): Promise<void>;
   /** Sends from B now, outside the alternation, and does not wait for A: for a time when A is dead. */
@@ -208,6 +210,7 @@ class Exchange {
       server: this.server,
       reconnect: this.reconnect,
       kill: this.kill,
+      stop: () => this.bot.close(),
       restart: this.restart,
       sendToA: (text) => this.sendToA(text),
     });
@@ -223,15 +226,22 @@ class Exchange {
     }
     const delay = killDelayMs?.(i);
     if (delay === undefined) await this.kill();
-    const sender = fromA ? this.bot : this.peer;
-    const target = userOf(fromA ? this.jidB : this.jidA);
-    const sending = sender.send(target, `message ${i}`, id, this.timeoutMs).catch((error: Error) => error);
+    if (delay === undefined && fromA) {
+      await onKill?.(i);
+      await this.restart();
+      await this.send(id, fromA);
+      return;
+    }
+    const [sender, to] = fromA ? [this.bot, this.jidB] : [this.peer, this.jidA];
+    const sending = sender.send(userOf(to), this.sent.get(id) ?? '', id, this.timeoutMs);
+    // Whether a killed sender got its message out shows in what arrives.
+    const cutOff = fromA ? sending.catch(() => undefined) : sending;
     if (delay !== undefined) {
       await sleep(delay);
       await this.kill();
     }
     await onKill?.(i);
-    if (!fromA) await sending;
+    await cutOff;
     await this.restart();
     await this.settle(id, fromA, !fromA && delay !== undefined);
   }

@@ -59,6 +59,7 @@ export async function startBot(options: BotOptions): Promise<Bot> {
   const logger = pino({ level: process.env.LOG_LEVEL ?? 'silent' });
   const sent = new Map(options.alreadySent);
   const opened = new Set<Auth>();
+  const saves = new Set<Promise<void>>();
   let closed = false;
   let socket: WASocket;
 
@@ -96,7 +97,11 @@ export async function startBot(options: BotOptions): Promise<Bot> {
       getMessage: async ({ id }) => (id && sent.has(id) ? { conversation: sent.get(id) ?? '' } : undefined),
     });
     socket.ev.process(async (events) => {
-      if (events['creds.update']) await auth.saveCreds();
+      if (events['creds.update']) {
+        const saving = auth.saveCreds();
+        saves.add(saving);
+        await saving.finally(() => saves.delete(saving));
+      }
       const update = events['connection.update'];
       if (update?.qr) onEvent({ type: 'qr', qr: update.qr });
       if (update?.connection === 'open') {
@@ -131,6 +136,7 @@ export async function startBot(options: BotOptions): Promise<Bot> {
     async close() {
       closed = true;
       await socket.end(undefined);
+      await Promise.all(saves);
       for (const auth of opened) await auth.close?.();
     },
   };

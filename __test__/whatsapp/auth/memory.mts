@@ -10,8 +10,7 @@ export default async function openMemory(): Promise<Auth> {
   return shared;
 }
 
-/** A fresh, unpaired session. */
-export function newMemoryAuth(): Auth {
+function newMemoryAuth(): Auth {
   const records = new Map<string, string>();
   const read = (type: string, id: string) => {
     const stored = records.get(`${type}-${id}`);
