@@ -49,3 +49,6 @@ const bot = await startBot({
 });
 
 if (isDriven) obey(bot);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void bot.close().then(() => process.exit(0)));
+}

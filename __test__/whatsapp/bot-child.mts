@@ -10,6 +10,6 @@ const bot = await startBot({
   openAuth: () => module.default(setup.authOptions),
   onEvent: report,
   alreadySent: setup.alreadySent,
-  socket: { waWebSocketUrl: setup.url },
+  socket: { waWebSocketUrl: setup.url, appStateMacVerification: { patch: true, snapshot: true } },
 });
 obey(bot);

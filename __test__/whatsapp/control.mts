@@ -1,6 +1,9 @@
 /** The server's remote control over HTTP, and its client: lets the server run as its own process. */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import type { WhatsAppServer } from './server.mjs';
 
 type Remote = Pick<WhatsAppServer, 'scan' | 'disconnect' | 'stats'>;
@@ -47,5 +50,28 @@ export function remoteControl(controlUrl: string): Remote {
     scan: (qr, options) => call('POST', '/scan', { qr, options }),
     disconnect: async (jid) => void (await call('POST', '/disconnect', { jid })),
     stats: () => call('GET', '/stats'),
+  };
+}
+
+/** Starts a server in a process of its own, which ends with this one at the latest. */
+export async function spawnWhatsAppServer(): Promise<WhatsAppServer> {
+  const child = fork(fileURLToPath(new URL('./main.mts', import.meta.url)), [], {
+    execArgv: ['--import', 'tsx'],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  });
+  const [line] = await Promise.race([
+    once(child.stdout as NodeJS.ReadableStream, 'data'),
+    once(child, 'exit').then(([code]) => Promise.reject(new Error(`the server exited with ${code}`))),
+  ]);
+  const { url, controlUrl } = JSON.parse(line.toString());
+  return {
+    url,
+    controlUrl,
+    ...remoteControl(controlUrl),
+    close: async () => {
+      const exited = once(child, 'exit');
+      child.kill();
+      await exited;
+    },
   };
 }

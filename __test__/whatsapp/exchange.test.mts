@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { spawnWhatsAppServer } from './control.mjs';
 import { type ExchangeReport, runExchange } from './harness.mjs';
+import type { WhatsAppServer } from './server.mjs';
 
 const authModule = (name: string) => fileURLToPath(new URL(`./auth/${name}.mts`, import.meta.url));
 
@@ -12,6 +14,12 @@ async function temporaryFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'exchange-'));
   t.after(() => rm(folder, { recursive: true }));
   return folder;
+}
+
+async function separateServer(t: TestContext): Promise<WhatsAppServer> {
+  const server = await spawnWhatsAppServer();
+  t.after(() => server.close());
+  return server;
 }
 
 /** What must hold whatever happened to A on the way. */
@@ -43,6 +51,7 @@ test('a bot on files is closed and started again without a QR code', async (t) =
     authModule: authModule('multi-file'),
     authOptions: { folder: await temporaryFolder(t) },
     messages: 6,
+    server: await separateServer(t),
     between: async ({ message, stop, sendToA }) => {
       if (message !== 3) return;
       await stop();
@@ -75,16 +84,21 @@ test('a bot is killed, logs in without a QR code and gets what it missed', async
 });
 
 test('killed at any moment of a message, a bot loses nothing a store could have kept', async (t) => {
-  const killAt = [2, 3, 4, 5, 6, 7];
+  const killDelays = new Map([
+    [2, 5],
+    [3, 10],
+    [4, 80],
+    [5, 30],
+  ]);
   const report = await runExchange({
     authModule: authModule('atomic-files'),
     authOptions: { folder: await temporaryFolder(t) },
-    messages: 9,
-    killAt,
-    killDelayMs: (i) => i * 8,
+    messages: 8,
+    killAt: [...killDelays.keys()],
+    killDelayMs: (i) => killDelays.get(i),
   });
   assertWhole(report);
-  assert.equal(report.kills, killAt.length);
+  assert.equal(report.kills, killDelays.size);
   const { fromA, fromB } = report.delivered;
-  assert.equal(fromA + fromB + report.crashWindow.length, 9);
+  assert.equal(fromA + fromB + report.crashWindow.length, 8);
 });

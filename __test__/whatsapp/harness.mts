@@ -63,6 +63,8 @@ export interface ExchangeOptions {
   onKill?: (i: number) => Promise<void>;
   /** Called before each message: kill or restore servers here, or A itself. */
   between?: (context: Between) => Promise<void>;
+  /** The server to talk through; it is left running. Default: one of its own, in this process. */
+  server?: WhatsAppServer;
   /** Bound on every single wait: pairing, opening, a message's arrival. Default 60 s. */
   timeoutMs?: number;
 }
@@ -100,13 +102,13 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const userOf = (jid: string): string => jid.replace(/:\d+@/, '@');
 
 export async function runExchange(options: ExchangeOptions): Promise<ExchangeReport> {
-  const server = await startWhatsAppServer();
+  const server = options.server ?? (await startWhatsAppServer());
   const exchange = new Exchange(options, server);
   try {
     return await exchange.run();
   } finally {
     await exchange.stop();
-    await server.close();
+    if (!options.server) await server.close();
   }
 }
 
@@ -116,7 +118,8 @@ class Exchange {
   private peer!: BotProcess;
   private jidA = '';
   private jidB = '';
-  private readonly sent = new Map<string, string>();
+  private readonly texts = new Map<string, string>();
+  private readonly sentByA = new Map<string, string>();
   private extra = 0;
   private readonly report: Omit<ExchangeReport, 'qrs' | 'opens' | 'undecryptable' | 'stats'> = {
     kills: 0,
@@ -167,7 +170,7 @@ class Exchange {
       url: this.server.url,
       authModule: pathToFileURL(auth.module).href,
       authOptions: auth.options ?? {},
-      alreadySent: [...this.sent],
+      alreadySent: name === 'A' ? [...this.sentByA] : [],
     };
     return new BotProcess(name, CHILD, { BOT_SETUP: JSON.stringify(setup) });
   }
@@ -175,8 +178,7 @@ class Exchange {
   private async pair(bot: BotProcess): Promise<string> {
     const { qr } = await bot.waitFor('qr', this.timeoutMs);
     const { jid } = await this.server.scan(qr);
-    await bot.waitFor('open', this.timeoutMs);
-    await bot.waitFor('caught-up', this.timeoutMs);
+    await bot.waitFor('synced', this.timeoutMs);
     return jid;
   }
 
@@ -219,7 +221,9 @@ class Exchange {
 
     const fromA = i % 2 === 0;
     const id = `M${i}`;
-    this.sent.set(id, `message ${i}`);
+    const text = `message ${i}`;
+    this.texts.set(id, text);
+    if (fromA) this.sentByA.set(id, text);
     if (!killAt?.includes(i)) {
       await this.send(id, fromA);
       return;
@@ -233,7 +237,7 @@ class Exchange {
       return;
     }
     const [sender, to] = fromA ? [this.bot, this.jidB] : [this.peer, this.jidA];
-    const sending = sender.send(userOf(to), this.sent.get(id) ?? '', id, this.timeoutMs);
+    const sending = sender.send(userOf(to), this.texts.get(id) ?? '', id, this.timeoutMs);
     // Whether a killed sender got its message out shows in what arrives.
     const cutOff = fromA ? sending.catch(() => undefined) : sending;
     if (delay !== undefined) {
@@ -249,7 +253,7 @@ class Exchange {
   private async sendToA(text: string): Promise<void> {
     const id = `X${this.extra}`;
     this.extra += 1;
-    this.sent.set(id, text);
+    this.texts.set(id, text);
     await this.peer.send(userOf(this.jidA), text, id, this.timeoutMs);
   }
 
@@ -263,7 +267,7 @@ class Exchange {
       // Sending ends with storing what it changed: the next message must not come in between.
       const [{ at }] = await Promise.all([
         arrival,
-        sender.send(to, this.sent.get(id) ?? '', id, this.timeoutMs),
+        sender.send(to, this.texts.get(id) ?? '', id, this.timeoutMs),
       ]);
       this.report.deliveryMs.push(at - startedAt);
       this.count(fromA);
@@ -307,7 +311,7 @@ class Exchange {
       this.report.resent.push(id);
       quietSince = undefined;
       const [sender, to] = fromA ? [this.bot, this.jidB] : [this.peer, this.jidA];
-      sender.command({ command: 'send', to: userOf(to), text: this.sent.get(id) ?? '', id });
+      sender.command({ command: 'send', to: userOf(to), text: this.texts.get(id) ?? '', id });
     }
     this.count(fromA);
   }

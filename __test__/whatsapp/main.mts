@@ -3,6 +3,6 @@ import { startWhatsAppServer } from './server.mjs';
 
 const server = await startWhatsAppServer();
 process.stdout.write(`${JSON.stringify({ url: server.url, controlUrl: server.controlUrl })}\n`);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void server.close().then(() => process.exit(0)));
+for (const end of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
+  process.once(end, () => void server.close().then(() => process.exit(0)));
 }

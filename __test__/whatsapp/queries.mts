@@ -110,10 +110,15 @@ export class Queries {
       const { name = '', version = '0' } = collection.attrs;
       const patches = appState.get(name) ?? [];
       appState.set(name, patches);
+      const unseen = patches.slice(Number(version));
       const incoming = child(collection, 'patch')?.content;
-      if (incoming instanceof Uint8Array) patches.push(Buffer.from(incoming));
-      const unseen = incoming ? [] : patches.slice(Number(version)).map((patch) => node('patch', {}, patch));
-      return node('collection', { name, version }, unseen.length ? [node('patches', {}, unseen)] : []);
+      if (!(incoming instanceof Uint8Array)) {
+        const content = unseen.map((patch) => node('patch', {}, patch));
+        return node('collection', { name, version }, content.length ? [node('patches', {}, content)] : []);
+      }
+      if (unseen.length > 0) throw new Error(`a patch of ${name} starts from an old version ${version}`);
+      patches.push(Buffer.from(incoming));
+      return node('collection', { name, version: patches.length.toString() });
     });
     connection.reply(iq, [node('sync', {}, collections)]);
     device.synced = true;

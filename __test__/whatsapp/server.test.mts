@@ -41,7 +41,7 @@ function start(
 async function pair(bot: BotProcess): Promise<string> {
   const { qr } = await bot.waitFor('qr', TIMEOUT_MS);
   const { jid } = await remoteControl(server.controlUrl).scan(qr);
-  await bot.waitFor('caught-up', TIMEOUT_MS);
+  await bot.waitFor('synced', TIMEOUT_MS);
   return jid;
 }
 
@@ -114,4 +114,35 @@ test('group messages reach the members both ways', async (t) => {
     bots.flatMap((bot) => bot.seen('undecryptable')),
     [],
   );
+});
+
+test('what one companion sends reaches the other devices of its account', async (t) => {
+  const [a, b] = [start(t, 'memory'), start(t, 'memory')];
+  const [jidA, jidB] = [await pair(a), await pair(b)];
+  const user = jidA.slice(0, jidA.indexOf(':'));
+  const other = start(t, 'memory');
+  const { qr } = await other.waitFor('qr', TIMEOUT_MS);
+  assert.equal((await server.scan(qr, { user })).jid, `${user}:2@s.whatsapp.net`);
+  await other.waitFor('synced', TIMEOUT_MS);
+
+  await a.send(jidB.replace(/:\d+@/, '@'), 'to B', 'C1', TIMEOUT_MS);
+  const copy = await other.waitFor('copy', TIMEOUT_MS, ({ id }) => id === 'C1');
+  assert.deepEqual([copy.chat, copy.text], [jidB.replace(/:\d+@/, '@'), 'to B']);
+  await b.waitFor('message', TIMEOUT_MS, ({ id }) => id === 'C1');
+  await b.send(`${user}@s.whatsapp.net`, 'to A', 'C2', TIMEOUT_MS);
+  for (const bot of [a, other]) await bot.waitFor('message', TIMEOUT_MS, ({ id }) => id === 'C2');
+});
+
+test('app state patches build on each other, across a restart', async (t) => {
+  const options = { folder: join(folder, 'app-state') };
+  const chat = '15550009999@s.whatsapp.net';
+  const first = start(t, 'atomic-files', options);
+  await pair(first);
+  first.command({ command: 'pin', chat, pin: true });
+  await first.waitFor('pinned', TIMEOUT_MS);
+  await first.close();
+  const second = start(t, 'atomic-files', options);
+  await second.waitFor('caught-up', TIMEOUT_MS);
+  second.command({ command: 'pin', chat, pin: false });
+  await second.waitFor('pinned', TIMEOUT_MS);
 });

@@ -2,6 +2,7 @@
 import {
   type AuthenticationState,
   DisconnectReason,
+  generateMessageIDV2,
   makeWASocket,
   proto,
   type UserFacingSocketConfig,
@@ -22,10 +23,14 @@ export type BotEvent =
   | { type: 'open'; jid: string; lid: string }
   /** The backlog of the time offline has been handled. */
   | { type: 'caught-up' }
+  /** The first history and app state after pairing are in. */
+  | { type: 'synced' }
   | { type: 'close'; statusCode: number | undefined; reason: string }
   | { type: 'logged-out' }
   /** `offline`: it had waited at the server. */
   | { type: 'message'; id: string; chat: string; text: string; offline: boolean }
+  /** What another device of the same account sent. */
+  | { type: 'copy'; id: string; chat: string; text: string }
   /** A message that could not be decrypted (yet: Baileys asks the sender for it again). */
   | { type: 'undecryptable'; id: string; chat: string; reason: string }
   | { type: 'sent'; id: string }
@@ -63,18 +68,16 @@ export async function startBot(options: BotOptions): Promise<Bot> {
   let closed = false;
   let socket: WASocket;
 
-  const send: Bot['send'] = async (to, text, id) => {
-    if (id) sent.set(id, text);
-    const message = await socket.sendMessage(to, { text }, id ? { messageId: id } : {});
-    const messageId = message?.key.id ?? '';
-    sent.set(messageId, text);
-    onEvent({ type: 'sent', id: messageId });
-    return messageId;
+  const send: Bot['send'] = async (to, text, id = generateMessageIDV2(socket.user?.id)) => {
+    sent.set(id, text);
+    await socket.sendMessage(to, { text }, { messageId: id });
+    onEvent({ type: 'sent', id });
+    return id;
   };
 
   const onMessage = async (message: WAMessage, offline: boolean) => {
     const { id, remoteJid, fromMe } = message.key;
-    if (!id || !remoteJid || fromMe) return;
+    if (!id || !remoteJid || (fromMe && sent.has(id))) return;
     if (message.messageStubType === proto.WebMessageInfo.StubType.CIPHERTEXT) {
       const reason = message.messageStubParameters?.[0] ?? 'unknown';
       onEvent({ type: 'undecryptable', id, chat: remoteJid, reason });
@@ -82,6 +85,10 @@ export async function startBot(options: BotOptions): Promise<Bot> {
     }
     const text = message.message?.conversation ?? message.message?.extendedTextMessage?.text;
     if (!text) return;
+    if (fromMe) {
+      onEvent({ type: 'copy', id, chat: remoteJid, text });
+      return;
+    }
     onEvent({ type: 'message', id, chat: remoteJid, text, offline });
     // Two echoing bots must not talk for ever.
     if (echo && !offline && !text.startsWith(ECHO)) await send(remoteJid, `${ECHO}${text}`);
@@ -101,6 +108,7 @@ export async function startBot(options: BotOptions): Promise<Bot> {
         const saving = auth.saveCreds();
         saves.add(saving);
         await saving.finally(() => saves.delete(saving));
+        if (events['creds.update'].accountSyncCounter === 1) onEvent({ type: 'synced' });
       }
       const update = events['connection.update'];
       if (update?.qr) onEvent({ type: 'qr', qr: update.qr });

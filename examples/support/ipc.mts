@@ -4,9 +4,10 @@ import type { Bot, BotEvent } from './bot.mjs';
 export type BotCommand =
   | { command: 'send'; to: string; text: string; id: string }
   | { command: 'create-group'; subject: string; members: string[] }
+  | { command: 'pin'; chat: string; pin: boolean }
   | { command: 'close' };
 
-export type BotReport = BotEvent | { type: 'group'; jid: string };
+export type BotReport = BotEvent | { type: 'group'; jid: string } | { type: 'pinned'; pin: boolean };
 
 export const isDriven = process.send !== undefined;
 
@@ -28,6 +29,10 @@ export function obey(bot: Bot): void {
         report({ type: 'group', jid: id });
         break;
       }
+      case 'pin':
+        await bot.socket.chatModify({ pin: command.pin }, command.chat);
+        report({ type: 'pinned', pin: command.pin });
+        break;
       case 'close':
         await bot.close();
         process.exit(0);
