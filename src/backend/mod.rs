@@ -9,6 +9,7 @@
 //! - **Absent is an answer, unavailable an error.** A read that cannot be carried out is never "not found".
 
 mod owner;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
