@@ -14,7 +14,7 @@ local lease = redis.call('GET', key)
 local previous, tail = 0, nil
 if head then
   local token
-  token, tail = string.match(head, '^(%d+)(:.*)$')
+  token, tail = string.match(head, '^(%d+)(:%d+:%x+:[t-]:%d+:[%x,]*)$')
   if not token then
     return { 'corrupt' }
   end
@@ -38,7 +38,12 @@ if not again then
   -- Taken from the clock, tokens grow even if the session was deleted or lost meanwhile.
   local now = redis.call('TIME')
   local token = string.format('%.0f', math.max(previous + 1, now[1] * 1000000 + now[2]))
-  head = token .. (tail or ':0:0000000000000000:-:0:')
+  if not tail or string.sub(tail, 1, 3) == ':0:' then
+    -- What is remembered of a deleted session has a time limit, which must not pass to the new one.
+    tail = ':0:0000000000000000:-:0:'
+    redis.call('PERSIST', hash)
+  end
+  head = token .. tail
   local owner = attempt .. ' ' .. ARGV[2]
   redis.call('HSET', hash, '@', head, '@owner', owner)
   if claim ~= '' then

@@ -85,7 +85,6 @@ struct Turn {
     entries: Vec<Entry>,
     bytes: usize,
     others: Vec<Unit>,
-    sent: bool,
 }
 
 /// Commits each of `entries`, which are all of owners or all without.
@@ -115,14 +114,13 @@ pub(super) async fn call(link: &Link, entries: &[&Entry], deadline: Instant) -> 
             write_commit(command, &entry.commit, now, &mut text);
         }
     };
-    let fail = |error: &Error| entries.iter().map(|_| Reply::Failed(error.clone())).collect();
     match script.run(link, deadline, arguments).await {
         Ok(Value::Array(answers)) if answers.len() == entries.len() => {
             let replies = answers.into_iter().zip(entries);
             replies.map(|(answer, entry)| read_answer(answer, &entry.commit, now)).collect()
         }
-        Ok(_) => fail(&error(Kind::Internal, "the commit script's answer has an unexpected shape")),
-        Err(fault) => fail(&Error::from(fault)),
+        Ok(_) => failed(entries.len(), &error(Kind::Internal, "the commit script's answer has an unexpected shape")),
+        Err(fault) => failed(entries.len(), &Error::from(fault)),
     }
 }
 
@@ -147,7 +145,7 @@ async fn submit(link: &Arc<Link>, entries: Vec<Entry>, bytes: usize, deadline: I
         let mut queue = link.queue.lock();
         if queue.in_flight < IN_FLIGHT {
             queue.in_flight += 1;
-            (Some(Turn { link: link.clone(), entries, bytes, others: Vec::new(), sent: false }), None)
+            (Some(Turn { link: link.clone(), entries, bytes, others: Vec::new() }), None)
         } else {
             let (waiter, answer) = oneshot::channel();
             let shared = entries.first().is_some_and(Entry::is_shared);
@@ -165,13 +163,13 @@ async fn submit(link: &Arc<Link>, entries: Vec<Entry>, bytes: usize, deadline: I
     match message {
         Ok(Ok(Message::Answer(replies))) => replies,
         Ok(Ok(Message::Lead(turn))) => turn.run(deadline).await,
-        Ok(Err(_)) => failed(count, || error(Kind::Unavailable, "the commit was interrupted")),
-        Err(_) => failed(count, || Fault::Timeout.into()),
+        Ok(Err(_)) => failed(count, &error(Kind::Unavailable, "the commit was interrupted")),
+        Err(_) => failed(count, &Fault::Timeout.into()),
     }
 }
 
-fn failed(count: usize, error: impl Fn() -> Error) -> Vec<Reply> {
-    (0..count).map(|_| Reply::Failed(error())).collect()
+fn failed(count: usize, error: &Error) -> Vec<Reply> {
+    (0..count).map(|_| Reply::Failed(error.clone())).collect()
 }
 
 impl Turn {
@@ -185,7 +183,6 @@ impl Turn {
             tokio::task::yield_now().await;
         }
         self.gather();
-        self.sent = true;
         let all: Vec<&Entry> =
             self.entries.iter().chain(self.others.iter().flat_map(|unit| &unit.entries)).collect();
         let mut replies = call(&self.link, &all, deadline).await.into_iter();
@@ -223,16 +220,9 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut queue = self.link.queue.lock();
-        if self.sent {
-            for unit in self.others.drain(..) {
-                let count = unit.entries.len();
-                let interrupted = || error(Kind::Unavailable, "the commit was interrupted");
-                let _ = unit.waiter.send(Message::Answer(failed(count, interrupted)));
-            }
-        } else {
-            for unit in self.others.drain(..).rev() {
-                queue.waiting.push_front(unit);
-            }
+        // Those who came along go on without us. If the call was sent already, theirs is sent twice, which is safe.
+        for unit in self.others.drain(..).rev() {
+            queue.waiting.push_front(unit);
         }
         queue.in_flight -= 1;
         // The place goes to the first that still wants it.
@@ -247,7 +237,6 @@ impl Drop for Turn {
                 entries: unit.entries,
                 bytes: unit.bytes,
                 others: Vec::new(),
-                sent: false,
             };
             // If it gives up at this very moment, dropping the turn needs the lock.
             drop(queue);

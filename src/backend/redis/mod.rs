@@ -18,3 +18,8 @@ mod warnings;
 
 pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Tls, Topology};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

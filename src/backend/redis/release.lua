@@ -10,6 +10,8 @@ local head, claim = unpack(redis.call('HMGET', hash, '@', '@claim'))
 -- Version 0: never written, or deleted.
 if head and string.sub(head, 1, #token + 3) == token .. ':0:' then
   if claim then
+    -- The flag lets the next commit lift the time limit.
+    redis.call('HSET', hash, '@', token .. ':0:0000000000000000:t:0:')
     redis.call('PEXPIRE', hash, ARGV[2])
   else
     redis.call('DEL', hash)
