@@ -33,7 +33,10 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is in the PATH");
-        (Self(Some((child, directory))), format!("redis://127.0.0.1:{port}"))
+        (
+            Self(Some((child, directory))),
+            format!("redis://127.0.0.1:{port}"),
+        )
     }
 }
 
@@ -58,7 +61,10 @@ fn figure(started: Instant, mut times: Vec<Duration>) -> Figure {
     times.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rate = times.len() as f64 / elapsed.as_secs_f64();
-    Figure { rate, median: times[times.len() / 2] }
+    Figure {
+        rate,
+        median: times[times.len() / 2],
+    }
 }
 
 async fn collect(tasks: Vec<tokio::task::JoinHandle<Vec<Duration>>>, started: Instant) -> Figure {
@@ -72,8 +78,10 @@ async fn collect(tasks: Vec<tokio::task::JoinHandle<Vec<Duration>>>, started: In
 async fn bare(url: &str, sessions: usize, value: &Bytes) -> Figure {
     let client = redis::Client::open(url).expect("the URL is valid");
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    let connection =
-        client.get_multiplexed_async_connection_with_config(&config).await.expect("the server answers");
+    let connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .expect("the server answers");
     let started = Instant::now();
     let tasks = (0..sessions)
         .map(|session| {
@@ -85,7 +93,10 @@ async fn bare(url: &str, sessions: usize, value: &Bytes) -> Figure {
                     let start = Instant::now();
                     let mut command = redis::cmd("HSET");
                     command.arg(&key).arg("field").arg(&value[..]);
-                    command.exec_async(&mut connection).await.expect("the write works");
+                    command
+                        .exec_async(&mut connection)
+                        .await
+                        .expect("the write works");
                     times.push(start.elapsed());
                 }
                 times
@@ -108,7 +119,11 @@ async fn core(backend: &Arc<RedisBackend>, sessions: usize, value: &Bytes) -> Fi
             read: Vec::new(),
         };
         let grant = loop {
-            match backend.acquire(request.clone()).await.expect("the lease is answered") {
+            match backend
+                .acquire(request.clone())
+                .await
+                .expect("the lease is answered")
+            {
                 Acquired::Granted(grant) => break grant,
                 Acquired::Held(holder) => request.displace = Some(holder.token),
             }
@@ -133,7 +148,10 @@ async fn core(backend: &Arc<RedisBackend>, sessions: usize, value: &Bytes) -> Fi
                         patches: 1,
                         expected: false,
                         id: version,
-                        changes: vec![Change { key: key.clone(), value: Some(value.clone()) }],
+                        changes: vec![Change {
+                            key: key.clone(),
+                            value: Some(value.clone()),
+                        }],
                         ttl: None,
                     };
                     let answer = backend.commit(vec![commit]).await.remove(0);
@@ -155,8 +173,10 @@ fn median(mut figures: Vec<Figure>) -> Figure {
 fn main() {
     let (_server, url) = Server::start();
     // The core runs on one thread of its own.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     runtime.block_on(async {
         let backend = Arc::new(
             RedisBackend::new(&RedisConfig::from_url(&url).expect("the URL is valid")).expect("it is set up"),

@@ -165,11 +165,7 @@ impl<'a> Test<'a> {
             .iter()
             .map(|(kind, id, value)| change(kind, id, value))
             .collect();
-        commit_one(
-            self.backend,
-            commit(session, Fence::Owner(token), base, changes),
-        )
-        .await
+        commit_one(self.backend, commit(session, Fence::Owner(token), base, changes)).await
     }
 
     async fn get(&self, session: &SessionId, kind: &str, id: &str) -> Option<String> {
@@ -184,7 +180,12 @@ impl<'a> Test<'a> {
         self.backend.head(session).await.unwrap().version
     }
 
-    async fn scan_all(&self, session: &SessionId, kind: Option<&str>, limit: usize) -> BTreeMap<RecordKey, Bytes> {
+    async fn scan_all(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        limit: usize,
+    ) -> BTreeMap<RecordKey, Bytes> {
         let mut found = BTreeMap::new();
         let mut cursor = None;
         loop {
@@ -258,7 +259,10 @@ impl<'a> Test<'a> {
         });
         let head = commit_one(self.backend, first).await.unwrap();
         assert_eq!(head.version, 1);
-        assert!(head.updated_at > 1_600_000_000_000, "milliseconds since the epoch");
+        assert!(
+            head.updated_at > 1_600_000_000_000,
+            "milliseconds since the epoch"
+        );
         assert_eq!(self.backend.head(&session).await.unwrap(), head);
 
         let asked = [
@@ -338,7 +342,9 @@ impl<'a> Test<'a> {
     async fn an_older_owner_is_fenced(&self) {
         let session = self.session("fence");
         let old = self.granted(&session).await.token;
-        self.put(&session, old, 0, &[("session", "a", "1")]).await.unwrap();
+        self.put(&session, old, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
         let new = self.successor(&session, old).await.token;
         assert!(new > old);
 
@@ -348,7 +354,10 @@ impl<'a> Test<'a> {
         );
         assert_eq!(error.session(), Some(&session));
         let fence = Fence::Owner(old);
-        refused(self.backend.touch(&session, fence, Some(LONG)).await, Kind::Fenced);
+        refused(
+            self.backend.touch(&session, fence, Some(LONG)).await,
+            Kind::Fenced,
+        );
         refused(self.backend.delete(&session, fence).await, Kind::Fenced);
         let renewed = self
             .backend
@@ -361,7 +370,10 @@ impl<'a> Test<'a> {
         self.backend.release(&session, old).await.unwrap();
 
         assert_eq!(self.get(&session, "session", "a").await.as_deref(), Some("1"));
-        let head = self.put(&session, new, 1, &[("session", "a", "2")]).await.unwrap();
+        let head = self
+            .put(&session, new, 1, &[("session", "a", "2")])
+            .await
+            .unwrap();
         assert_eq!(head.version, 2);
     }
 
@@ -430,13 +442,12 @@ impl<'a> Test<'a> {
         };
         assert!(second.token > first.token);
         assert_eq!(second.head.version, 1);
-        let late = self.put(&session, first.token, 1, &[("session", "a", "late")]).await;
+        let late = self
+            .put(&session, first.token, 1, &[("session", "a", "late")])
+            .await;
         refused(late, Kind::Fenced);
         // A renewed lease is held again.
-        let renewed = self
-            .backend
-            .renew(&[(session.clone(), second.token)], LONG)
-            .await;
+        let renewed = self.backend.renew(&[(session.clone(), second.token)], LONG).await;
         renewed.into_iter().for_each(|renewed| renewed.unwrap());
         self.put(&session, second.token, 1, &[("session", "a", "2")])
             .await
@@ -644,12 +655,9 @@ impl<'a> Test<'a> {
         for change in &changes {
             expected.insert(change.key.clone(), change.value.clone().unwrap());
         }
-        commit_one(
-            self.backend,
-            commit(&session, Fence::Owner(token), 0, changes),
-        )
-        .await
-        .unwrap();
+        commit_one(self.backend, commit(&session, Fence::Owner(token), 0, changes))
+            .await
+            .unwrap();
         for limit in [1000, 100, 7] {
             assert_eq!(
                 self.scan_all(&session, None, limit).await,
@@ -669,7 +677,10 @@ impl<'a> Test<'a> {
             if cursor.is_none() {
                 break;
             }
-            let (coming, going) = (format!("new-{base}"), ids[usize::try_from(base).unwrap()].as_str());
+            let (coming, going) = (
+                format!("new-{base}"),
+                ids[usize::try_from(base).unwrap()].as_str(),
+            );
             let changes = [("pre-key", coming.as_str(), "new"), ("pre-key", going, "")];
             self.put(&session, token, base, &changes).await.unwrap();
             base += 1;
@@ -762,18 +773,13 @@ impl<'a> Test<'a> {
     async fn touching_moves_the_end(&self) {
         let [forever, longer, shorter] =
             ["forever", "longer", "shorter"].map(|name| self.session(&format!("touch-{name}")));
-        let first_end = Duration::from_millis(500);
+        let first_end = Duration::from_secs(3);
         let mut tokens = Vec::new();
         for session in [&forever, &longer, &shorter] {
             let token = self.granted(session).await.token;
             let limited = Commit {
                 ttl: Some(if session == &shorter { LONG } else { first_end }),
-                ..commit(
-                    session,
-                    Fence::Owner(token),
-                    0,
-                    vec![change("session", "a", "1")],
-                )
+                ..commit(session, Fence::Owner(token), 0, vec![change("session", "a", "1")])
             };
             commit_one(self.backend, limited).await.unwrap();
             tokens.push(token);
@@ -792,7 +798,12 @@ impl<'a> Test<'a> {
 
     async fn any_name_is_a_name(&self) {
         let names = [
-            "it's {me}: *?[a]\\ \"%_$.", "ünïcödé 日本 🦀", "a/b:c", "A", "a", " a ",
+            "it's {me}: *?[a]\\ \"%_$.",
+            "ünïcödé 日本 🦀",
+            "a/b:c",
+            "A",
+            "a",
+            " a ",
         ]
         .map(|name| self.session(&format!("name-{name}")));
         for (at, name) in names.iter().enumerate() {

@@ -70,19 +70,31 @@ impl RedisBackend {
         // The script consumes what is needed to explain a refusal, so that is kept aside.
         let facts: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.commit.session.clone(), entry.commit.fence, entry.commit.base))
+            .map(|entry| {
+                (
+                    entry.commit.session.clone(),
+                    entry.commit.fence,
+                    entry.commit.base,
+                )
+            })
             .collect();
         let replies = if self.link.is_cluster() {
-            let calls = entries.iter().map(async |entry| batch::call(&self.link, &[entry], deadline).await);
+            let calls = entries
+                .iter()
+                .map(async |entry| batch::call(&self.link, &[entry], deadline).await);
             join_all(calls).await.into_iter().flatten().collect()
         } else {
             batch::commit(&self.link, entries, deadline).await
         };
-        let results = replies.into_iter().zip(facts).map(async |(reply, (session, fence, base))| match reply {
-            Reply::Committed(head) => Ok(head),
-            Reply::Failed(error) => Err(error.in_session(&session)),
-            Reply::Refused(head) => Err(self.explain(&session, fence, base, &head, deadline).await),
-        });
+        let results =
+            replies
+                .into_iter()
+                .zip(facts)
+                .map(async |(reply, (session, fence, base))| match reply {
+                    Reply::Committed(head) => Ok(head),
+                    Reply::Failed(error) => Err(error.in_session(&session)),
+                    Reply::Refused(head) => Err(self.explain(&session, fence, base, &head, deadline).await),
+                });
         join_all(results).await
     }
 
@@ -95,7 +107,12 @@ impl RedisBackend {
         head: &[u8],
         deadline: Instant,
     ) -> Error {
-        let lost = || error(Kind::SessionLost, "Redis no longer holds what this owner has written");
+        let lost = || {
+            error(
+                Kind::SessionLost,
+                "Redis no longer holds what this owner has written",
+            )
+        };
         let mismatch = |found: u64| {
             error(Kind::VersionMismatch, "the session is at another version")
                 .with("expectedVersion", base)
@@ -107,7 +124,11 @@ impl RedisBackend {
             (Fence::Owner(_), None) if base == 0 => fenced(None),
             (Fence::Owner(token), None) => {
                 // Gone with its token. If there is another owner, it deleted or replaced the session.
-                match self.link.send(cmd("GET").arg(self.keys.lease(session)), deadline).await {
+                match self
+                    .link
+                    .send(cmd("GET").arg(self.keys.lease(session)), deadline)
+                    .await
+                {
                     Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
                         Some((holder, _)) if holder != token => fenced(Some(holder)),
                         _ => lost(),
@@ -158,14 +179,20 @@ impl RedisBackend {
             Ok(Value::Array(answers)) if answers.len() == leases.len() => answers,
             Ok(_) => return leases.iter().map(|_| Err(unexpected())).collect(),
             Err(error) => {
-                return leases.iter().map(|(session, _)| Err(error.clone().in_session(session))).collect();
+                return leases
+                    .iter()
+                    .map(|(session, _)| Err(error.clone().in_session(session)))
+                    .collect();
             }
         };
-        let results = answers.into_iter().zip(leases).map(|(answer, (session, _))| match answer {
-            Value::Int(0) => Ok(()),
-            Value::Int(1) => Err(fenced(None).in_session(session)),
-            _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
-        });
+        let results = answers
+            .into_iter()
+            .zip(leases)
+            .map(|(answer, (session, _))| match answer {
+                Value::Int(0) => Ok(()),
+                Value::Int(1) => Err(fenced(None).in_session(session)),
+                _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
+            });
         results.collect()
     }
 }
@@ -191,8 +218,14 @@ impl Backend for RedisBackend {
         let number = |token: Option<Token>| token.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::ACQUIRE
             .run(&self.link, deadline, |command| {
-                command.arg(2).arg(self.keys.hash(session)).arg(self.keys.lease(session));
-                command.arg(&attempt).arg(&owner).arg(milliseconds(Some(request.lease)));
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
+                command
+                    .arg(&attempt)
+                    .arg(&owner)
+                    .arg(milliseconds(Some(request.lease)));
                 command.arg(number(request.claim)).arg(number(request.displace));
                 for key in &request.read {
                     command.arg(key.as_bytes());
@@ -205,7 +238,11 @@ impl Backend for RedisBackend {
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         // In a cluster, the keys of one call must be of one session.
-        let size = if self.link.is_cluster() { 1 } else { RENEWED_AT_ONCE };
+        let size = if self.link.is_cluster() {
+            1
+        } else {
+            RENEWED_AT_ONCE
+        };
         let calls = leases.chunks(size).map(|some| self.renew_some(some, lease));
         join_all(calls).await.into_iter().flatten().collect()
     }
@@ -214,7 +251,10 @@ impl Backend for RedisBackend {
         let deadline = self.begin()?;
         scripts::RELEASE
             .run(&self.link, deadline, |command| {
-                command.arg(2).arg(self.keys.hash(session)).arg(self.keys.lease(session));
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
                 command.arg(token).arg(milliseconds(Some(CLAIM_MEMORY)));
             })
             .await
@@ -223,7 +263,9 @@ impl Backend for RedisBackend {
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        let answer = self.send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD)).await;
+        let answer = self
+            .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
+            .await;
         match answer.map_err(|error| error.in_session(session))? {
             Value::Nil => Ok(Head::default()),
             Value::BulkString(head) => match HeadField::parse(&head) {
@@ -243,7 +285,11 @@ impl Backend for RedisBackend {
         for key in keys {
             command.arg(key.as_bytes());
         }
-        match self.send(&command).await.map_err(|error| error.in_session(session))? {
+        match self
+            .send(&command)
+            .await
+            .map_err(|error| error.in_session(session))?
+        {
             Value::Array(values) if values.len() == keys.len() => values.into_iter().map(record).collect(),
             _ => Err(unexpected()),
         }
@@ -257,14 +303,19 @@ impl Backend for RedisBackend {
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let mut command = cmd("HSCAN");
-        command.arg(self.keys.hash(session)).arg(cursor.as_deref().unwrap_or("0"));
+        command
+            .arg(self.keys.hash(session))
+            .arg(cursor.as_deref().unwrap_or("0"));
         if let Some(kind) = kind {
             let mut pattern = glob_escape(RecordKey::new(kind, "")?.as_bytes());
             pattern.push(b'*');
             command.arg("MATCH").arg(pattern);
         }
         command.arg("COUNT").arg(limit.max(1));
-        let answer = self.send(&command).await.map_err(|error| error.in_session(session))?;
+        let answer = self
+            .send(&command)
+            .await
+            .map_err(|error| error.in_session(session))?;
         let (next, values) = read_scan(answer)?;
         let mut items = Vec::with_capacity(values.len() / 2);
         let mut values = values.into_iter();
@@ -277,7 +328,10 @@ impl Backend for RedisBackend {
                 items.push((key, value));
             }
         }
-        Ok(Page { items, next: (next != "0").then(|| next.into()) })
+        Ok(Page {
+            items,
+            next: (next != "0").then(|| next.into()),
+        })
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
@@ -286,10 +340,15 @@ impl Backend for RedisBackend {
             Err(error) => return commits.iter().map(|_| Err(error.clone())).collect(),
         };
         let is_shared = |commit: &Commit| commit.fence == Fence::Shared;
-        let mixed = commits.windows(2).any(|pair| is_shared(&pair[0]) != is_shared(&pair[1]));
+        let mixed = commits
+            .windows(2)
+            .any(|pair| is_shared(&pair[0]) != is_shared(&pair[1]));
         let entries = commits
             .into_iter()
-            .map(|commit| Entry { key: self.keys.hash(&commit.session), commit })
+            .map(|commit| Entry {
+                key: self.keys.hash(&commit.session),
+                commit,
+            })
             .collect::<Vec<_>>();
         if !mixed {
             return self.commit_kind(entries, deadline).await;
@@ -297,8 +356,10 @@ impl Backend for RedisBackend {
         let order: Vec<bool> = entries.iter().map(|entry| is_shared(&entry.commit)).collect();
         let (shared, owned): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| is_shared(&entry.commit));
-        let (shared, owned) =
-            tokio::join!(self.commit_kind(shared, deadline), self.commit_kind(owned, deadline));
+        let (shared, owned) = tokio::join!(
+            self.commit_kind(shared, deadline),
+            self.commit_kind(owned, deadline)
+        );
         let (mut shared, mut owned) = (shared.into_iter(), owned.into_iter());
         let of_kind = |is_shared| if is_shared { shared.next() } else { owned.next() };
         order.into_iter().filter_map(of_kind).collect()
@@ -308,7 +369,10 @@ impl Backend for RedisBackend {
         let deadline = self.begin()?;
         let answer = scripts::DELETE
             .run(&self.link, deadline, |command| {
-                command.arg(2).arg(self.keys.hash(session)).arg(self.keys.lease(session));
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
                 command.arg(fence_argument(fence));
             })
             .await
@@ -337,7 +401,9 @@ impl Backend for RedisBackend {
             (Some(masters), None) => (masters.first(), "0"),
             (Some(masters), Some(cursor)) => {
                 let (name, position) = cursor.split_once(' ').unwrap_or((cursor, "0"));
-                let node = masters.iter().find(|node| parse_address(name).as_ref() == Some(*node));
+                let node = masters
+                    .iter()
+                    .find(|node| parse_address(name).as_ref() == Some(*node));
                 if node.is_none() {
                     return Err(error(
                         Kind::Unavailable,
@@ -348,7 +414,12 @@ impl Backend for RedisBackend {
             }
         };
         let mut command = cmd("SCAN");
-        command.arg(position).arg("MATCH").arg(self.keys.pattern()).arg("COUNT").arg(limit.max(1));
+        command
+            .arg(position)
+            .arg("MATCH")
+            .arg(self.keys.pattern())
+            .arg("COUNT")
+            .arg(limit.max(1));
         command.arg("TYPE").arg("hash");
         let (next, found) = read_scan(self.link.send_to(node, &command, deadline).await?)?;
         let sessions = found.into_iter().filter_map(|key| match key {
@@ -364,16 +435,23 @@ impl Backend for RedisBackend {
             };
             Ok::<_, Error>(exists.then_some(session))
         });
-        let items = join_all(heads).await.into_iter().filter_map(Result::transpose).collect::<Result<_>>()?;
+        let items = join_all(heads)
+            .await
+            .into_iter()
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
         let next = match (node, &masters) {
             (None, _) => (next != "0").then_some(next),
             (Some((host, port)), _) if next != "0" => Some(format!("{host}:{port} {next}")),
             (Some(node), masters) => {
-                let following = masters.into_iter().flatten().find(|other| *other > node);
+                let following = masters.iter().flatten().find(|other| *other > node);
                 following.map(|(host, port)| format!("{host}:{port} 0"))
             }
         };
-        Ok(Page { items, next: next.map(Into::into) })
+        Ok(Page {
+            items,
+            next: next.map(Into::into),
+        })
     }
 
     async fn close(&self) -> Result<()> {
@@ -433,7 +511,9 @@ fn parse_lease(lease: &[u8]) -> Option<(Token, Owner)> {
 }
 
 fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired> {
-    let Value::Array(parts) = answer else { return Err(unexpected()) };
+    let Value::Array(parts) = answer else {
+        return Err(unexpected());
+    };
     let mut parts = parts.into_iter();
     let mut text = || match parts.next() {
         Some(Value::BulkString(bytes)) => Ok(bytes),
@@ -446,13 +526,17 @@ fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired> {
         }
         b"corrupt" => Err(corrupt_head()),
         b"held" => {
-            let (token, owner) =
-                parse_lease(&text()?).ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
+            let (token, owner) = parse_lease(&text()?)
+                .ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
             let expires_in = match parts.next() {
                 Some(Value::Int(left)) => u64::try_from(left).ok().map(Duration::from_millis),
                 _ => return Err(unexpected()),
             };
-            Ok(Acquired::Held(Holder { owner, token, expires_in }))
+            Ok(Acquired::Held(Holder {
+                owner,
+                token,
+                expires_in,
+            }))
         }
         b"granted" => {
             let head = HeadField::parse(&text()?).ok_or_else(corrupt_head)?;
@@ -460,7 +544,12 @@ fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired> {
             if records.len() != request.read.len() {
                 return Err(unexpected());
             }
-            Ok(Acquired::Granted(Grant { token: head.token, head: head.head(), records, expires: true }))
+            Ok(Acquired::Granted(Grant {
+                token: head.token,
+                head: head.head(),
+                records,
+                expires: true,
+            }))
         }
         _ => Err(unexpected()),
     }

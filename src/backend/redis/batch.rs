@@ -37,7 +37,9 @@ impl Entry {
         let changes = &self.commit.changes;
         let size: usize = changes
             .iter()
-            .map(|change| change.key.as_bytes().len() + change.value.as_ref().map_or(0, bytes::Bytes::len) + 32)
+            .map(|change| {
+                change.key.as_bytes().len() + change.value.as_ref().map_or(0, bytes::Bytes::len) + 32
+            })
             .sum();
         size + self.key.len() + 160
     }
@@ -94,13 +96,21 @@ pub(super) async fn commit(link: &Arc<Link>, entries: Vec<Entry>, deadline: Inst
         let (entries, bytes) = units.pop().unwrap_or_default();
         return submit(link, entries, bytes, deadline).await;
     }
-    let calls = units.into_iter().map(|(entries, bytes)| submit(link, entries, bytes, deadline));
-    futures_util::future::join_all(calls).await.into_iter().flatten().collect()
+    let calls = units
+        .into_iter()
+        .map(|(entries, bytes)| submit(link, entries, bytes, deadline));
+    futures_util::future::join_all(calls)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One call, with no regard to others in flight.
 pub(super) async fn call(link: &Link, entries: &[&Entry], deadline: Instant) -> Vec<Reply> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let shared = entries.first().is_some_and(|entry| entry.is_shared());
     let script = if shared { &scripts::MERGE } else { &scripts::COMMIT };
@@ -117,9 +127,17 @@ pub(super) async fn call(link: &Link, entries: &[&Entry], deadline: Instant) -> 
     match script.run(link, deadline, arguments).await {
         Ok(Value::Array(answers)) if answers.len() == entries.len() => {
             let replies = answers.into_iter().zip(entries);
-            replies.map(|(answer, entry)| read_answer(answer, &entry.commit, now)).collect()
+            replies
+                .map(|(answer, entry)| read_answer(answer, &entry.commit, now))
+                .collect()
         }
-        Ok(_) => failed(entries.len(), &error(Kind::Internal, "the commit script's answer has an unexpected shape")),
+        Ok(_) => failed(
+            entries.len(),
+            &error(
+                Kind::Internal,
+                "the commit script's answer has an unexpected shape",
+            ),
+        ),
         Err(fault) => failed(entries.len(), &Error::from(fault)),
     }
 }
@@ -145,11 +163,24 @@ async fn submit(link: &Arc<Link>, entries: Vec<Entry>, bytes: usize, deadline: I
         let mut queue = link.queue.lock();
         if queue.in_flight < IN_FLIGHT {
             queue.in_flight += 1;
-            (Some(Turn { link: link.clone(), entries, bytes, others: Vec::new() }), None)
+            (
+                Some(Turn {
+                    link: link.clone(),
+                    entries,
+                    bytes,
+                    others: Vec::new(),
+                }),
+                None,
+            )
         } else {
             let (waiter, answer) = oneshot::channel();
             let shared = entries.first().is_some_and(Entry::is_shared);
-            queue.waiting.push_back(Unit { entries, bytes, shared, waiter });
+            queue.waiting.push_back(Unit {
+                entries,
+                bytes,
+                shared,
+                waiter,
+            });
             (None, Some(answer))
         }
     };
@@ -183,8 +214,11 @@ impl Turn {
             tokio::task::yield_now().await;
         }
         self.gather();
-        let all: Vec<&Entry> =
-            self.entries.iter().chain(self.others.iter().flat_map(|unit| &unit.entries)).collect();
+        let all: Vec<&Entry> = self
+            .entries
+            .iter()
+            .chain(self.others.iter().flat_map(|unit| &unit.entries))
+            .collect();
         let mut replies = call(&self.link, &all, deadline).await.into_iter();
         let own = replies.by_ref().take(self.entries.len()).collect();
         for unit in self.others.drain(..) {
@@ -205,7 +239,9 @@ impl Turn {
             if unit.shared != shared || !fits {
                 break;
             }
-            let Some(unit) = queue.waiting.pop_front() else { break };
+            let Some(unit) = queue.waiting.pop_front() else {
+                break;
+            };
             if unit.waiter.is_closed() {
                 continue;
             }
@@ -227,7 +263,9 @@ impl Drop for Turn {
         queue.in_flight -= 1;
         // The place goes to the first that still wants it.
         while queue.in_flight < IN_FLIGHT {
-            let Some(unit) = queue.waiting.pop_front() else { break };
+            let Some(unit) = queue.waiting.pop_front() else {
+                break;
+            };
             if unit.waiter.is_closed() {
                 continue;
             }
@@ -269,7 +307,11 @@ fn write_commit(command: &mut Cmd, commit: &Commit, now: u64, text: &mut String)
             command.arg(now);
         }
     }
-    let puts = commit.changes.iter().filter(|change| change.value.is_some()).count();
+    let puts = commit
+        .changes
+        .iter()
+        .filter(|change| change.value.is_some())
+        .count();
     command.arg(ttl).arg(2 * puts).arg(commit.changes.len() - puts);
     for change in &commit.changes {
         if let Some(value) = &change.value {
@@ -292,12 +334,19 @@ fn put(command: &mut Cmd, text: &mut String, what: std::fmt::Arguments<'_>) {
 
 /// A time to live as the scripts want it: 0 is for ever.
 pub(super) fn milliseconds(ttl: Option<Duration>) -> u64 {
-    ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52))
+    ttl.map_or(0, |ttl| {
+        u64::try_from(ttl.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(1, 1 << 52)
+    })
 }
 
 fn read_answer(answer: Value, commit: &Commit, now: u64) -> Reply {
     match answer {
-        Value::Int(0) => Reply::Committed(Head { version: commit.version(), updated_at: now }),
+        Value::Int(0) => Reply::Committed(Head {
+            version: commit.version(),
+            updated_at: now,
+        }),
         Value::BulkString(text) => match text.split_first() {
             Some((b'E', error)) => Reply::Failed(from_script(&String::from_utf8_lossy(error))),
             Some((b'+', head)) => match parse_merged(head) {
@@ -314,11 +363,17 @@ fn read_answer(answer: Value, commit: &Commit, now: u64) -> Reply {
                 _ => Reply::Refused(text),
             },
         },
-        _ => Reply::Failed(error(Kind::Internal, "the commit script's answer has an unexpected type")),
+        _ => Reply::Failed(error(
+            Kind::Internal,
+            "the commit script's answer has an unexpected type",
+        )),
     }
 }
 
 fn parse_merged(text: &[u8]) -> Option<Head> {
     let (version, updated_at) = std::str::from_utf8(text).ok()?.split_once(':')?;
-    Some(Head { version: version.parse().ok()?, updated_at: updated_at.parse().ok()? })
+    Some(Head {
+        version: version.parse().ok()?,
+        updated_at: updated_at.parse().ok()?,
+    })
 }

@@ -118,7 +118,12 @@ impl RedisConfig {
         let tls = match scheme {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
-            _ => return Err(error(Kind::Config, "the URL's scheme must be redis, rediss, valkey or valkeys")),
+            _ => {
+                return Err(error(
+                    Kind::Config,
+                    "the URL's scheme must be redis, rediss, valkey or valkeys",
+                ));
+            }
         };
         // The path of a socket is no list of parts.
         let parts = if url.hosts.is_empty() { "" } else { url.path };
@@ -145,13 +150,21 @@ impl RedisConfig {
                 Self::new(Topology::Sentinel {
                     sentinels: addresses(url.hosts, DEFAULT_SENTINEL_PORT)?,
                     master: master.ok_or_else(|| {
-                        error(Kind::Config, "a sentinel URL must name the master: redis+sentinel://host/name")
+                        error(
+                            Kind::Config,
+                            "a sentinel URL must name the master: redis+sentinel://host/name",
+                        )
                     })?,
                     login: Login::default(),
                 })
             }
             "cluster" => Self::new(Topology::Cluster(addresses(url.hosts, DEFAULT_PORT)?)),
-            _ => return Err(error(Kind::Config, "the URL's scheme must end in +sentinel, +cluster or neither")),
+            _ => {
+                return Err(error(
+                    Kind::Config,
+                    "the URL's scheme must end in +sentinel, +cluster or neither",
+                ));
+            }
         };
         config.tls = tls.then(Tls::default);
         config.login = url.login;
@@ -164,7 +177,9 @@ impl RedisConfig {
         for pair in url.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (name, &mut config.topology) {
-                ("sentinelUsername", Topology::Sentinel { login, .. }) => login.username = Some(decode(value)?),
+                ("sentinelUsername", Topology::Sentinel { login, .. }) => {
+                    login.username = Some(decode(value)?);
+                }
                 ("sentinelPassword", Topology::Sentinel { login, .. }) => {
                     login.password = Some(decode(value)?.into());
                 }
@@ -197,7 +212,9 @@ impl RedisConfig {
         match &self.topology {
             Topology::Cluster(_) if self.database != 0 => bad("a cluster has database 0 only"),
             Topology::Cluster(nodes) if nodes.is_empty() => bad("a cluster needs at least one node"),
-            Topology::Sentinel { sentinels, .. } if sentinels.is_empty() => bad("at least one sentinel is needed"),
+            Topology::Sentinel { sentinels, .. } if sentinels.is_empty() => {
+                bad("at least one sentinel is needed")
+            }
             Topology::Socket(_) if self.tls.is_some() => bad("TLS over a Unix socket is not supported"),
             _ => Ok(()),
         }
@@ -210,14 +227,21 @@ impl RedisConfig {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        add(format!("{:?} {:?} {:?}", self.topology, self.database, self.connect_timeout).as_bytes());
+        add(format!(
+            "{:?} {:?} {:?}",
+            self.topology, self.database, self.connect_timeout
+        )
+        .as_bytes());
         let sentinel = match &self.topology {
             Topology::Sentinel { login, .. } => Some(login),
             _ => None,
         };
         for login in [Some(&self.login), sentinel].into_iter().flatten() {
             add(format!("{:?}", login.username).as_bytes());
-            add(login.password.as_ref().map_or(b"", |password| password.as_bytes()));
+            add(login
+                .password
+                .as_ref()
+                .map_or(b"", |password| password.as_bytes()));
         }
         if let Some(tls) = &self.tls {
             add(b"tls");
@@ -242,25 +266,43 @@ struct Url<'a> {
 
 impl<'a> Url<'a> {
     fn split(url: &'a str) -> Result<Self> {
-        let (scheme, rest) =
-            url.trim().split_once("://").ok_or_else(|| error(Kind::Config, "the URL has no scheme"))?;
+        let (scheme, rest) = url
+            .trim()
+            .split_once("://")
+            .ok_or_else(|| error(Kind::Config, "the URL has no scheme"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(l, h)| (Some(l), h));
+        let (login, hosts) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(l, h)| (Some(l), h));
         let login = match login {
             None => Login::default(),
             Some(login) => {
                 let (username, password) = login.split_once(':').unwrap_or((login, ""));
                 let some = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
-                Login { username: some(username)?, password: some(password)?.map(Zeroizing::new) }
+                Login {
+                    username: some(username)?,
+                    password: some(password)?.map(Zeroizing::new),
+                }
             }
         };
-        Ok(Self { scheme, login, hosts, path, query })
+        Ok(Self {
+            scheme,
+            login,
+            hosts,
+            path,
+            query,
+        })
     }
 }
 
 fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>> {
-    let bad = || error(Kind::Config, "the URL's hosts must be host[:port], separated by commas");
+    let bad = || {
+        error(
+            Kind::Config,
+            "the URL's hosts must be host[:port], separated by commas",
+        )
+    };
     hosts
         .split(',')
         .map(|host| {
@@ -268,7 +310,9 @@ fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>> {
             let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
                 Some((name, "")) => (name, None),
                 Some((name, port)) => (name, Some(port.strip_prefix(':').ok_or_else(bad)?)),
-                None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+                None => host
+                    .split_once(':')
+                    .map_or((host, None), |(name, port)| (name, Some(port))),
             };
             if name.is_empty() {
                 return Err(bad());
@@ -313,7 +357,12 @@ mod tests {
             "redis+sentinel://:secret@a,b:1234/mymaster/2?sentinelUsername=s&sentinelPassword=t",
         )
         .unwrap();
-        let Topology::Sentinel { sentinels, master, login } = &config.topology else {
+        let Topology::Sentinel {
+            sentinels,
+            master,
+            login,
+        } = &config.topology
+        else {
             panic!("{:?}", config.topology)
         };
         assert_eq!(sentinels, &[("a".into(), 26_379), ("b".into(), 1234)]);
@@ -321,9 +370,15 @@ mod tests {
         assert_eq!(login.username.as_deref(), Some("s"));
 
         let config = RedisConfig::from_url("valkeys+cluster://a:1,b:2").unwrap();
-        assert_eq!(config.topology, Topology::Cluster(vec![("a".into(), 1), ("b".into(), 2)]));
+        assert_eq!(
+            config.topology,
+            Topology::Cluster(vec![("a".into(), 1), ("b".into(), 2)])
+        );
         let config = RedisConfig::from_url("redis:///run/redis.sock?db=1").unwrap();
-        assert_eq!((config.topology, config.database), (Topology::Socket("/run/redis.sock".into()), 1));
+        assert_eq!(
+            (config.topology, config.database),
+            (Topology::Socket("/run/redis.sock".into()), 1)
+        );
     }
 
     #[test]

@@ -126,7 +126,10 @@ impl Link {
         let Some((host, port)) = node else {
             return self.send(command, deadline).await;
         };
-        let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port });
+        let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::ByAddress {
+            host: host.clone(),
+            port: *port,
+        });
         self.run(deadline, async |connection| match connection {
             Connection::Node(mut node) => node.req_packed_command(command).await,
             Connection::Cluster(mut cluster) => cluster.route_command(command.clone(), route).await,
@@ -143,7 +146,9 @@ impl Link {
         let answers = self
             .run(deadline, async |connection| match connection {
                 Connection::Node(mut node) => node.req_packed_command(&redis::cmd("PING")).await,
-                Connection::Cluster(mut cluster) => cluster.route_command(redis::cmd("PING"), everywhere).await,
+                Connection::Cluster(mut cluster) => {
+                    cluster.route_command(redis::cmd("PING"), everywhere).await
+                }
             })
             .await?;
         let answers: HashMap<String, Value> =
@@ -160,26 +165,32 @@ impl Link {
     ) -> std::result::Result<Value, Fault> {
         let (connection, generation) = match timeout_at(deadline, self.connection()).await {
             Ok(connected) => connected.map_err(Fault::Connect)?,
-            Err(_) => return Err(Fault::Connect(error(Kind::Unavailable, "could not connect in time"))),
-        };
-        match timeout_at(deadline, send(connection)).await {
-            Ok(answer) => answer.and_then(Value::extract_error).map_err(|cause| {
-                if wants_reconnect(&cause) {
-                    self.drop_connection(generation);
-                }
-                Fault::Redis(cause)
-            }),
             Err(_) => {
-                // The path may be dead without anybody having said so.
-                self.drop_connection(generation);
-                Err(Fault::Timeout)
+                return Err(Fault::Connect(error(
+                    Kind::Unavailable,
+                    "could not connect in time",
+                )));
             }
-        }
+        };
+        let Ok(answer) = timeout_at(deadline, send(connection)).await else {
+            // The path may be dead without anybody having said so.
+            self.drop_connection(generation);
+            return Err(Fault::Timeout);
+        };
+        answer.and_then(Value::extract_error).map_err(|cause| {
+            if wants_reconnect(&cause) {
+                self.drop_connection(generation);
+            }
+            Fault::Redis(cause)
+        })
     }
 
     fn current(&self) -> Option<(Connection, u64)> {
         let state = self.state.lock();
-        state.connection.as_ref().map(|connection| (connection.clone(), state.generation))
+        state
+            .connection
+            .as_ref()
+            .map(|connection| (connection.clone(), state.generation))
     }
 
     async fn connection(&self) -> Result<(Connection, u64)> {
@@ -197,7 +208,10 @@ impl Link {
         }
         let connected = match timeout(self.config.connect_timeout, self.connect()).await {
             Ok(connected) => connected.map_err(|cause| errors::map(&cause)),
-            Err(_) => Err(error(Kind::Unavailable, "the server did not accept a connection in time")),
+            Err(_) => Err(error(
+                Kind::Unavailable,
+                "the server did not accept a connection in time",
+            )),
         };
         let mut state = self.state.lock();
         match connected {
@@ -210,7 +224,9 @@ impl Link {
                 Ok((connection, state.generation))
             }
             Err(error) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(10)).min(LONGEST_PAUSE);
+                let pause = FIRST_PAUSE
+                    .saturating_mul(1 << state.failures.min(10))
+                    .min(LONGEST_PAUSE);
                 let jitter = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
                 state.failures = state.failures.saturating_add(1);
                 state.failed = Some((Instant::now() + pause.mul_f64(0.5 + jitter / 2.0), error.clone()));
@@ -230,16 +246,22 @@ impl Link {
     async fn connect(&self) -> RedisResult<Connection> {
         let dial = Dial { config: &self.config };
         Ok(match &self.config.topology {
-            Topology::Single(address) => Connection::Node(dial.node(address, &self.config.login, true).await?),
-            Topology::Socket(path) => Connection::Node(dial.open(dial.info(
-                ConnectionAddr::Unix(path.clone()),
-                &self.config.login,
-                self.config.database,
-            )?)
-            .await?),
-            Topology::Sentinel { sentinels, master, login } => {
-                Connection::Node(sentinel::master(&dial, sentinels, master, login).await?)
+            Topology::Single(address) => {
+                Connection::Node(dial.node(address, &self.config.login, true).await?)
             }
+            Topology::Socket(path) => Connection::Node(
+                dial.open(dial.info(
+                    ConnectionAddr::Unix(path.clone()),
+                    &self.config.login,
+                    self.config.database,
+                )?)
+                .await?,
+            ),
+            Topology::Sentinel {
+                sentinels,
+                master,
+                login,
+            } => Connection::Node(sentinel::master(&dial, sentinels, master, login).await?),
             Topology::Cluster(nodes) => Connection::Cluster(dial.cluster(nodes).await?),
         })
     }
@@ -252,9 +274,15 @@ pub(super) struct Dial<'a> {
 
 impl Dial<'_> {
     /// Connects to one server as `login`; `data` is false for sentinels, which have no databases.
-    pub async fn node(&self, address: &Address, login: &Login, data: bool) -> RedisResult<MultiplexedConnection> {
+    pub async fn node(
+        &self,
+        address: &Address,
+        login: &Login,
+        data: bool,
+    ) -> RedisResult<MultiplexedConnection> {
         let database = if data { self.config.database } else { 0 };
-        self.open(self.info(self.address(address), login, database)?).await
+        self.open(self.info(self.address(address), login, database)?)
+            .await
     }
 
     /// Who we are to the data servers.
@@ -295,13 +323,21 @@ impl Dial<'_> {
 
     fn address(&self, (host, port): &Address) -> ConnectionAddr {
         if self.config.tls.is_some() {
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            }
         } else {
             ConnectionAddr::Tcp(host.clone(), *port)
         }
     }
 
-    #[expect(clippy::unused_self, reason = "reads better beside the other parts of a connection")]
+    #[expect(
+        clippy::unused_self,
+        reason = "reads better beside the other parts of a connection"
+    )]
     fn info(&self, address: ConnectionAddr, login: &Login, database: i64) -> RedisResult<ConnectionInfo> {
         let mut settings = RedisConnectionInfo::default()
             .set_db(database)
@@ -312,7 +348,10 @@ impl Dial<'_> {
         if let Some(password) = &login.password {
             settings = settings.set_password(password.as_str());
         }
-        Ok(address.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp_settings()))
+        Ok(address
+            .into_connection_info()?
+            .set_redis_settings(settings)
+            .set_tcp_settings(tcp_settings()))
     }
 
     fn certificates(&self) -> Option<TlsCertificates> {
@@ -337,5 +376,8 @@ fn tcp_settings() -> TcpSettings {
 /// Reads `host:port`; the host may be an IPv6 address, with or without brackets.
 pub(super) fn parse_address(text: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
-    Some((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port.parse().ok()?))
+    Some((
+        host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port.parse().ok()?,
+    ))
 }

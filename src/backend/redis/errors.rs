@@ -28,8 +28,10 @@ pub(super) fn from_script(text: &str) -> Error {
 /// Whether the connection is of no more use: lost, or to a server that is not the master.
 pub(super) fn wants_reconnect(cause: &RedisError) -> bool {
     match cause.kind() {
-        ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed => true,
-        ErrorKind::ClusterConnectionNotFound => true,
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::ClusterConnectionNotFound => true,
         _ => matches!(code(cause), "READONLY" | "MASTERDOWN" | "NOAUTH"),
     }
 }
@@ -43,7 +45,9 @@ fn meaning(cause: &RedisError) -> (Kind, &'static str) {
     match cause.kind() {
         ErrorKind::Io => (Kind::Unavailable, "the connection failed"),
         ErrorKind::Parse => (Kind::Unavailable, "the server's answer could not be read"),
-        ErrorKind::ClusterConnectionNotFound => (Kind::Unavailable, "no node of the cluster answers for this slot"),
+        ErrorKind::ClusterConnectionNotFound => {
+            (Kind::Unavailable, "no node of the cluster answers for this slot")
+        }
         ErrorKind::MasterNameNotFoundBySentinel => (Kind::Unavailable, "no sentinel knows the master"),
         ErrorKind::NoValidReplicasFoundBySentinel => (Kind::Unavailable, "no sentinel knows a replica"),
         ErrorKind::AuthenticationFailed => (Kind::Config, WRONG_PASSWORD),
@@ -69,16 +73,37 @@ fn by_code(code: &str) -> Option<(Kind, &'static str)> {
     Some(match code {
         "NOAUTH" | "WRONGPASS" => (Kind::Config, WRONG_PASSWORD),
         "NOPERM" => (Kind::Config, NO_PERMISSION),
-        "WRONGTYPE" => (Kind::Corrupt, "a key of the session holds something else than a session"),
-        "CROSSSLOT" => (Kind::Config, "the server is part of a cluster; connect to it as one"),
-        "MOVED" | "ASK" => (Kind::Unavailable, "the slot is moving, or the server is part of a cluster"),
-        "OOM" => (Kind::StorageFull, "the server has reached maxmemory and evicts nothing"),
-        "MISCONF" => (Kind::StorageFull, "the server cannot write its data to disk and refuses writes"),
+        "WRONGTYPE" => (
+            Kind::Corrupt,
+            "a key of the session holds something else than a session",
+        ),
+        "CROSSSLOT" => (
+            Kind::Config,
+            "the server is part of a cluster; connect to it as one",
+        ),
+        "MOVED" | "ASK" => (
+            Kind::Unavailable,
+            "the slot is moving, or the server is part of a cluster",
+        ),
+        "OOM" => (
+            Kind::StorageFull,
+            "the server has reached maxmemory and evicts nothing",
+        ),
+        "MISCONF" => (
+            Kind::StorageFull,
+            "the server cannot write its data to disk and refuses writes",
+        ),
         "READONLY" => (Kind::Unavailable, "the server is a replica now"),
         "LOADING" => (Kind::Unavailable, "the server is loading its data"),
         "MASTERDOWN" => (Kind::Unavailable, "the replica has lost its master"),
-        "NOREPLICAS" => (Kind::Unavailable, "the master has too few replicas to accept writes"),
-        "TRYAGAIN" | "CLUSTERDOWN" => (Kind::Unavailable, "the cluster cannot serve this slot at the moment"),
+        "NOREPLICAS" => (
+            Kind::Unavailable,
+            "the master has too few replicas to accept writes",
+        ),
+        "TRYAGAIN" | "CLUSTERDOWN" => (
+            Kind::Unavailable,
+            "the cluster cannot serve this slot at the moment",
+        ),
         "BUSY" => (Kind::Unavailable, "the server is busy with a script"),
         _ => return None,
     })
@@ -101,7 +126,9 @@ fn code(cause: &RedisError) -> &str {
     if code != "ERR" || !detail.contains("script") {
         return code;
     }
-    let inner = INNER.into_iter().find(|inner| detail.split([' ', '-', ':']).any(|word| word == *inner));
+    let inner = INNER
+        .into_iter()
+        .find(|inner| detail.split([' ', '-', ':']).any(|word| word == *inner));
     inner.unwrap_or(code)
 }
 
@@ -110,19 +137,38 @@ mod tests {
     use super::*;
 
     fn server_error(line: &str) -> RedisError {
-        redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err()
+        redis::parse_redis_value(line.as_bytes())
+            .unwrap()
+            .extract_error()
+            .unwrap_err()
     }
 
     #[test]
     fn server_codes_have_kinds() {
         for (line, kind, retryable) in [
             ("-NOAUTH Authentication required.\r\n", Kind::Config, false),
-            ("-WRONGPASS invalid username-password pair\r\n", Kind::Config, false),
+            (
+                "-WRONGPASS invalid username-password pair\r\n",
+                Kind::Config,
+                false,
+            ),
             ("-NOPERM this user has no permissions\r\n", Kind::Config, false),
             ("-OOM command not allowed\r\n", Kind::StorageFull, true),
-            ("-MISCONF Redis is configured to save\r\n", Kind::StorageFull, true),
-            ("-READONLY You can't write against a read only replica.\r\n", Kind::Unavailable, true),
-            ("-LOADING Redis is loading the dataset in memory\r\n", Kind::Unavailable, true),
+            (
+                "-MISCONF Redis is configured to save\r\n",
+                Kind::StorageFull,
+                true,
+            ),
+            (
+                "-READONLY You can't write against a read only replica.\r\n",
+                Kind::Unavailable,
+                true,
+            ),
+            (
+                "-LOADING Redis is loading the dataset in memory\r\n",
+                Kind::Unavailable,
+                true,
+            ),
             ("-WRONGTYPE Operation against a key\r\n", Kind::Corrupt, false),
             ("-CLUSTERDOWN Hash slot not served\r\n", Kind::Unavailable, true),
             (
@@ -139,6 +185,8 @@ mod tests {
             let error = map(&server_error(line));
             assert_eq!((error.kind(), error.retryable()), (kind, retryable), "{line}");
         }
-        assert!(wants_reconnect(&server_error("-ERR Error running script: -READONLY You can't write\r\n")));
+        assert!(wants_reconnect(&server_error(
+            "-ERR Error running script: -READONLY You can't write\r\n"
+        )));
     }
 }

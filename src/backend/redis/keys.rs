@@ -19,7 +19,9 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        Self {
+            prefix: prefix.to_owned(),
+        }
     }
 
     /// The hash of a session.
@@ -56,11 +58,20 @@ impl Keys {
     /// The session whose hash this is.
     pub fn session(&self, key: &[u8]) -> Option<SessionId> {
         let key = std::str::from_utf8(key).ok()?;
-        let escaped = key.strip_prefix(&self.prefix)?.strip_prefix(":{")?.strip_suffix('}')?;
+        let escaped = key
+            .strip_prefix(&self.prefix)?
+            .strip_prefix(":{")?
+            .strip_suffix('}')?;
         if escaped.is_empty() || escaped.contains(['{', '}']) {
             return None;
         }
-        Some(escaped.replace("%7B", "{").replace("%7D", "}").replace("%25", "%").into())
+        Some(
+            escaped
+                .replace("%7B", "{")
+                .replace("%7D", "}")
+                .replace("%25", "%")
+                .into(),
+        )
     }
 }
 
@@ -105,7 +116,10 @@ impl HeadField {
         if self.version == 0 {
             return Head::default();
         }
-        Head { version: self.version, updated_at: self.updated_at }
+        Head {
+            version: self.version,
+            updated_at: self.updated_at,
+        }
     }
 }
 
@@ -132,7 +146,12 @@ mod tests {
         let head = HeadField::parse(b"1763740800000000:42:00000000000000ff:t:1763740800123:").unwrap();
         assert_eq!(
             head,
-            HeadField { token: 1_763_740_800_000_000, version: 42, commit: 255, updated_at: 1_763_740_800_123 }
+            HeadField {
+                token: 1_763_740_800_000_000,
+                version: 42,
+                commit: 255,
+                updated_at: 1_763_740_800_123
+            }
         );
         for bad in ["", "1:2", "x:2:3:t:4:", "1:2:3:t:4"] {
             assert_eq!(HeadField::parse(bad.as_bytes()), None, "{bad}");

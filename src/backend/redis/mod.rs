@@ -15,7 +15,6 @@ mod scripts;
 mod sentinel;
 mod warnings;
 
-
 pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Tls, Topology};
 

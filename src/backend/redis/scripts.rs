@@ -31,7 +31,10 @@ pub(super) struct Call {
 
 impl Call {
     fn new(text: &'static str) -> Self {
-        Self { text, hash: Script::new(text).get_hash().to_owned() }
+        Self {
+            text,
+            hash: Script::new(text).get_hash().to_owned(),
+        }
     }
 
     /// Runs the script; `arguments` adds the number of keys, the keys and the rest. It is asked again with the

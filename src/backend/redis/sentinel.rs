@@ -16,7 +16,9 @@ pub(super) async fn master(
     name: &str,
     login: &Login,
 ) -> RedisResult<MultiplexedConnection> {
-    let attempts = sentinels.iter().map(|sentinel| through(dial, sentinel, name, login).boxed());
+    let attempts = sentinels
+        .iter()
+        .map(|sentinel| through(dial, sentinel, name, login).boxed());
     select_ok(attempts).await.map(|(connection, _)| connection)
 }
 
@@ -33,16 +35,26 @@ async fn through(
         .query_async(&mut sentinel)
         .await?;
     let address = address.ok_or_else(|| {
-        RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinel knows no master of this name"))
+        RedisError::from((
+            ErrorKind::MasterNameNotFoundBySentinel,
+            "the sentinel knows no master of this name",
+        ))
     })?;
     let mut node = dial.node(&address, dial.login(), true).await?;
     match redis::cmd("ROLE").query_async::<Value>(&mut node).await {
         Ok(Value::Array(role)) => {
-            let role: String =
-                role.into_iter().next().map(from_redis_value).transpose()?.unwrap_or_default();
+            let role: String = role
+                .into_iter()
+                .next()
+                .map(from_redis_value)
+                .transpose()?
+                .unwrap_or_default();
             if role != "master" {
                 let code = "READONLY".to_owned();
-                return Err(redis::make_extension_error(code, Some("the sentinel named a replica".to_owned())));
+                return Err(redis::make_extension_error(
+                    code,
+                    Some("the sentinel named a replica".to_owned()),
+                ));
             }
         }
         Ok(_) => {}

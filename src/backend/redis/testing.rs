@@ -15,7 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Whether there is a `redis-server`. Where there is none, the test `name` is reported as skipped; on CI it fails.
 pub fn redis_server_found(name: &str) -> bool {
-    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let found = Command::new("redis-server")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok();
     if !found {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
@@ -30,7 +34,9 @@ pub fn redis_server_found(name: &str) -> bool {
 pub fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     loop {
-        let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { continue };
+        let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else {
+            continue;
+        };
         let port = listener.local_addr().unwrap().port();
         if port < 55_000
             && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).is_ok()
@@ -45,7 +51,10 @@ pub fn free_port() -> u16 {
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "waited in vain until {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -63,7 +72,11 @@ impl Server {
         let port = free_port();
         let port_text = port.to_string();
         let own = ["--port", &port_text, "--bind", "127.0.0.1", "--save", ""];
-        let arguments = own.iter().chain(arguments).map(|&argument| argument.to_owned()).collect();
+        let arguments = own
+            .iter()
+            .chain(arguments)
+            .map(|&argument| argument.to_owned())
+            .collect();
         Self::start_on(port, TempDir::new().unwrap(), arguments)
     }
 
@@ -79,7 +92,12 @@ impl Server {
 
     fn start_on(port: u16, directory: TempDir, arguments: Vec<String>) -> Self {
         let child = Self::spawn(directory.path(), &arguments);
-        let mut server = Self { child, port, arguments, directory };
+        let mut server = Self {
+            child,
+            port,
+            arguments,
+            directory,
+        };
         server.wait();
         server
     }
@@ -179,7 +197,9 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn start(server: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
         let port = listener.local_addr().unwrap().port();
         let swallow = Arc::new(AtomicBool::new(false));
         let swallowed = Arc::new(AtomicUsize::new(0));
@@ -188,12 +208,14 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let (armed, count) = (armed.clone(), count.clone());
                 tokio::spawn(async move {
-                    let Ok(server) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else {
+                    let Ok(server) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await
+                    else {
                         return;
                     };
                     let (mut from_client, mut to_client) = client.into_split();
                     let (mut from_server, mut to_server) = server.into_split();
-                    let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                    let up =
+                        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
                     let mut buffer = vec![0; 65_536];
                     while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
                         if armed.swap(false, Ordering::SeqCst) {
@@ -208,7 +230,12 @@ impl Proxy {
                 });
             }
         });
-        Self { port, swallow, swallowed, task }
+        Self {
+            port,
+            swallow,
+            swallowed,
+            task,
+        }
     }
 
     /// Cuts the connection in place of the next answer.

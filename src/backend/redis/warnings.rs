@@ -33,11 +33,15 @@ async fn check_node(
 ) -> Result<()> {
     let info = info(link, node, deadline).await?;
     let setting = async |name: &str| -> Result<Option<String>> {
-        Ok(config(link, node, name, deadline).await?.or_else(|| info.get(name).cloned()))
+        Ok(config(link, node, name, deadline)
+            .await?
+            .or_else(|| info.get(name).cloned()))
     };
 
     // INFO tells some of it where CONFIG is forbidden, as in most managed services.
-    let policy = setting("maxmemory-policy").await?.or_else(|| info.get("maxmemory_policy").cloned());
+    let policy = setting("maxmemory-policy")
+        .await?
+        .or_else(|| info.get("maxmemory_policy").cloned());
     let limit = setting("maxmemory").await?;
     match policy.as_deref() {
         None => warnings.push(
@@ -76,9 +80,13 @@ async fn check_node(
 
 async fn info(link: &Link, node: Option<&Address>, deadline: Instant) -> Result<HashMap<String, String>> {
     let answer = allowed(link.send_to(node, &cmd("INFO"), deadline).await)?;
-    let text = answer.and_then(|answer| String::from_redis_value(answer).ok()).unwrap_or_default();
+    let text = answer
+        .and_then(|answer| String::from_redis_value(answer).ok())
+        .unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    Ok(pairs
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect())
 }
 
 async fn config(
@@ -87,7 +95,10 @@ async fn config(
     name: &str,
     deadline: Instant,
 ) -> Result<Option<String>> {
-    let answer = allowed(link.send_to(node, cmd("CONFIG").arg("GET").arg(name), deadline).await)?;
+    let answer = allowed(
+        link.send_to(node, cmd("CONFIG").arg("GET").arg(name), deadline)
+            .await,
+    )?;
     let pairs = answer.and_then(|answer| HashMap::<String, String>::from_redis_value(answer).ok());
     Ok(pairs.and_then(|mut pairs| pairs.remove(name)))
 }
@@ -99,7 +110,11 @@ fn allowed(answer: std::result::Result<Value, Fault>) -> Result<Option<Value>> {
         Err(Fault::Redis(cause)) if matches!(cause.code(), Some("NOPERM" | "ERR")) => Ok(None),
         Err(fault) => {
             let error = crate::error::Error::from(fault);
-            if error.kind() == Kind::Config { Ok(None) } else { Err(error) }
+            if error.kind() == Kind::Config {
+                Ok(None)
+            } else {
+                Err(error)
+            }
         }
     }
 }

@@ -17,11 +17,20 @@ async fn what_is_committed_is_read_back() {
         let grant = grant(&backend, session).await;
         assert_eq!(grant.head, Head::default());
         let value: Vec<u8> = (0..=255).collect();
-        let binary = Change { key: key("\0\r\n'\"\\*?"), value: Some(value.clone().into()) };
-        let head = commit_one(&backend, commit(session, grant.token, 0, vec![put("a", "1"), binary])).await;
+        let binary = Change {
+            key: key("\0\r\n'\"\\*?"),
+            value: Some(value.clone().into()),
+        };
+        let head = commit_one(
+            &backend,
+            commit(session, grant.token, 0, vec![put("a", "1"), binary]),
+        )
+        .await;
         assert_eq!(head.unwrap().version, 1);
         let changes = vec![put("b", ""), drop_record("a")];
-        let head = commit_one(&backend, commit(session, grant.token, 1, changes)).await.unwrap();
+        let head = commit_one(&backend, commit(session, grant.token, 1, changes))
+            .await
+            .unwrap();
         assert_eq!(head.version, 2);
         assert_eq!(backend.head(&session.into()).await.unwrap(), head);
         let keys = [key("a"), key("b"), key("\0\r\n'\"\\*?"), RecordKey::creds()];
@@ -46,14 +55,25 @@ async fn a_patch_of_thousands_of_records_is_one_commit() {
     commit_one(&backend, commit("s", token, 0, puts)).await.unwrap();
     let keys: Vec<_> = ids.iter().map(|id| key(id)).collect();
     let records = backend.read(&"s".into(), &keys).await.unwrap();
-    assert!(records.iter().zip(&ids).all(|(record, id)| record.as_deref() == Some(id.as_bytes())));
+    assert!(
+        records
+            .iter()
+            .zip(&ids)
+            .all(|(record, id)| record.as_deref() == Some(id.as_bytes()))
+    );
 
-    let read = Acquire { read: keys.clone(), displace: Some(token), ..request("s", "second") };
+    let read = Acquire {
+        read: keys.clone(),
+        displace: Some(token),
+        ..request("s", "second")
+    };
     let grant = granted(backend.acquire(read).await.unwrap());
     assert_eq!(grant.records, records);
 
     let deletes = ids[..20_000].iter().map(|id| drop_record(id)).collect();
-    commit_one(&backend, commit("s", grant.token, 1, deletes)).await.unwrap();
+    commit_one(&backend, commit("s", grant.token, 1, deletes))
+        .await
+        .unwrap();
     let left = backend.read(&"s".into(), &keys).await.unwrap();
     assert_eq!(left.iter().flatten().count(), 5_000);
 }
@@ -69,14 +89,21 @@ async fn a_commit_sent_again_is_applied_once() {
     let first = commit("s", token, 0, vec![put("a", "1")]);
     let head = commit_one(&backend, first.clone()).await.unwrap();
     assert_eq!(commit_one(&backend, first.clone()).await.unwrap(), head);
-    commit_one(&backend, commit("s", token, 1, vec![put("a", "2")])).await.unwrap();
+    commit_one(&backend, commit("s", token, 1, vec![put("a", "2")]))
+        .await
+        .unwrap();
     assert_eq!(kind(commit_one(&backend, first).await), Kind::VersionMismatch);
     assert_eq!(read_one(&backend, "s", "a").await.as_deref(), Some("2"));
 
-    let merged = Commit { patches: 3, ..shared("t", vec![put("a", "1")]) };
+    let merged = Commit {
+        patches: 3,
+        ..shared("t", vec![put("a", "1")])
+    };
     let head = commit_one(&backend, merged.clone()).await.unwrap();
     assert_eq!(head.version, 3);
-    commit_one(&backend, shared("t", vec![put("a", "2")])).await.unwrap();
+    commit_one(&backend, shared("t", vec![put("a", "2")]))
+        .await
+        .unwrap();
     assert_eq!(commit_one(&backend, merged).await.unwrap().version, 4);
     assert_eq!(read_one(&backend, "t", "a").await.as_deref(), Some("2"));
 }
@@ -100,13 +127,31 @@ async fn shared_commits_merge_record_by_record() {
     versions.sort_unstable();
     assert_eq!(versions, (1..=100).collect::<Vec<_>>());
     let keys: Vec<_> = (0..100).map(|id| key(&id.to_string())).collect();
-    assert!(backend.read(&"s".into(), &keys).await.unwrap().iter().all(Option::is_some));
+    assert!(
+        backend
+            .read(&"s".into(), &keys)
+            .await
+            .unwrap()
+            .iter()
+            .all(Option::is_some)
+    );
 
-    let expected = Commit { expected: true, base: 100, ..shared("s", vec![put("x", "")]) };
+    let expected = Commit {
+        expected: true,
+        base: 100,
+        ..shared("s", vec![put("x", "")])
+    };
     assert_eq!(commit_one(&backend, expected.clone()).await.unwrap().version, 101);
-    let stale = Commit { id: expected.id + 1, ..expected };
+    let stale = Commit {
+        id: expected.id + 1,
+        ..expected
+    };
     assert_eq!(kind(commit_one(&backend, stale).await), Kind::VersionMismatch);
-    let absent = Commit { expected: true, base: 1, ..shared("t", vec![]) };
+    let absent = Commit {
+        expected: true,
+        base: 1,
+        ..shared("t", vec![])
+    };
     assert_eq!(kind(commit_one(&backend, absent).await), Kind::VersionMismatch);
 }
 
@@ -123,13 +168,18 @@ async fn in_a_batch_each_commit_has_its_own_fence_and_answer() {
         let token = grant(&backend, &session).await.token;
         commits.push(commit(&session, token, 0, vec![put("a", &session)]));
     }
-    let displaced = Acquire { displace: Some(token_of(&commits[300])), ..request("s300", "second") };
+    let displaced = Acquire {
+        displace: Some(token_of(&commits[300])),
+        ..request("s300", "second")
+    };
     granted(backend.acquire(displaced).await.unwrap());
     commits[301].base = 7;
     server.run::<()>("DEL bv:{s302}");
     server.run::<()>("SET bv:{s302} x");
-    let commits: Vec<_> =
-        commits.into_iter().chain([shared("t", vec![put("a", "t")])]).collect();
+    let commits: Vec<_> = commits
+        .into_iter()
+        .chain([shared("t", vec![put("a", "t")])])
+        .collect();
     let results = backend.commit(commits).await;
     assert_eq!(results.len(), 601);
     for (index, result) in results.into_iter().enumerate() {
@@ -176,7 +226,10 @@ async fn commits_that_meet_share_calls_and_none_is_lost() {
                 base = commit_one(&backend, attempt).await.unwrap().version;
             }
             assert_eq!(base, 20);
-            assert_eq!(read_one(&backend, &session, "a").await.unwrap(), format!("{index}/19"));
+            assert_eq!(
+                read_one(&backend, &session, "a").await.unwrap(),
+                format!("{index}/19")
+            );
         }));
     }
     for task in tasks {
@@ -184,8 +237,18 @@ async fn commits_that_meet_share_calls_and_none_is_lost() {
     }
     let info: String = server.run("INFO commandstats");
     let calls = |name: &str| -> u64 {
-        let line = info.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:"))).unwrap();
-        line.split_once("calls=").unwrap().1.split(',').next().unwrap().parse().unwrap()
+        let line = info
+            .lines()
+            .find(|line| line.starts_with(&format!("cmdstat_{name}:")))
+            .unwrap();
+        line.split_once("calls=")
+            .unwrap()
+            .1
+            .split(',')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     // 4,000 commits and 200 acquisitions.
     assert!(calls("evalsha") < 3_000, "{} calls", calls("evalsha"));
@@ -206,11 +269,21 @@ async fn scan_finds_every_record_of_the_type() {
                 let key = RecordKey::new(kind, &id.to_string()).unwrap();
                 let value = Bytes::from(format!("{kind}{id}"));
                 expected.insert(key.clone(), value.clone());
-                changes.push(Change { key, value: Some(value) });
+                changes.push(Change {
+                    key,
+                    value: Some(value),
+                });
             }
         }
         commit_one(&backend, shared(session, changes)).await.unwrap();
-        for kind in [None, Some("session"), Some("pre-key"), Some("s*"), Some("pre"), Some("none")] {
+        for kind in [
+            None,
+            Some("session"),
+            Some("pre-key"),
+            Some("s*"),
+            Some("pre"),
+            Some("none"),
+        ] {
             let (mut found, mut cursor) = (HashMap::new(), None);
             loop {
                 let page = backend.scan(&session.into(), kind, cursor, 100).await.unwrap();
@@ -238,27 +311,61 @@ async fn a_time_to_live_is_set_refreshed_and_lifted() {
     let ttl = || server.run::<i64>("PTTL bv:{s}");
     let day = Duration::from_secs(86_400);
     let token = grant(&backend, "s").await.token;
-    assert!(!backend.touch(&session, Fence::Owner(token), Some(day)).await.unwrap());
+    assert!(
+        !backend
+            .touch(&session, Fence::Owner(token), Some(day))
+            .await
+            .unwrap()
+    );
     assert_eq!(ttl(), -1);
 
-    let with_ttl = Commit { ttl: Some(day), ..commit("s", token, 0, vec![put("a", "")]) };
+    let with_ttl = Commit {
+        ttl: Some(day),
+        ..commit("s", token, 0, vec![put("a", "")])
+    };
     commit_one(&backend, with_ttl).await.unwrap();
     assert!(ttl() > 86_000_000);
     commit_one(&backend, commit("s", token, 1, vec![])).await.unwrap();
     assert_eq!(ttl(), -1);
-    assert!(backend.touch(&session, Fence::Owner(token), Some(day)).await.unwrap());
+    assert!(
+        backend
+            .touch(&session, Fence::Owner(token), Some(day))
+            .await
+            .unwrap()
+    );
     assert!(ttl() > 86_000_000);
     commit_one(&backend, commit("s", token, 2, vec![])).await.unwrap();
     assert_eq!(ttl(), -1);
-    assert!(backend.touch(&session, Fence::Owner(token), Some(day)).await.unwrap());
+    assert!(
+        backend
+            .touch(&session, Fence::Owner(token), Some(day))
+            .await
+            .unwrap()
+    );
     assert!(backend.touch(&session, Fence::Shared, None).await.unwrap());
     assert_eq!(ttl(), -1);
-    assert_eq!(kind(backend.touch(&session, Fence::Owner(token - 1), None).await), Kind::Fenced);
-    commit_one(&backend, Commit { ttl: Some(day), ..shared("s", vec![]) }).await.unwrap();
+    assert_eq!(
+        kind(backend.touch(&session, Fence::Owner(token - 1), None).await),
+        Kind::Fenced
+    );
+    commit_one(
+        &backend,
+        Commit {
+            ttl: Some(day),
+            ..shared("s", vec![])
+        },
+    )
+    .await
+    .unwrap();
     assert!(ttl() > 86_000_000);
     commit_one(&backend, shared("s", vec![])).await.unwrap();
     assert_eq!(ttl(), -1);
-    assert!(!backend.touch(&"absent".into(), Fence::Shared, None).await.unwrap());
+    assert!(
+        !backend
+            .touch(&"absent".into(), Fence::Shared, None)
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -273,14 +380,18 @@ async fn the_cost_of_a_commit_follows_the_change() {
     for (session, count) in [("small", 10_u32), ("large", 100_000)] {
         let changes = (0..count).map(|id| put(&id.to_string(), &value)).collect();
         let token = grant(&backend, session).await.token;
-        commit_one(&backend, commit(session, token, 0, changes)).await.unwrap();
+        commit_one(&backend, commit(session, token, 0, changes))
+            .await
+            .unwrap();
         sessions.push((session, token, 1, Vec::new()));
     }
     for round in 0..600_u32 {
         for (session, token, version, times) in &mut sessions {
             let change = put(&(round % 10).to_string(), &value);
             let start = Instant::now();
-            commit_one(&backend, commit(session, *token, *version, vec![change])).await.unwrap();
+            commit_one(&backend, commit(session, *token, *version, vec![change]))
+                .await
+                .unwrap();
             times.push(start.elapsed());
             *version += 1;
         }
@@ -292,7 +403,9 @@ async fn the_cost_of_a_commit_follows_the_change() {
     let small = median(&mut sessions[0].3);
     let large = median(&mut sessions[1].3);
     let ratio = large.as_secs_f64() / small.as_secs_f64();
-    println!("a commit in a session of 100,000 records takes {ratio:.2} times one in a session of 10 ({small:?})");
+    println!(
+        "a commit in a session of 100,000 records takes {ratio:.2} times one in a session of 10 ({small:?})"
+    );
     // What depended on the size of the session would be thousands of times slower.
     assert!(ratio < 10.0, "{ratio}");
 }

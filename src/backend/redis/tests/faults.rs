@@ -13,7 +13,9 @@ async fn a_flushed_script_is_loaded_again() {
     let token = grant(&backend, "s").await.token;
     for base in 0..3 {
         server.run::<()>("SCRIPT FLUSH");
-        commit_one(&backend, commit("s", token, base, vec![put("a", "1")])).await.unwrap();
+        commit_one(&backend, commit("s", token, base, vec![put("a", "1")]))
+            .await
+            .unwrap();
     }
     assert_eq!(backend.head(&"s".into()).await.unwrap().version, 3);
 }
@@ -27,17 +29,33 @@ async fn a_restarted_server_has_every_acknowledged_commit() {
     let backend = backend(&server.url());
     let token = grant(&backend, "s").await.token;
     for base in 0..5 {
-        commit_one(&backend, commit("s", token, base, vec![put(&base.to_string(), "x")])).await.unwrap();
+        commit_one(
+            &backend,
+            commit("s", token, base, vec![put(&base.to_string(), "x")]),
+        )
+        .await
+        .unwrap();
     }
     server.kill();
     assert!(is_outage(&backend.head(&"s".into()).await.unwrap_err()));
-    assert!(is_outage(&backend.read(&"s".into(), &[key("0")]).await.unwrap_err()));
+    assert!(is_outage(
+        &backend.read(&"s".into(), &[key("0")]).await.unwrap_err()
+    ));
     server.start_again();
     let next = commit("s", token, 5, vec![put("5", "x")]);
-    let head = persist(async || commit_one(&backend, next.clone()).await).await.unwrap();
+    let head = persist(async || commit_one(&backend, next.clone()).await)
+        .await
+        .unwrap();
     assert_eq!(head.version, 6);
     let keys: Vec<_> = (0..6).map(|id| key(&id.to_string())).collect();
-    assert!(backend.read(&"s".into(), &keys).await.unwrap().iter().all(Option::is_some));
+    assert!(
+        backend
+            .read(&"s".into(), &keys)
+            .await
+            .unwrap()
+            .iter()
+            .all(Option::is_some)
+    );
 }
 
 #[tokio::test]
@@ -48,20 +66,31 @@ async fn a_server_that_came_back_empty_has_lost_the_session() {
     let mut server = Server::start(&[]);
     let backend = backend(&server.url());
     let token = grant(&backend, "s").await.token;
-    commit_one(&backend, commit("s", token, 0, vec![put("a", "1")])).await.unwrap();
+    commit_one(&backend, commit("s", token, 0, vec![put("a", "1")]))
+        .await
+        .unwrap();
     let unwritten = grant(&backend, "new").await.token;
     server.kill();
     server.start_again();
     let next = commit("s", token, 1, vec![put("a", "2")]);
     let lost = persist(async || commit_one(&backend, next.clone()).await).await;
     assert_eq!(kind(lost), Kind::SessionLost);
-    assert_eq!(kind(backend.renew(&[("s".into(), token)], LEASE).await.remove(0)), Kind::SessionLost);
+    assert_eq!(
+        kind(backend.renew(&[("s".into(), token)], LEASE).await.remove(0)),
+        Kind::SessionLost
+    );
     // Nothing of a session that was never written is lost; but its lease is.
-    assert_eq!(kind(commit_one(&backend, commit("new", unwritten, 0, vec![])).await), Kind::Fenced);
+    assert_eq!(
+        kind(commit_one(&backend, commit("new", unwritten, 0, vec![])).await),
+        Kind::Fenced
+    );
     assert_eq!(server.run::<u32>("DBSIZE"), 0, "nothing was created again");
 
     let second = granted(backend.acquire(request("s", "second")).await.unwrap());
-    assert!(second.token > token, "tokens grow although the server has forgotten the last one");
+    assert!(
+        second.token > token,
+        "tokens grow although the server has forgotten the last one"
+    );
     assert_eq!(kind(commit_one(&backend, next).await), Kind::Fenced);
 }
 
@@ -73,12 +102,24 @@ async fn a_restored_old_copy_is_no_session_of_ours() {
     let server = Server::start(&[]);
     let backend = backend(&server.url());
     let old = grant(&backend, "s").await.token;
-    commit_one(&backend, commit("s", old, 0, vec![put("a", "1")])).await.unwrap();
+    commit_one(&backend, commit("s", old, 0, vec![put("a", "1")]))
+        .await
+        .unwrap();
     let copy: Vec<u8> = server.run("DUMP bv:{s}");
-    let displace = Acquire { displace: Some(old), ..request("s", "second") };
+    let displace = Acquire {
+        displace: Some(old),
+        ..request("s", "second")
+    };
     let token = granted(backend.acquire(displace).await.unwrap()).token;
-    commit_one(&backend, commit("s", token, 1, vec![put("a", "2")])).await.unwrap();
-    let restore = redis::cmd("RESTORE").arg("bv:{s}").arg(0).arg(copy).arg("REPLACE").take();
+    commit_one(&backend, commit("s", token, 1, vec![put("a", "2")]))
+        .await
+        .unwrap();
+    let restore = redis::cmd("RESTORE")
+        .arg("bv:{s}")
+        .arg(0)
+        .arg(copy)
+        .arg("REPLACE")
+        .take();
     restore.query::<()>(&mut server.connect()).unwrap();
     let next = commit("s", token, 2, vec![put("a", "3")]);
     assert_eq!(kind(commit_one(&backend, next).await), Kind::SessionLost);
@@ -99,7 +140,9 @@ async fn a_lost_answer_is_given_again_and_the_commit_applied_once() {
         let error = commit_one(&backend, next.clone()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.retryable());
-        let head = persist(async || commit_one(&backend, next.clone()).await).await.unwrap();
+        let head = persist(async || commit_one(&backend, next.clone()).await)
+            .await
+            .unwrap();
         assert_eq!(head.version, base + 1);
     }
     assert_eq!(proxy.swallowed(), 10);
@@ -107,10 +150,14 @@ async fn a_lost_answer_is_given_again_and_the_commit_applied_once() {
     assert_eq!(read_one(&backend, "s", "a").await.as_deref(), Some("9"));
 
     let merge = shared("t", vec![put("a", "1")]);
-    commit_one(&backend, shared("t", vec![put("a", "0")])).await.unwrap();
+    commit_one(&backend, shared("t", vec![put("a", "0")]))
+        .await
+        .unwrap();
     proxy.swallow_next_answer();
     assert!(is_outage(&commit_one(&backend, merge.clone()).await.unwrap_err()));
-    let head = persist(async || commit_one(&backend, merge.clone()).await).await.unwrap();
+    let head = persist(async || commit_one(&backend, merge.clone()).await)
+        .await
+        .unwrap();
     assert_eq!(head.version, 2);
 }
 
@@ -125,7 +172,9 @@ async fn a_killed_connection_is_replaced() {
     for base in 0..5 {
         server.run::<u32>("CLIENT KILL TYPE normal SKIPME yes");
         let next = commit("s", token, base, vec![put("a", "1")]);
-        let head = persist(async || commit_one(&backend, next.clone()).await).await.unwrap();
+        let head = persist(async || commit_one(&backend, next.clone()).await)
+            .await
+            .unwrap();
         assert_eq!(head.version, base + 1);
     }
 }
@@ -161,18 +210,26 @@ async fn a_server_that_hangs_is_a_timeout_in_bounded_time() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     server.freeze(false);
     for commit in &commits {
-        let head = persist(async || commit_one(&backend, commit.clone()).await).await.unwrap();
+        let head = persist(async || commit_one(&backend, commit.clone()).await)
+            .await
+            .unwrap();
         assert_eq!(head.version, 1);
     }
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_in_bounded_time() {
-    let backend = backend(&format!("redis://127.0.0.1:{}", super::super::testing::free_port()));
+    let backend = backend(&format!(
+        "redis://127.0.0.1:{}",
+        super::super::testing::free_port()
+    ));
     let start = Instant::now();
     for _ in 0..20 {
         assert_eq!(kind(backend.ping().await), Kind::Unavailable);
-        assert_eq!(kind(backend.acquire(request("s", "first")).await), Kind::Unavailable);
+        assert_eq!(
+            kind(backend.acquire(request("s", "first")).await),
+            Kind::Unavailable
+        );
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
@@ -185,7 +242,9 @@ async fn a_full_server_refuses_and_tears_nothing() {
     let server = Server::start(&[]);
     let backend = backend(&server.url());
     let token = grant(&backend, "s").await.token;
-    commit_one(&backend, commit("s", token, 0, vec![put("a", "1")])).await.unwrap();
+    commit_one(&backend, commit("s", token, 0, vec![put("a", "1")]))
+        .await
+        .unwrap();
     server.run::<()>("CONFIG SET maxmemory 1");
     let next = commit("s", token, 1, vec![put("a", "2"), put("b", "2")]);
     let error = commit_one(&backend, next.clone()).await.unwrap_err();
@@ -208,14 +267,29 @@ async fn foreign_keys_are_corrupt_and_not_missing() {
     assert_eq!(kind(backend.head(&session).await), Kind::Corrupt);
     assert_eq!(kind(backend.read(&session, &[key("a")]).await), Kind::Corrupt);
     assert_eq!(kind(backend.acquire(request("s", "first")).await), Kind::Corrupt);
-    assert_eq!(kind(commit_one(&backend, shared("s", vec![])).await), Kind::Corrupt);
+    assert_eq!(
+        kind(commit_one(&backend, shared("s", vec![])).await),
+        Kind::Corrupt
+    );
     server.run::<()>("DEL bv:{s}");
     for head in ["x", "1:2", "1:2:zz:t:3:"] {
         server.run::<()>(&format!("HSET bv:{{s}} @ {head}"));
         assert_eq!(kind(backend.head(&session).await), Kind::Corrupt, "{head}");
-        assert_eq!(kind(backend.acquire(request("s", "first")).await), Kind::Corrupt, "{head}");
-        assert_eq!(kind(commit_one(&backend, commit("s", 1, 0, vec![])).await), Kind::Corrupt, "{head}");
-        assert_eq!(kind(commit_one(&backend, shared("s", vec![])).await), Kind::Corrupt, "{head}");
+        assert_eq!(
+            kind(backend.acquire(request("s", "first")).await),
+            Kind::Corrupt,
+            "{head}"
+        );
+        assert_eq!(
+            kind(commit_one(&backend, commit("s", 1, 0, vec![])).await),
+            Kind::Corrupt,
+            "{head}"
+        );
+        assert_eq!(
+            kind(commit_one(&backend, shared("s", vec![])).await),
+            Kind::Corrupt,
+            "{head}"
+        );
         server.run::<()>("DEL bv:{s}:lease");
     }
 }
@@ -230,7 +304,11 @@ async fn a_closed_store_says_so() {
     first.ping().await.unwrap();
     second.ping().await.unwrap();
     let clients: String = server.run("CLIENT LIST TYPE normal");
-    assert_eq!(clients.matches("lib-name").count().max(clients.lines().count()), 2, "ours and the test's");
+    assert_eq!(
+        clients.matches("lib-name").count().max(clients.lines().count()),
+        2,
+        "ours and the test's"
+    );
     first.close().await.unwrap();
     assert_eq!(kind(first.ping().await), Kind::Closed);
     assert_eq!(kind(commit_one(&first, shared("s", vec![])).await), Kind::Closed);

@@ -23,11 +23,17 @@ fn backend(url: &str) -> RedisBackend {
 }
 
 fn config(url: &str) -> RedisConfig {
-    RedisConfig { operation_timeout: Duration::from_secs(10), ..RedisConfig::from_url(url).unwrap() }
+    RedisConfig {
+        operation_timeout: Duration::from_secs(10),
+        ..RedisConfig::from_url(url).unwrap()
+    }
 }
 
 fn owner(name: &str) -> Owner {
-    Owner { instance: name.to_owned(), ..Owner::current().clone() }
+    Owner {
+        instance: name.to_owned(),
+        ..Owner::current().clone()
+    }
 }
 
 fn key(id: &str) -> RecordKey {
@@ -35,11 +41,17 @@ fn key(id: &str) -> RecordKey {
 }
 
 fn put(id: &str, value: &str) -> Change {
-    Change { key: key(id), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
+    Change {
+        key: key(id),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    }
 }
 
 fn drop_record(id: &str) -> Change {
-    Change { key: key(id), value: None }
+    Change {
+        key: key(id),
+        value: None,
+    }
 }
 
 fn request(session: &str, name: &str) -> Acquire {
@@ -78,7 +90,10 @@ fn commit(session: &str, token: Token, base: u64, changes: Vec<Change>) -> Commi
 }
 
 fn shared(session: &str, changes: Vec<Change>) -> Commit {
-    Commit { fence: Fence::Shared, ..commit(session, 0, 0, changes) }
+    Commit {
+        fence: Fence::Shared,
+        ..commit(session, 0, 0, changes)
+    }
 }
 
 async fn commit_one(backend: &RedisBackend, commit: Commit) -> Result<Head> {
@@ -90,7 +105,9 @@ async fn commit_one(backend: &RedisBackend, commit: Commit) -> Result<Head> {
 async fn read_one(backend: &RedisBackend, session: &str, id: &str) -> Option<String> {
     let records = backend.read(&session.into(), &[key(id)]).await.unwrap();
     assert_eq!(records.len(), 1);
-    records[0].as_ref().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    records[0]
+        .as_ref()
+        .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
