@@ -10,15 +10,16 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
+use super::answers::{
+    corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
+};
 use super::batch::{self, Entry, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
 use super::errors::{LAYER, error};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::{scripts, warnings};
-use crate::backend::{
-    Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token,
-};
+use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -51,6 +52,12 @@ impl RedisBackend {
     /// does not write them to disk. One sentence each.
     pub async fn warnings(&self) -> Result<Vec<String>> {
         warnings::check(&self.link, self.begin()?).await
+    }
+
+    fn end(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.link.give_back();
+        }
     }
 
     /// When the operation that begins now must have ended.
@@ -144,18 +151,6 @@ impl RedisBackend {
             (Fence::Owner(_), Some(head)) => mismatch(head.version),
         };
         error.in_session(session)
-    }
-
-    /// Reads the answer of the delete and touch scripts.
-    fn done(session: &SessionId, answer: &Value) -> Result<bool> {
-        match answer {
-            Value::Int(done) => Ok(*done == 1),
-            Value::BulkString(head) => match HeadField::parse(head) {
-                Some(head) => Err(fenced(Some(head.token)).in_session(session)),
-                None => Err(corrupt_head().in_session(session)),
-            },
-            _ => Err(unexpected()),
-        }
     }
 
     async fn renew_some(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
@@ -377,7 +372,7 @@ impl Backend for RedisBackend {
             })
             .await
             .map_err(|fault| Error::from(fault).in_session(session))?;
-        Self::done(session, &answer)
+        read_done(session, &answer)
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
@@ -389,7 +384,7 @@ impl Backend for RedisBackend {
             })
             .await
             .map_err(|fault| Error::from(fault).in_session(session))?;
-        Self::done(session, &answer)
+        read_done(session, &answer)
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
@@ -455,102 +450,20 @@ impl Backend for RedisBackend {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Relaxed);
+        self.end();
         Ok(())
     }
 }
 
-fn fenced(by: Option<Token>) -> Error {
-    let error = error(Kind::Fenced, "somebody else owns the session now");
-    match by {
-        Some(token) => error.with("currentToken", token),
-        None => error,
+impl Drop for RedisBackend {
+    fn drop(&mut self) {
+        self.end();
     }
-}
-
-fn corrupt_head() -> Error {
-    error(Kind::Corrupt, "the session's head cannot be read")
-}
-
-fn unexpected() -> Error {
-    error(Kind::Internal, "the server's answer has an unexpected shape")
 }
 
 fn fence_argument(fence: Fence) -> String {
     match fence {
         Fence::Owner(token) => token.to_string(),
         Fence::Shared => String::new(),
-    }
-}
-
-fn record(value: Value) -> Result<Option<Bytes>> {
-    match value {
-        Value::BulkString(bytes) => Ok(Some(bytes.into())),
-        Value::Nil => Ok(None),
-        _ => Err(unexpected()),
-    }
-}
-
-/// Cursor and elements of SCAN and HSCAN.
-fn read_scan(answer: Value) -> Result<(String, Vec<Value>)> {
-    if let Value::Array(mut parts) = answer
-        && let (Some(Value::Array(items)), Some(Value::BulkString(cursor))) = (parts.pop(), parts.pop())
-        && let Ok(cursor) = String::from_utf8(cursor)
-    {
-        return Ok((cursor, items));
-    }
-    Err(unexpected())
-}
-
-/// Token and owner of a lease: `token attempt owner`.
-fn parse_lease(lease: &[u8]) -> Option<(Token, Owner)> {
-    let mut parts = std::str::from_utf8(lease).ok()?.splitn(3, ' ');
-    let token = parts.next()?.parse().ok()?;
-    let owner = serde_json::from_str(parts.nth(1)?).ok()?;
-    Some((token, owner))
-}
-
-fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired> {
-    let Value::Array(parts) = answer else {
-        return Err(unexpected());
-    };
-    let mut parts = parts.into_iter();
-    let mut text = || match parts.next() {
-        Some(Value::BulkString(bytes)) => Ok(bytes),
-        _ => Err(unexpected()),
-    };
-    match text()?.as_slice() {
-        b"fenced" => {
-            let accepted: Option<Token> = String::from_utf8_lossy(&text()?).parse().ok();
-            Err(fenced(accepted))
-        }
-        b"corrupt" => Err(corrupt_head()),
-        b"held" => {
-            let (token, owner) = parse_lease(&text()?)
-                .ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
-            let expires_in = match parts.next() {
-                Some(Value::Int(left)) => u64::try_from(left).ok().map(Duration::from_millis),
-                _ => return Err(unexpected()),
-            };
-            Ok(Acquired::Held(Holder {
-                owner,
-                token,
-                expires_in,
-            }))
-        }
-        b"granted" => {
-            let head = HeadField::parse(&text()?).ok_or_else(corrupt_head)?;
-            let records = parts.map(record).collect::<Result<Vec<_>>>()?;
-            if records.len() != request.read.len() {
-                return Err(unexpected());
-            }
-            Ok(Acquired::Granted(Grant {
-                token: head.token,
-                head: head.head(),
-                records,
-                expires: true,
-            }))
-        }
-        _ => Err(unexpected()),
     }
 }

@@ -7,6 +7,7 @@
 //! sentinels or in a cluster, asks again who the master is.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) struct Link {
     config: RedisConfig,
     state: Mutex<State>,
     connecting: tokio::sync::Mutex<()>,
+    /// Stores that are open; without any, the connection is closed.
+    users: AtomicUsize,
     /// Commits that wait for their turn on this connection.
     pub queue: Mutex<Queue>,
 }
@@ -84,11 +87,12 @@ impl From<Fault> for Error {
 }
 
 impl Link {
-    /// The link for these options; everybody in the process gets the same one.
+    /// The link for these options; everybody in the process gets the same one, and must give it back once.
     pub fn shared(config: &RedisConfig) -> Arc<Self> {
         let mut links = LINKS.lock();
         let fingerprint = config.fingerprint();
         if let Some(link) = links.get(&fingerprint).and_then(Weak::upgrade) {
+            link.users.fetch_add(1, Ordering::Relaxed);
             return link;
         }
         links.retain(|_, link| link.strong_count() > 0);
@@ -96,10 +100,18 @@ impl Link {
             config: config.clone(),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            users: AtomicUsize::new(1),
             queue: Mutex::default(),
         });
         links.insert(fingerprint, Arc::downgrade(&link));
         link
+    }
+
+    /// A store is closed. What is under way is still answered.
+    pub fn give_back(&self) {
+        if self.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.state.lock().connection = None;
+        }
     }
 
     /// Whether the server is a cluster.

@@ -5,6 +5,7 @@
 //! and writes the rest; one small key for its lease. A commit is acknowledged when the master has it in memory;
 //! surviving more than that is a matter of its `appendonly`, `appendfsync` and replicas.
 
+mod answers;
 mod backend;
 mod batch;
 mod config;
