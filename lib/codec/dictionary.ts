@@ -1,0 +1,130 @@
+import { KEY_FIRST, KEY_LIMIT } from './format.js';
+
+/**
+ * Object keys that Baileys and libsignal are known to store. The position of a key is part of the stored format:
+ * append only, never reorder, rename or remove. `docs/format.md` has the numbered list.
+ */
+export const DICTIONARY: readonly string[] = [
+  // Key pairs and signed pre-keys
+  'private',
+  'public',
+  'keyPair',
+  'signature',
+  'keyId',
+  'timestampS',
+  // creds
+  'noiseKey',
+  'pairingEphemeralKeyPair',
+  'signedIdentityKey',
+  'signedPreKey',
+  'registrationId',
+  'advSecretKey',
+  'processedHistoryMessages',
+  'nextPreKeyId',
+  'firstUnuploadedPreKeyId',
+  'accountSyncCounter',
+  'accountSettings',
+  'unarchiveChats',
+  'defaultDisappearingMode',
+  'ephemeralExpiration',
+  'ephemeralSettingTimestamp',
+  'registered',
+  'pairingCode',
+  'lastPropHash',
+  'routingInfo',
+  'additionalData',
+  'me',
+  'account',
+  'signalIdentities',
+  'myAppStateKeyId',
+  'lastAccountSyncTimestamp',
+  'platform',
+  'deviceId',
+  'phoneId',
+  'identityId',
+  'backupToken',
+  // Contact (creds.me)
+  'id',
+  'lid',
+  'name',
+  'notify',
+  'verifiedName',
+  'imgUrl',
+  'status',
+  'phoneNumber',
+  'username',
+  // ADVSignedDeviceIdentity (creds.account) and signalIdentities
+  'details',
+  'accountSignatureKey',
+  'accountSignature',
+  'deviceSignature',
+  'identifier',
+  'identifierKey',
+  // Message keys (creds.processedHistoryMessages) and Long
+  'key',
+  'messageTimestamp',
+  'remoteJid',
+  'fromMe',
+  'participant',
+  'remoteJidAlt',
+  'participantAlt',
+  'addressingMode',
+  'low',
+  'high',
+  'unsigned',
+  // libsignal session records
+  '_sessions',
+  'version',
+  'currentRatchet',
+  'ephemeralKeyPair',
+  'pubKey',
+  'privKey',
+  'lastRemoteEphemeralKey',
+  'previousCounter',
+  'rootKey',
+  'indexInfo',
+  'baseKey',
+  'baseKeyType',
+  'closed',
+  'used',
+  'created',
+  'remoteIdentityKey',
+  '_chains',
+  'chainKey',
+  'counter',
+  'chainType',
+  'messageKeys',
+  'pendingPreKey',
+  'signedKeyId',
+  'preKeyId',
+  // Sender keys kept as objects
+  'senderKeyStates',
+  'senderKeyId',
+  'senderChainKey',
+  'iteration',
+  'seed',
+  'senderSigningKey',
+  'senderMessageKeys',
+  // App state
+  'keyData',
+  'fingerprint',
+  'timestamp',
+  'rawId',
+  'currentIndex',
+  'deviceIndexes',
+  'hash',
+  'indexValueMap',
+  'valueMac',
+  // Trusted-contact tokens
+  'token',
+  'senderTimestamp',
+];
+
+if (DICTIONARY.length > KEY_LIMIT - KEY_FIRST || new Set(DICTIONARY).size !== DICTIONARY.length) {
+  throw new RangeError('the key dictionary is full or holds a key twice');
+}
+
+/** Key to key byte. */
+export const KEY_BYTES: ReadonlyMap<string, number> = new Map(
+  DICTIONARY.map((key, index) => [key, KEY_FIRST + index]),
+);
