@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTsIgnore: which of the two names is missing depends on the user, so nothing is sure to be an error
 /**
  * The types of whichever Baileys is installed, `baileys` or `@whiskeysockets/baileys`. The name that is not installed
  * resolves to `any`, which the conditional types step over. These must stay doc comments: plain ones are dropped from
@@ -5,16 +6,20 @@
  */
 
 /** @ts-ignore the package may be installed under the other name */
-type ShortName = import('baileys', { with: { 'resolution-mode': 'import' } }).AuthenticationState;
+type ShortName = import('baileys', { with: { 'resolution-mode': 'import' }}).AuthenticationState;
 
 /** @ts-ignore the package may be installed under the other name */
-type ScopedName = import('@whiskeysockets/baileys', { with: { 'resolution-mode': 'import' } }).AuthenticationState;
+type ScopedName = import('@whiskeysockets/baileys', { with: {
+  'resolution-mode': 'import',
+}}).AuthenticationState;
 
 /** @ts-ignore the package may be installed under the other name */
-type ShortNameMap = import('baileys', { with: { 'resolution-mode': 'import' } }).SignalDataTypeMap;
+type ShortNameMap = import('baileys', { with: { 'resolution-mode': 'import' }}).SignalDataTypeMap;
 
 /** @ts-ignore the package may be installed under the other name */
-type ScopedNameMap = import('@whiskeysockets/baileys', { with: { 'resolution-mode': 'import' } }).SignalDataTypeMap;
+type ScopedNameMap = import('@whiskeysockets/baileys', { with: {
+  'resolution-mode': 'import',
+}}).SignalDataTypeMap;
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 

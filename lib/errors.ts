@@ -75,6 +75,8 @@ export class ValueError extends StorageError {
 export class CorruptRecordError extends StorageError {
   /** Id of the record, where the reader knows it. */
   readonly recordId: string | undefined;
+  /** What is wrong with it, without the name. */
+  readonly reason: string;
 
   constructor(reason: string, recordId?: string, cause?: unknown, details: StorageErrorDetails = {}) {
     const which = recordId === undefined ? 'stored value' : `stored value of ${JSON.stringify(recordId)}`;
@@ -84,6 +86,7 @@ export class CorruptRecordError extends StorageError {
       ...details,
     });
     this.recordId = recordId;
+    this.reason = reason;
   }
 }
 
@@ -188,10 +191,14 @@ export function fromNative(error: NativeError): StorageError {
     case 'CORRUPT_RECORD':
       return new CorruptRecordError(message, stringOf(facts.id), details.cause, details);
     case 'VERSION_MISMATCH':
-      return new VersionMismatchError(number('expected', 'expectedVersion'), number('actual', 'actualVersion'), {
-        ...details,
-        message,
-      });
+      return new VersionMismatchError(
+        number('expected', 'expectedVersion'),
+        number('actual', 'actualVersion'),
+        {
+          ...details,
+          message,
+        },
+      );
     case 'ENCRYPTION_FAILED':
       return new EncryptionError(message, details);
     case 'COMPRESSION_FAILED':

@@ -80,7 +80,10 @@ async function loadIfPresent(
   }
   const baileys = asBaileys(module);
   if (baileys === undefined) {
-    throw new ConfigError('baileys', `the installed ${name} has no initAuthCreds and proto: version 6.7 or newer is needed`);
+    throw new ConfigError(
+      'baileys',
+      `the installed ${name} has no initAuthCreds and proto: version 6.7 or newer is needed`,
+    );
   }
   return baileys;
 }
