@@ -1,9 +1,17 @@
 //! Baileys Vault: the core. A map of its rooms:
 //!
+//! - [`node`]: the N-API boundary.
+//! - [`session`]: sessions in use: order, ownership, memory.
 //! - [`record`]: record keys, patches, sealed envelopes.
 //! - [`backend`]: where sessions are kept.
+//! - [`runtime`]: the threads all of it runs on.
+//! - [`config`]: options, as the TypeScript face hands them over.
 //! - [`error`]: the one error type.
 
 pub mod backend;
+pub mod config;
 pub mod error;
+pub mod node;
 pub mod record;
+pub mod runtime;
+pub mod session;

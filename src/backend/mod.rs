@@ -123,6 +123,15 @@ impl Commit {
     }
 }
 
+/// How the session layer hands commits over; see [`Backend::commit_policy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitPolicy {
+    /// Most sessions in one call of [`Backend::commit`].
+    pub sessions: usize,
+    /// Most such calls under way at once.
+    pub in_flight: usize,
+}
+
 /// A page of [`Backend::scan`] or [`Backend::list`].
 #[derive(Debug, Clone)]
 pub struct Page<T> {
@@ -140,6 +149,11 @@ pub type Cursor = Arc<str>;
 pub trait Backend: Send + Sync + 'static {
     /// `"embedded"`, `"redis"`, `"mongodb"` or `"hybrid"`: the `layer` of its errors.
     fn name(&self) -> &'static str;
+
+    /// How commits of many sessions are best handed over.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy { sessions: 1, in_flight: 64 }
+    }
 
     /// Answers once the storage does.
     async fn ping(&self) -> Result<()>;

@@ -1,0 +1,183 @@
+//! What the TypeScript face hands over as JSON. It validates for people; here only the shape is checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Result};
+
+/// Options of a store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which backend.
+    pub backend: BackendKind,
+    /// For the embedded store.
+    pub embedded: Option<EmbeddedSection>,
+    /// For Redis and hybrid.
+    pub redis: Option<RedisSection>,
+    /// For MongoDB and hybrid.
+    pub mongodb: Option<MongoSection>,
+    /// For hybrid.
+    pub hybrid: Option<HybridSection>,
+    /// Time limits and retries.
+    #[serde(default)]
+    pub resilience: ResilienceSection,
+    /// Sealing.
+    #[serde(default)]
+    pub security: SecuritySection,
+    /// Seconds a session lives without a write or touch; none is for ever.
+    pub ttl: Option<u64>,
+    /// Milliseconds a lease lasts when it is not renewed.
+    pub lease: u64,
+    /// Whether this process is to be the only writer of its sessions.
+    #[serde(default = "yes")]
+    pub exclusive: bool,
+    /// Bytes of memory for records of all sessions of the process.
+    pub cache_bytes: Option<usize>,
+    /// Milliseconds to wait for an embedded folder that another process holds.
+    #[serde(default)]
+    pub open_timeout: u64,
+}
+
+/// Which backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum BackendKind {
+    Embedded,
+    Redis,
+    Mongodb,
+    Hybrid,
+}
+
+/// Options of the embedded store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EmbeddedSection {
+    /// Absolute path of the folder.
+    pub folder: PathBuf,
+    /// `process` or `full`.
+    pub durability: crate::backend::embedded::Durability,
+}
+
+/// Options of Redis.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisSection {
+    /// `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`.
+    pub url: String,
+    /// Begins every key.
+    pub prefix: String,
+}
+
+/// Options of MongoDB.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MongoSection {
+    /// `mongodb://` or `mongodb+srv://`.
+    pub url: String,
+    /// Name of the database.
+    pub database: String,
+    /// Name of the collection.
+    pub collection: String,
+}
+
+/// Options of the hybrid store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HybridSection {
+    /// Answer once Redis has a write, and bring it to MongoDB behind.
+    pub write_behind: bool,
+    /// Take writes through the outbox while MongoDB is down.
+    pub outbox_when_mongo_down: bool,
+    /// Whether a queue adapter wants every write.
+    pub queue: bool,
+}
+
+/// Time limits and retries.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResilienceSection {
+    /// Milliseconds one operation may take, retries included.
+    pub operation_timeout: u64,
+    /// How often an operation is tried again.
+    pub max_retries: u32,
+    /// Milliseconds before the first retry.
+    pub retry_base_delay: u64,
+    /// By how much the delay grows with each retry.
+    pub retry_multiplier: f64,
+    /// When to leave a failing storage alone.
+    pub breaker: BreakerSection,
+}
+
+impl Default for ResilienceSection {
+    fn default() -> Self {
+        Self {
+            operation_timeout: 5000,
+            max_retries: 3,
+            retry_base_delay: 50,
+            retry_multiplier: 2.0,
+            breaker: BreakerSection::default(),
+        }
+    }
+}
+
+/// When to leave a failing storage alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BreakerSection {
+    /// Share of failures, 0 to 1, that opens the breaker.
+    pub error_threshold: f64,
+    /// Milliseconds over which failures are counted.
+    pub window: u64,
+    /// Milliseconds before it is tried again.
+    pub cool_down: u64,
+}
+
+impl Default for BreakerSection {
+    fn default() -> Self {
+        Self { error_threshold: 0.5, window: 10_000, cool_down: 30_000 }
+    }
+}
+
+/// How records are sealed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecuritySection {
+    /// `secretbox`, `aes-256-gcm` or none.
+    pub encryption: Option<String>,
+    /// `snappy`, `gzip` or none.
+    pub compression: Option<String>,
+    /// Take records that are not sealed, written before encryption was switched on.
+    #[serde(default)]
+    pub accept_plain: bool,
+}
+
+/// Options of opening a session.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionConfig {
+    /// Its name.
+    pub session_id: String,
+    /// Milliseconds to wait for a live owner.
+    pub open_timeout: u64,
+    /// The caller's own fencing token.
+    pub fencing_token: Option<u64>,
+}
+
+/// Parses JSON from the face.
+pub fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
+    serde_json::from_str(json)
+        .map_err(|error| Error::new(Kind::Config, "config", "options do not have the expected shape").because(&error))
+}
+
+/// Milliseconds as a duration.
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn yes() -> bool {
+    true
+}

@@ -1,0 +1,171 @@
+//! Work on a whole session: reading it, sealing it anew, clearing it.
+//!
+//! All of it goes page by page beside the session's own commits. What they change meanwhile is noted in a journal,
+//! and wins: so a snapshot is what the session held at one version, and sealing anew never brings an old value back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::actor::Session;
+use super::vault::{OpenOptions, Vault, waiting};
+use crate::backend::{Head, SessionId};
+use crate::error::{Error, Kind, Result};
+use crate::record::{Change, RecordKey, Sealer};
+
+/// Records per page.
+const PAGE: usize = 1000;
+/// How often a session that others write is read again before giving up.
+const ATTEMPTS: usize = 8;
+
+/// Everything a session held at one version.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// That version.
+    pub head: Head,
+    /// The records, in no order.
+    pub records: HashMap<RecordKey, Bytes>,
+}
+
+/// How far [`rotate`] came.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Rotation {
+    /// Records sealed anew.
+    pub resealed: usize,
+    /// Records looked at.
+    pub total: usize,
+}
+
+/// Reads a whole session, open here or not; `None` if it does not exist.
+pub async fn snapshot(vault: &Vault, id: &SessionId, options: &OpenOptions) -> Result<Option<Snapshot>> {
+    let read = match vault.opened(id) {
+        Some(session) => snapshot_of_ours(vault, &session).await,
+        None => snapshot_of_others(vault, id, options).await,
+    };
+    read.map_err(|error| error.in_session(id))
+}
+
+async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Option<Snapshot>> {
+    session.flush().await;
+    let journal = session.open_journal();
+    let mut records = scan(vault, session.id(), session.sealer(), None).await?;
+    session.quiesce().await;
+    let (changed, head) = journal.read()?;
+    for (key, value) in changed {
+        match value {
+            Some(value) => records.insert(key, value),
+            None => records.remove(&key),
+        };
+    }
+    Ok((head.version > 0).then_some(Snapshot { head, records }))
+}
+
+async fn snapshot_of_others(vault: &Vault, id: &SessionId, options: &OpenOptions) -> Result<Option<Snapshot>> {
+    let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
+    let mut head = vault.backend().head(id).await?;
+    for _ in 0..ATTEMPTS {
+        if head.version == 0 {
+            return Ok(None);
+        }
+        let records = scan(vault, id, &sealer, None).await?;
+        let after = vault.backend().head(id).await?;
+        if after.version == head.version {
+            return Ok(Some(Snapshot { head, records }));
+        }
+        head = after;
+    }
+    Err(Error::new(Kind::Unavailable, "session", "the session's owner kept changing it while it was read"))
+}
+
+async fn scan(
+    vault: &Vault,
+    id: &SessionId,
+    sealer: &Sealer,
+    kind: Option<&str>,
+) -> Result<HashMap<RecordKey, Bytes>> {
+    let mut records = HashMap::new();
+    let mut cursor = None;
+    loop {
+        let page = vault.backend().scan(id, kind, cursor, PAGE).await?;
+        for (key, sealed) in page.items {
+            let plain = sealer.open(&key, &sealed)?;
+            records.insert(key, plain);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(records);
+        }
+    }
+}
+
+/// The ids of all records of type `kind`.
+pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Result<Vec<String>> {
+    session.flush().await;
+    let mut ids = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = vault.backend().scan(session.id(), Some(kind), cursor, PAGE).await;
+        let page = page.map_err(|error| error.in_session(session.id()))?;
+        ids.extend(page.items.iter().map(|(key, _)| key.id().to_owned()));
+        cursor = page.next;
+        if cursor.is_none() {
+            ids.sort_unstable();
+            ids.dedup();
+            return Ok(ids);
+        }
+    }
+}
+
+/// Deletes every record but the creds; what is set after the call stays.
+pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
+    session.flush().await;
+    let journal = session.open_journal();
+    let mut doomed = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
+        let page = page.map_err(|error| error.in_session(session.id()))?;
+        let keys = page.items.into_iter().map(|(key, _)| key).filter(|key| *key != RecordKey::creds());
+        doomed.extend(keys.map(|key| Change { key, value: None }));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let (reply, outcome) = waiting();
+    if session.amend(&journal, doomed, reply).1 {
+        vault.schedule(session.clone());
+    }
+    outcome.await
+}
+
+/// Seals every record anew that is not sealed with the active key and algorithm, a page at a time.
+pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
+    let journal = session.open_journal();
+    let mut rotation = Rotation { resealed: 0, total: 0 };
+    let mut cursor = None;
+    loop {
+        let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
+        let page = page.map_err(|error| error.in_session(session.id()))?;
+        rotation.total += page.items.len();
+        let mut stale = Vec::new();
+        for (key, sealed) in page.items {
+            if session.sealer().needs_reseal(&sealed) {
+                let value = Some(session.sealer().open(&key, &sealed)?);
+                stale.push(Change { key, value });
+            }
+        }
+        let (reply, outcome) = waiting();
+        let (count, schedule) = session.amend(&journal, stale, reply);
+        if schedule {
+            vault.schedule(session.clone());
+        }
+        outcome.await?;
+        rotation.resealed += count;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(rotation);
+        }
+    }
+}
