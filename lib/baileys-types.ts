@@ -1,36 +1,32 @@
-// biome-ignore-all lint/suspicious/noTsIgnore: which of the two names is missing depends on the user, so nothing is sure to be an error
-/**
- * The types of whichever Baileys is installed, `baileys` or `@whiskeysockets/baileys`. The name that is not installed
- * resolves to `any`, which the conditional types step over. These must stay doc comments: plain ones are dropped from
- * the declarations, and the error of the missing name would reach the user.
+// biome-ignore-all lint/suspicious/noTsIgnore: which name is missing depends on the user, so no error is sure
+
+/*
+ * The types of whichever Baileys is installed, `baileys` or `@whiskeysockets/baileys`. What comes from the name that is
+ * not installed is `any`, which the conditional types below step over. The comments that allow it to be missing are doc
+ * comments because only those reach the declarations, and each must stand right above a line that is not wrapped.
  */
 
-/** @ts-ignore the package may be installed under the other name */
-type ShortName = import('baileys', { with: { 'resolution-mode': 'import' }}).AuthenticationState;
-
-/** @ts-ignore the package may be installed under the other name */
-type ScopedName = import('@whiskeysockets/baileys', { with: {
-  'resolution-mode': 'import',
-}}).AuthenticationState;
-
-/** @ts-ignore the package may be installed under the other name */
-type ShortNameMap = import('baileys', { with: { 'resolution-mode': 'import' }}).SignalDataTypeMap;
-
-/** @ts-ignore the package may be installed under the other name */
-type ScopedNameMap = import('@whiskeysockets/baileys', { with: {
-  'resolution-mode': 'import',
-}}).SignalDataTypeMap;
+/** @ts-ignore */
+import type * as ScopedName from '@whiskeysockets/baileys' with { 'resolution-mode': 'import' };
+/** @ts-ignore */
+import type * as ShortName from 'baileys' with { 'resolution-mode': 'import' };
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
 /** `AuthenticationState` of the installed Baileys. */
-export type AuthenticationState = IsAny<ShortName> extends true ? ScopedName : ShortName;
+export type AuthenticationState =
+  IsAny<ShortName.AuthenticationState> extends true
+    ? ScopedName.AuthenticationState
+    : ShortName.AuthenticationState;
 
 /** `AuthenticationCreds` of the installed Baileys. */
 export type AuthenticationCreds = AuthenticationState['creds'];
 
 /** `SignalDataTypeMap` of the installed Baileys: record type to the type of its values. */
-export type SignalDataTypeMap = IsAny<ShortNameMap> extends true ? ScopedNameMap : ShortNameMap;
+export type SignalDataTypeMap =
+  IsAny<ShortName.SignalDataTypeMap> extends true
+    ? ScopedName.SignalDataTypeMap
+    : ShortName.SignalDataTypeMap;
 
 /** `SignalKeyStore` of the installed Baileys. */
 export type SignalKeyStore = AuthenticationState['keys'];
