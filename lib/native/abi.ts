@@ -14,13 +14,12 @@ export interface NativeCore {
     expectedVersion: number,
     fencingToken: number,
   ): number;
-  storeImport(session: number, frame: Buffer, length: number): number;
   storeDelete(store: number, sessionId: string): number;
   storeTouch(store: number, sessionId: string, ttlSeconds: number): number;
   storeExists(store: number, sessionId: string): number;
   storeList(store: number): number;
-  storeListIds(session: number, type: string): number;
-  storeClear(session: number): number;
+  listIds(session: number, type: string): number;
+  clear(session: number): number;
   storePing(store: number): number;
   storeStats(store: number): string;
   metricsText(): string;
