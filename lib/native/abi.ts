@@ -18,8 +18,9 @@ export interface NativeCore {
   storeTouch(store: number, sessionId: string, ttlSeconds: number): number;
   storeExists(store: number, sessionId: string): number;
   storeList(store: number): number;
-  listIds(session: number, type: string): number;
-  clear(session: number): number;
+  storeImport(session: number, frame: Buffer, length: number): number;
+  storeListIds(session: number, type: string): number;
+  storeClear(session: number): number;
   storePing(store: number): number;
   storeStats(store: number): string;
   metricsText(): string;

@@ -97,7 +97,7 @@ export class Session {
   /** Stores everything in one patch, if the session was never written; returns whether it was not. */
   async importOnce(frame: Buffer, length: number): Promise<boolean> {
     const thread = this.use();
-    const completion = await thread.wait(thread.core.set(this.id, frame, length, 0));
+    const completion = await thread.wait(thread.core.storeImport(this.id, frame, length));
     if (!completion.ok && completion.error.code !== 'VERSION_MISMATCH') {
       throw fromNative(completion.error);
     }
@@ -107,7 +107,7 @@ export class Session {
   /** Ids of the records of one type. */
   async listIds(type: string): Promise<string[]> {
     const thread = this.use();
-    const completion = await thread.wait(thread.core.listIds(this.id, type));
+    const completion = await thread.wait(thread.core.storeListIds(this.id, type));
     if (!completion.ok) {
       throw fromNative(completion.error);
     }
@@ -117,7 +117,7 @@ export class Session {
   /** Deletes every record but the creds. */
   clear(): Promise<Completion> {
     const thread = this.use();
-    return thread.wait(thread.core.clear(this.id));
+    return thread.wait(thread.core.storeClear(this.id));
   }
 
   /** Waits for what is under way and lets go of the session. */
