@@ -1,0 +1,1 @@
+export { CryptoService, createCryptoService } from './compat/crypto.js';

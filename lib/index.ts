@@ -1,0 +1,11 @@
+export { CodecService, createCodecService } from './compat/services.js';
+export { CryptoService, createCryptoService } from './crypto.js';
+export { useMultiFileAuthState } from './hooks/multi-file.js';
+export * from './hybrid.js';
+export { getMetricsText, metricsRegistry } from './metrics.js';
+export * from './mongodb.js';
+export type { UseMultiFileAuthStateOptions } from './options/types.js';
+export * from './redis.js';
+export { EmbeddedAuthStore } from './store/stores.js';
+export { VaultStore } from './store/vault-store.js';
+export * from './types.js';

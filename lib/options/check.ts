@@ -1,0 +1,122 @@
+import { isDeepStrictEqual } from 'node:util';
+import { ConfigError } from '../errors.js';
+
+/** What a wrong value is, without showing it: it may be a secret that slipped into the wrong field. */
+function describe(value: unknown): string {
+  if (value === null) {
+    return 'null';
+  }
+  if (typeof value === 'number' || typeof value === 'boolean') {
+    return String(value);
+  }
+  if (typeof value === 'object') {
+    return Array.isArray(value) ? 'an array' : 'an object';
+  }
+  return value === '' ? 'an empty string' : `a ${typeof value}`;
+}
+
+export function refuse(field: string, expected: string, value: unknown): ConfigError {
+  return new ConfigError(field, `expected ${expected}`, { got: describe(value) });
+}
+
+/** `name` within `path`; the outermost options have no path of their own. */
+export const join = (path: string, name: string): string => (path === '' ? name : `${path}.${name}`);
+
+/**
+ * The options at `path` as an object with none but `known` fields, `{}` when absent.
+ *
+ * @throws ConfigError naming the first unknown field
+ */
+export function fields(path: string, value: unknown, known: readonly string[]): Record<string, unknown> {
+  if (value === undefined) {
+    return {};
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw refuse(path === '' ? 'options' : path, 'an object', value);
+  }
+  const found = value as Record<string, unknown>;
+  for (const name of Object.keys(found)) {
+    if (found[name] !== undefined && !known.includes(name)) {
+      throw new ConfigError(join(path, name), `unknown option; known here: ${known.join(', ')}`);
+    }
+  }
+  return found;
+}
+
+export function text(field: string, value: unknown, expected = 'a non-empty string'): string {
+  if (typeof value !== 'string' || value === '') {
+    throw refuse(field, expected, value);
+  }
+  return value;
+}
+
+export function flag(field: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') {
+    throw refuse(field, 'true or false', value);
+  }
+  return value;
+}
+
+export function integer(field: string, value: unknown, min: number, max: number, unit: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) {
+    throw refuse(field, `a whole number from ${min} to ${max} (${unit})`, value);
+  }
+  return value as number;
+}
+
+export function decimal(field: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    throw refuse(field, `a number from ${min} to ${max}`, value);
+  }
+  return value;
+}
+
+export function oneOf<T extends string>(field: string, value: unknown, choices: readonly T[]): T {
+  if (!choices.includes(value as T)) {
+    throw refuse(field, choices.map((choice) => `'${choice}'`).join(' or '), value);
+  }
+  return value as T;
+}
+
+// biome-ignore lint/complexity/noBannedTypes: a callback of any shape; the option's own type narrows it
+export function callback(field: string, value: unknown): Function {
+  if (typeof value !== 'function') {
+    throw refuse(field, 'a function', value);
+  }
+  return value;
+}
+
+/** `value` through `check`, or `otherwise` when absent. */
+export function optional<T, D>(value: unknown, otherwise: D, check: (value: unknown) => T): T | D {
+  return value === undefined ? otherwise : check(value);
+}
+
+/** An option with the path it was found at. */
+export interface Found {
+  field: string;
+  value: unknown;
+}
+
+/**
+ * The option `name`, which may stand in several places; standing in two, it must be the same.
+ *
+ * @throws ConfigError naming both places
+ */
+export function pick(
+  name: string,
+  places: readonly { path: string; options: Record<string, unknown> }[],
+): Found {
+  let found: Found | undefined;
+  for (const { path, options } of places) {
+    const value = options[name];
+    const field = join(path, name);
+    if (value === undefined) {
+      continue;
+    }
+    if (found !== undefined && !isDeepStrictEqual(found.value, value)) {
+      throw new ConfigError(field, `differs from ${found.field}; give it in one place`);
+    }
+    found ??= { field, value };
+  }
+  return found ?? { field: join(places[0]?.path ?? '', name), value: undefined };
+}

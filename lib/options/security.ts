@@ -1,0 +1,112 @@
+import { ConfigError } from '../errors.js';
+import { fields, flag, integer, join, oneOf, optional, pick, refuse } from './check.js';
+
+const KEY_BYTES = 32;
+const KEY_SHAPE = '64 hex characters or a Buffer of 32 bytes';
+
+const SECURITY_FIELDS = [
+  'enableEncryption',
+  'encryptionAlgorithm',
+  'keyRotationDays',
+  'enableCompression',
+  'compressionAlgorithm',
+  'enableDebugLogging',
+  'environment',
+  'logger',
+  'acceptPlain',
+] as const;
+
+/** Where options of one meaning may stand. */
+export type Places = readonly { path: string; options: Record<string, unknown> }[];
+
+export interface SecuritySettings {
+  masterKey: Buffer | null;
+  previousMasterKeys: Buffer[];
+  encryption: 'secretbox' | 'aes-256-gcm' | null;
+  compression: 'snappy' | 'gzip' | null;
+  acceptPlain: boolean;
+  keyRotationDays: number;
+  debug: boolean;
+  logger: unknown;
+}
+
+/** @throws ConfigError, also when sealing is asked for, or needed, and there is no key */
+export function resolveSecurity(places: Places): SecuritySettings {
+  const section = pick('security', places);
+  const security = fields(section.field, section.value, SECURITY_FIELDS);
+  const at = (name: (typeof SECURITY_FIELDS)[number]): string => join(section.field, name);
+  const withSection = [...places, { path: section.field, options: security }];
+
+  const key = pick('masterKey', places);
+  const masterKey = optional(key.value, null, (value) => parseMasterKey(key.field, value));
+  const previous = pick('previousMasterKeys', places);
+  const previousMasterKeys = optional(previous.value, [], (value) => parseKeys(previous.field, value));
+  if (masterKey === null && previousMasterKeys.length > 0) {
+    throw new ConfigError(key.field, `is required with ${previous.field}: new records are sealed with it`);
+  }
+
+  const encryption = pick('enableEncryption', withSection);
+  const enabled = optional(encryption.value, undefined, (value) => flag(encryption.field, value));
+  const environment = optional(security.environment, undefined, (value) =>
+    oneOf(at('environment'), value, ['development', 'production', 'test']),
+  );
+  if (masterKey === null && enabled === true) {
+    throw new ConfigError(key.field, `is required by ${encryption.field}: expected ${KEY_SHAPE}`);
+  }
+  if (masterKey === null && enabled === undefined && environment === 'production') {
+    throw new ConfigError(
+      key.field,
+      `is required in production: expected ${KEY_SHAPE}, or ${at('enableEncryption')}: false to store sessions readable`,
+    );
+  }
+
+  const algorithm = optional(security.encryptionAlgorithm, 'secretbox' as const, (value) =>
+    oneOf<'secretbox' | 'aes-256-gcm'>(at('encryptionAlgorithm'), value, ['secretbox', 'aes-256-gcm']),
+  );
+  const compression = pick('enableCompression', withSection);
+  const compress = optional(compression.value, false, (value) => flag(compression.field, value));
+  return {
+    masterKey,
+    previousMasterKeys,
+    encryption: masterKey !== null && enabled !== false ? algorithm : null,
+    compression: resolveCompression(at('compressionAlgorithm'), security.compressionAlgorithm, compress),
+    acceptPlain: optional(security.acceptPlain, false, (value) => flag(at('acceptPlain'), value)),
+    keyRotationDays: optional(security.keyRotationDays, 0, (value) =>
+      integer(at('keyRotationDays'), value, 0, 36_500, 'days'),
+    ),
+    debug: optional(security.enableDebugLogging, false, (value) => flag(at('enableDebugLogging'), value)),
+    logger: security.logger,
+  };
+}
+
+function resolveCompression(field: string, value: unknown, enabled: boolean): 'snappy' | 'gzip' | null {
+  if (value === 'lz4') {
+    throw new ConfigError(field, "lz4 is not supported; expected 'snappy' or 'gzip'");
+  }
+  const algorithm = optional(value, 'snappy' as const, (given) =>
+    oneOf<'snappy' | 'gzip'>(field, given, ['snappy', 'gzip']),
+  );
+  return enabled ? algorithm : null;
+}
+
+/** A copy of the key's 32 bytes. */
+export function parseMasterKey(field: string, value: unknown): Buffer {
+  if (typeof value === 'string' && /^[0-9a-fA-F]{64}$/.test(value)) {
+    return Buffer.from(value, 'hex');
+  }
+  if (value instanceof Uint8Array && value.length === KEY_BYTES) {
+    return Buffer.from(value);
+  }
+  if (typeof value === 'string' || value instanceof Uint8Array) {
+    const unit = typeof value === 'string' ? 'characters' : 'bytes';
+    throw new ConfigError(field, `expected ${KEY_SHAPE}`, { got: `${value.length} ${unit}` });
+  }
+  throw refuse(field, KEY_SHAPE, value);
+}
+
+function parseKeys(field: string, value: unknown): Buffer[] {
+  if (!Array.isArray(value)) {
+    throw refuse(field, `an array of keys, each ${KEY_SHAPE}`, value);
+  }
+  return value.map((key, index) => parseMasterKey(`${field}[${index}]`, key));
+}

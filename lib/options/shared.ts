@@ -1,0 +1,175 @@
+import type { StorageError } from '../errors.js';
+import { callback, fields, flag, integer, oneOf, optional, pick, refuse, text } from './check.js';
+import { DEFAULT_OPEN_TIMEOUT } from './defaults.js';
+import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
+import { type LogSink, logSink } from './logger.js';
+import { type Places, resolveSecurity, type SecuritySettings } from './security.js';
+import type { QueueAdapter } from './types.js';
+
+/** Names of the options that every hook takes, and its section too. */
+export const SHARED = [
+  'masterKey',
+  'previousMasterKeys',
+  'security',
+  'enableEncryption',
+  'enableCompression',
+  'resilience',
+  'observability',
+  'openTimeout',
+  'exclusive',
+  'onLeaseLost',
+  'cacheBytes',
+  'logger',
+  'baileys',
+] as const;
+
+/** Names of the options that hooks of servers take beside them. */
+export const SERVER = [...SHARED, 'ttl', 'enableTls'] as const;
+
+/** Where a store keeps its data; the part of its configuration that is its own. */
+export type BackendConfig =
+  | { backend: 'embedded'; embedded: { folder: string; durability: 'process' | 'full' } }
+  | { backend: 'redis'; redis: RedisPlace }
+  | { backend: 'mongodb'; mongodb: MongoPlace }
+  | {
+      backend: 'hybrid';
+      redis: RedisPlace;
+      mongodb: MongoPlace;
+      hybrid: { writeBehind: boolean; outboxWhenMongoDown: boolean; queue: boolean };
+    };
+
+export interface RedisPlace {
+  url: string;
+  prefix: string;
+}
+
+export interface MongoPlace {
+  url: string;
+  database: string;
+  collection: string;
+}
+
+/** A store's checked options. */
+export interface StoreSettings {
+  /** What the core opens the store with; holds no key. */
+  config: BackendConfig & Record<string, unknown>;
+  security: SecuritySettings;
+  observability: ObservabilitySettings;
+  openTimeout: number;
+  onLeaseLost: ((error: StorageError) => void) | undefined;
+  baileys: unknown;
+  log: LogSink;
+  queue: QueueAdapter | undefined;
+}
+
+/** Everything but where the data is. */
+export function resolveStore(
+  backend: BackendConfig,
+  places: Places,
+  queue: QueueAdapter | undefined = undefined,
+): StoreSettings {
+  const security = resolveSecurity(places);
+  const observability = resolveObservability(places);
+  const { ttl, lease } = resolveTtl(places);
+  const openTimeout = pick('openTimeout', places);
+  const exclusive = pick('exclusive', places);
+  const onLeaseLost = pick('onLeaseLost', places);
+  const cacheBytes = pick('cacheBytes', places);
+  const logger = pick('logger', places);
+  const ownLogger = logger.value ?? security.logger;
+  const openTimeoutMs = optional(openTimeout.value, DEFAULT_OPEN_TIMEOUT, (value) =>
+    integer(openTimeout.field, value, 0, 86_400_000, 'milliseconds'),
+  );
+  return {
+    config: {
+      ...backend,
+      resilience: resolveResilience(places),
+      security: {
+        encryption: security.encryption,
+        compression: security.compression,
+        acceptPlain: security.acceptPlain,
+      },
+      ttl,
+      lease,
+      openTimeout: openTimeoutMs,
+      exclusive: optional(exclusive.value, true, (value) => flag(exclusive.field, value)),
+      cacheBytes: optional(cacheBytes.value, undefined, (value) =>
+        integer(cacheBytes.field, value, 0, 2 ** 40, 'bytes'),
+      ),
+    },
+    security,
+    observability,
+    openTimeout: openTimeoutMs,
+    onLeaseLost: optional(
+      onLeaseLost.value,
+      undefined,
+      (value) => callback(onLeaseLost.field, value) as (error: StorageError) => void,
+    ),
+    baileys: resolveBaileys(places),
+    log: logSink(
+      logger.value === undefined ? 'security.logger' : logger.field,
+      ownLogger,
+      security.debug || observability.debug,
+    ),
+    queue,
+  };
+}
+
+function resolveBaileys(places: Places): unknown {
+  // Not through `pick`: comparing two module namespaces deeply would walk all of Baileys.
+  for (const { options } of places) {
+    if (options.baileys !== undefined) {
+      return options.baileys;
+    }
+  }
+  return undefined;
+}
+
+/** @throws ConfigError */
+export function resolveSessionId(value: unknown): string {
+  return text('sessionId', value);
+}
+
+/** @throws ConfigError */
+export function resolveFencingToken(value: unknown): number | undefined {
+  return optional(value, undefined, (token) =>
+    integer('fencingToken', token, 0, Number.MAX_SAFE_INTEGER, 'the owner'),
+  );
+}
+
+export function resolveDurability(value: unknown): 'process' | 'full' {
+  return optional(value, 'process' as const, (found) => oneOf('durability', found, ['process', 'full']));
+}
+
+export function resolveQueue(field: string, value: unknown): QueueAdapter {
+  const { add, close } = fieldsOf(field, value);
+  callback(`${field}.add`, add);
+  callback(`${field}.close`, close);
+  return value as QueueAdapter;
+}
+
+function fieldsOf(field: string, value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) {
+    throw refuse(field, 'an object with add and close', value);
+  }
+  return value as Record<string, unknown>;
+}
+
+/** The places of a hook's shared options: its own, and its section. */
+export function placesOf(
+  name: string,
+  options: unknown,
+  known: readonly string[],
+  sectionKnown: readonly string[],
+): { own: Record<string, unknown>; section: Record<string, unknown>; places: Places } {
+  const own = fields('', options, known);
+  const section = fields(name, own[name], sectionKnown);
+  return {
+    own,
+    section,
+    places: [
+      { path: '', options: own },
+      { path: name, options: section },
+    ],
+  };
+}

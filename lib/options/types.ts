@@ -1,0 +1,272 @@
+import type { StorageError } from '../errors.js';
+
+/** How long things live. One TTL covers a whole session, because creds without keys (or keys without creds) break it. */
+export interface TtlConfig {
+  /**
+   * Seconds that a session lives after its last write or `touch`. Default: sessions never expire. In Redis-only mode
+   * the expired session is gone for good.
+   */
+  defaultTtl: number;
+  /** Must equal `keysTtl`; both override `defaultTtl`. Seconds. */
+  credsTtl: number;
+  /** Must equal `credsTtl`; both override `defaultTtl`. Seconds. */
+  keysTtl: number;
+  /**
+   * Seconds that a lease lives unless renewed (it is, in the background). Default 5. Shorter: a crashed owner on
+   * another host is succeeded sooner; longer: short stalls of the process or network do not cost the lease.
+   */
+  lockTtl: number;
+}
+
+/** Limits on trouble. */
+export interface ResilienceConfig {
+  /** Milliseconds that any one storage operation may take, retries included. Default 5000. */
+  operationTimeout: number;
+  /** Retries after the first attempt, only where repeating is safe. Default 3; 0 switches retrying off. */
+  maxRetries: number;
+  /** Milliseconds of the first retry's delay, before jitter. Default 100. */
+  retryBaseDelay: number;
+  /** Factor from each retry's delay to the next. Default 2. */
+  retryMultiplier: number;
+  /** Circuit breaker in front of each server. */
+  breaker?: Partial<BreakerConfig> | undefined;
+}
+
+/** When a server that keeps failing is left alone for a while. */
+export interface BreakerConfig {
+  /** Share of failures within `window` that opens the breaker, above 0 and up to 1. Default 0.5. */
+  errorThreshold: number;
+  /** Milliseconds over which failures are counted. Default 10000. */
+  window: number;
+  /** Milliseconds that the breaker stays open before it lets a trial through. Default 30000. */
+  coolDown: number;
+}
+
+/** What can be seen from outside. */
+export interface ObservabilityConfig {
+  /** Whether `getMetricsText()` gives metrics. Default true; counting costs nanoseconds and is always on. */
+  enableMetrics: boolean;
+  /** Must be false: spans are not produced. */
+  enableTracing: boolean;
+  /** Passes debug-level events to the logger. Default false. */
+  enableDetailedLogs: boolean;
+  /** Accepted for compatibility, in ms: metrics are current at each scrape, so there is no interval to set. */
+  metricsInterval: number;
+}
+
+/** Sealing and compression. */
+export interface SecurityConfig {
+  /** Seal records. Default: true when there is a `masterKey`. Costs 0.4 to 3 µs per KB, depending on the algorithm. */
+  enableEncryption: boolean;
+  /** `'secretbox'` (XSalsa20-Poly1305, default) or `'aes-256-gcm'` (some 8 times faster with AES-NI). New writes only. */
+  encryptionAlgorithm: 'secretbox' | 'aes-256-gcm';
+  /** Days after which a running process warns, once, that the master key should be rotated. Default 0: never. */
+  keyRotationDays: number;
+  /** Compress the records that become smaller by it. Default false: the encoding is compact, so it seldom pays. */
+  enableCompression: boolean;
+  /** `'snappy'` (default) or `'gzip'` (smaller, many times slower). New writes only. */
+  compressionAlgorithm: 'snappy' | 'gzip';
+  /** Passes debug-level events to the logger. Default false. They never hold keys or values. */
+  enableDebugLogging?: boolean | undefined;
+  /** `'production'` requires a `masterKey`, unless `enableEncryption` is false by name. Default: not production. */
+  environment?: 'development' | 'production' | 'test' | undefined;
+  /** Same as the option `logger`. */
+  logger?: LoggerLike | undefined;
+  /**
+   * Also read records that were stored without sealing, while a store is being moved to a master key. Default false:
+   * such a record is an EncryptionError, because anybody who can write to the server could have put it there.
+   */
+  acceptPlain?: boolean | undefined;
+}
+
+/** A pino-like, console-like or structured logger. */
+export interface LoggerLike {
+  // biome-ignore lint/suspicious/noExplicitAny: the three kinds of logger differ in what they take
+  debug(...args: any[]): void;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  info(...args: any[]): void;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  warn(...args: any[]): void;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  error(...args: any[]): void;
+}
+
+/** 64 hex characters or 32 bytes; anything else is refused, never hashed into shape. Make one with
+ * `crypto.randomBytes(32).toString('hex')` and keep it: without it the sessions are gone. */
+export type MasterKey = string | Uint8Array;
+
+/** Options of every hook. In hooks with a section (`redis`, `mongodb`, `hybrid`) they may also stand in there. */
+export interface SharedOptions {
+  /** Key that seals records: 64 hex characters or 32 bytes. Default: none, records are stored readable. */
+  masterKey?: MasterKey | undefined;
+  /** Keys that older records were sealed with; reading finds the right one by its id. `rotateKey` re-seals. */
+  previousMasterKeys?: readonly MasterKey[] | undefined;
+  /** Sealing and compression. */
+  security?: Partial<SecurityConfig> | undefined;
+  /** Same as `security.enableEncryption`. */
+  enableEncryption?: boolean | undefined;
+  /** Same as `security.enableCompression`. */
+  enableCompression?: boolean | undefined;
+  /** Time limits, retries and circuit breaker. */
+  resilience?: Partial<ResilienceConfig> | undefined;
+  /** Metrics and logs. */
+  observability?: Partial<ObservabilityConfig> | undefined;
+  /** Milliseconds to wait for a live owner of the session to let go of it. Default 10000. */
+  openTimeout?: number | undefined;
+  /**
+   * Own the session by a lease. Default true. False lets several processes write one session at a time: every read
+   * then goes to the storage, and Baileys' own transactions can race.
+   */
+  exclusive?: boolean | undefined;
+  /** Called when another process has taken the session over: close the socket, writes are refused from now on. */
+  onLeaseLost?: ((error: StorageError) => void) | undefined;
+  /**
+   * Bytes of memory for records of all sessions of the process; where stores differ, the last one opened has the say.
+   * Default 64 MiB; with 0 every read goes to the storage.
+   */
+  cacheBytes?: number | undefined;
+  /** Where log events go: pino-like, console-like or structured. Default: warnings and errors to the console. */
+  logger?: LoggerLike | undefined;
+  /** The Baileys module, where it cannot be found by its name. Default: `baileys`, then `@whiskeysockets/baileys`. */
+  baileys?: object | undefined;
+}
+
+/** Options that only the embedded store has. */
+export interface EmbeddedOptions {
+  /**
+   * When a write is acknowledged: `'process'` (default) once it survives the process being killed, flushed to disk at
+   * least every second; `'full'` once it survives a power cut, at the price of a disk flush per group of commits.
+   */
+  durability?: 'process' | 'full' | undefined;
+}
+
+/** Options of `useMultiFileAuthState`. */
+export interface UseMultiFileAuthStateOptions extends SharedOptions, EmbeddedOptions {}
+
+/** Options that every store on a server takes. */
+export interface ServerOptions extends SharedOptions {
+  /** How long sessions and leases live, or the seconds of a session alone. Default: sessions never expire. */
+  ttl?: number | Partial<TtlConfig> | undefined;
+  /** Connect by TLS (`rediss://`, `tls=true`). Default: what the URL says. */
+  enableTls?: boolean | undefined;
+}
+
+/** Where Redis is, and its store's options. */
+export interface RedisStoreConfig extends ServerOptions {
+  /** `redis://`, `rediss://` … Default: made of `host`, `port`, `password` and `db`. */
+  redisUrl?: string | undefined;
+  /** Default `localhost`, when `port`, `password` or `db` is given. */
+  host?: string | undefined;
+  /** Default 6379. */
+  port?: number | undefined;
+  password?: string | undefined;
+  /** Number of the database. Default 0. */
+  db?: number | undefined;
+  /** Same as `host`. */
+  redisHost?: string | undefined;
+  /** Same as `port`. */
+  redisPort?: number | undefined;
+  /** First part of every key. Default `bv`. */
+  prefix?: string | undefined;
+}
+
+/** Where MongoDB is, and its store's options. */
+export interface MongoAuthStoreConfig extends ServerOptions {
+  /** `mongodb://` or `mongodb+srv://` */
+  mongoUrl: string;
+  /** Default `baileys_vault`. */
+  databaseName?: string | undefined;
+  /** Default `sessions`; names of further collections begin with it. */
+  collectionName?: string | undefined;
+  /** Same as `databaseName`. */
+  database?: string | undefined;
+  /** Same as `collectionName`. */
+  collection?: string | undefined;
+  /** Same as `databaseName`. */
+  mongoDatabase?: string | undefined;
+  /** Same as `collectionName`. */
+  mongoCollection?: string | undefined;
+}
+
+/** Where Redis and MongoDB are, and the hybrid store's options. */
+export interface HybridStoreConfig extends ServerOptions {
+  /** `redis://`, `rediss://` … Default: made of `redisHost` and `redisPort`. */
+  redisUrl?: string | undefined;
+  /** Default `localhost`, when `redisPort` is given. */
+  redisHost?: string | undefined;
+  /** Default 6379. */
+  redisPort?: number | undefined;
+  /** First part of every key in Redis. Default `bv`. */
+  redisPrefix?: string | undefined;
+  /** `mongodb://` or `mongodb+srv://` */
+  mongoUrl: string;
+  /** Default `baileys_vault`. */
+  mongoDatabase?: string | undefined;
+  /** Default `sessions`; names of further collections begin with it. */
+  mongoCollection?: string | undefined;
+  /** Acknowledge once Redis has the data and its outbox entry; MongoDB follows at once. Default false. */
+  enableWriteBehind?: boolean | undefined;
+  /** Writes go on through the outbox while MongoDB is away. Default true; false makes them fail with a typed error. */
+  outboxWhenMongoDown?: boolean | undefined;
+  /** Carries outbox entries to a worker of yours in write-behind mode. Default: the store applies them itself. */
+  // biome-ignore lint/suspicious/noExplicitAny: adapters are written for their own job type
+  queue?: QueueAdapter<any> | undefined;
+  /** Longest delay of write-behind in ms. Accepted and always kept: entries are applied at once. */
+  writeBehindFlushInterval?: number | undefined;
+  /** Refused: the outbox has no bound, because an entry is never dropped. */
+  writeBehindQueueSize?: undefined;
+}
+
+/** Options of one job, for queues that know them. */
+export interface JobOptions {
+  attempts?: number;
+  backoff?: { type: 'exponential' | 'fixed'; delay: number };
+  removeOnComplete?: boolean;
+  priority?: number;
+  delay?: number;
+}
+
+/** A queue (BullMQ, Kafka …) that carries jobs to a worker. */
+export interface QueueAdapter<TData = unknown> {
+  /** Resolves when the queue has the job safely. */
+  add(jobName: string, data: TData, options?: JobOptions): Promise<void>;
+  /** Called once, when the store closes. */
+  close(): Promise<void>;
+}
+
+/** The job of an outbox entry. The patch is sealed: what leaves the session layer is never readable. */
+export interface PersistJob {
+  sessionId: string;
+  /** Version that the session has with this patch. */
+  version: number;
+  fencingToken?: number;
+  /** Milliseconds since 1970. */
+  timestamp: number;
+  /** The sealed patch, base64. */
+  sealed: string;
+}
+
+interface SessionOptions {
+  /** Name of the session; any non-empty string. For several tenants: `tenant:device`. */
+  sessionId: string;
+  /** Refuse to open unless this is newer than the session's fencing token. Default: the storage gives the next one. */
+  fencingToken?: number | undefined;
+}
+
+/** Options of `useRedisAuthState`. */
+export interface UseRedisAuthStateOptions extends ServerOptions, SessionOptions {
+  redis: RedisStoreConfig;
+}
+
+/** Options of `useMongoAuthState`. */
+export interface UseMongoAuthStateOptions extends ServerOptions, SessionOptions {
+  mongodb: MongoAuthStoreConfig;
+}
+
+/** Options of `useHybridAuthState`. */
+export interface UseHybridAuthStateOptions extends ServerOptions, SessionOptions, EmbeddedOptions {
+  /** Redis and MongoDB. Default: none, and all sessions are kept in one embedded store. */
+  hybrid?: HybridStoreConfig | undefined;
+  /** Folder of the embedded store, when there is no `hybrid`. Default `./baileys_auth`. */
+  embedded?: { path?: string | undefined } | undefined;
+}

@@ -1,0 +1,107 @@
+import type {
+  AuthenticationState,
+  BaileysModule,
+  SignalDataTypeMap,
+  SignalKeyStore,
+} from './baileys-types.js';
+import { fromNative } from './errors.js';
+import type { SessionSettings } from './options/servers.js';
+import { loadBaileys } from './peer.js';
+import { CREDS_ID, CREDS_TYPE } from './store/records.js';
+import type { Patch, Session } from './store/session.js';
+import type { VaultStore } from './store/vault-store.js';
+
+/** Values read at a time while all of a type are listed. */
+const LIST_STEP = 256;
+
+/** Baileys' key store, and what newer releases of Baileys ask of one. */
+export type VaultKeyStore = SignalKeyStore & {
+  /** Deletes every record but the creds. */
+  clear(): Promise<void>;
+  /** Every record of a type. Records written meanwhile may or may not be among them. */
+  list<T extends keyof SignalDataTypeMap>(
+    type: T,
+  ): AsyncIterable<readonly [id: string, value: SignalDataTypeMap[T]]>;
+  /** The id of every record of a type. */
+  listIds<T extends keyof SignalDataTypeMap>(type: T): AsyncIterable<string>;
+};
+
+/** What a hook resolves to. */
+export interface AuthStateResult<S extends VaultStore = VaultStore> {
+  /** Give it to `makeWASocket({ auth: state })`. */
+  state: AuthenticationState & { keys: VaultKeyStore };
+  /** Stores `state.creds` as they are at the time of the call; call it on `creds.update`. */
+  saveCreds: () => Promise<void>;
+  /** The store behind, for this and any other session. `store.close()` ends all of it. */
+  store: S;
+}
+
+/**
+ * Opens the session of `settings` in a store of its own. `prepare` runs before the creds are read.
+ *
+ * The store is closed again when anything fails.
+ */
+export async function openState<S extends VaultStore>(
+  store: S,
+  settings: SessionSettings,
+  prepare?: (session: Session) => Promise<void>,
+): Promise<AuthStateResult<S>> {
+  const baileys = await loadBaileys(settings.baileys);
+  await store.connect();
+  try {
+    const session = await store.openSession(settings.sessionId, settings.fencingToken);
+    await prepare?.(session);
+    const stored = await session.get(CREDS_TYPE, [CREDS_ID]);
+    const creds = Object.hasOwn(stored, CREDS_ID) ? stored[CREDS_ID] : baileys.initAuthCreds();
+    const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
+    return {
+      state,
+      saveCreds: async () => {
+        const completion = await session.putRecords([{ type: CREDS_TYPE, id: CREDS_ID, value: state.creds }]);
+        if (!completion.ok) {
+          throw fromNative(completion.error);
+        }
+        store.remindOfRotation();
+      },
+      store,
+    };
+  } catch (error) {
+    // What went wrong first is what the program needs to know.
+    await store.disconnect().catch(() => {});
+    throw error;
+  }
+}
+
+function keyStore(session: Session, baileys: BaileysModule): VaultKeyStore {
+  const { AppStateSyncKeyData } = baileys.proto.Message;
+  const revive = (value: unknown): unknown =>
+    AppStateSyncKeyData.fromObject(value as Record<string, unknown>);
+  const reviverOf = (type: string): typeof revive | undefined =>
+    type === 'app-state-sync-key' ? revive : undefined;
+  const store = {
+    get: (type: string, ids: string[]) => session.get(type, ids, reviverOf(type)),
+    set: async (data: Patch) => {
+      const completion = await session.put(data);
+      if (!completion.ok) {
+        throw fromNative(completion.error);
+      }
+    },
+    clear: async () => {
+      const completion = await session.clear();
+      if (!completion.ok) {
+        throw fromNative(completion.error);
+      }
+    },
+    async *list(type: string) {
+      const ids = await session.listIds(type);
+      for (let at = 0; at < ids.length; at += LIST_STEP) {
+        const values = await session.get(type, ids.slice(at, at + LIST_STEP), reviverOf(type));
+        yield* Object.entries(values);
+      }
+    },
+    async *listIds(type: string) {
+      yield* await session.listIds(type);
+    },
+  };
+  return store as unknown as VaultKeyStore;
+}

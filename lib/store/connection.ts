@@ -1,0 +1,99 @@
+import { fromNative, type NativeError } from '../errors.js';
+import type { NativeEvent } from '../native/completion.js';
+import { type CoreThread, coreThread } from '../native/thread.js';
+import type { LogLevel } from '../options/logger.js';
+import type { StoreSettings } from '../options/shared.js';
+import type { PersistJob } from '../options/types.js';
+
+interface Handle {
+  thread: CoreThread;
+  id: number;
+  detach: () => void;
+}
+
+/** Lets go of stores whose every handle was dropped without being closed. */
+const dropped = new FinalizationRegistry<Handle>(({ thread, id, detach }) => {
+  detach();
+  thread.core.closeStore(id);
+});
+
+/** An open store in the core, and the ear for what the core says about it. */
+export class Connection {
+  private readonly leases = new Map<number, (error: Error) => void>();
+
+  private constructor(
+    readonly thread: CoreThread,
+    readonly id: number,
+    private readonly settings: StoreSettings,
+    private readonly handle: Handle,
+  ) {}
+
+  static async open(settings: StoreSettings): Promise<Connection> {
+    const thread = coreThread();
+    const { masterKey, previousMasterKeys } = settings.security;
+    const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
+    const { store, warnings } = (await thread.json(request)) as { store: number; warnings?: string[] };
+    for (const warning of warnings ?? []) {
+      settings.log('warn', warning, {});
+    }
+    const handle: Handle = { thread, id: store, detach: () => {} };
+    const connection = new Connection(thread, store, settings, handle);
+    // Weak, so that a store nobody holds any more can be let go although the thread still knows the listener.
+    const ear = new WeakRef(connection);
+    handle.detach = thread.listen((event, first) => ear.deref()?.hear(event, first));
+    dropped.register(connection, handle, connection);
+    return connection;
+  }
+
+  /** Calls `onLost` when the lease of `session` is lost. */
+  watchLease(session: number, onLost: (error: Error) => void): void {
+    this.leases.set(session, onLost);
+  }
+
+  unwatchLease(session: number): void {
+    this.leases.delete(session);
+  }
+
+  async close(): Promise<void> {
+    dropped.unregister(this);
+    try {
+      await this.thread.done(this.thread.core.closeStore(this.id));
+    } finally {
+      this.handle.detach();
+    }
+  }
+
+  private hear(event: NativeEvent, first: boolean): void {
+    switch (event.event) {
+      case 'log':
+        if (event.store === undefined ? first : event.store === this.id) {
+          this.settings.log(
+            event.level as LogLevel,
+            String(event.message),
+            (event.fields ?? {}) as Record<string, unknown>,
+          );
+        }
+        break;
+      case 'leaseLost':
+        this.leases.get(event.session as number)?.(fromNative(event.error as NativeError));
+        break;
+      case 'queue':
+        if (event.store === this.id) {
+          void this.enqueue(event);
+        }
+        break;
+    }
+  }
+
+  private async enqueue(event: NativeEvent): Promise<void> {
+    const { request, jobName, sessionId, version, fencingToken, timestamp, payloadBase64 } = event;
+    const job = { sessionId, version, fencingToken, timestamp, sealed: payloadBase64 } as PersistJob;
+    let failure: string | null = null;
+    try {
+      await this.settings.queue?.add(String(jobName), job);
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    this.thread.core.queueDone(request as number, failure);
+  }
+}

@@ -1,0 +1,174 @@
+import { decodeAnswer, encodeGet, encodePatch, encodeRecords, type RecordEntry } from '../codec/index.js';
+import { CorruptRecordError, fromNative, StorageError } from '../errors.js';
+import { NONE } from '../native/abi.js';
+import { type Completion, Kind } from '../native/completion.js';
+import type { CoreThread } from '../native/thread.js';
+import type { StoreSettings } from '../options/shared.js';
+import type { Connection } from './connection.js';
+
+interface Handle {
+  thread: CoreThread;
+  id: number;
+}
+
+const dropped = new FinalizationRegistry<Handle>(({ thread, id }) => {
+  thread.core.closeSession(id);
+});
+
+/** A patch without records needs no commit. */
+const NOTHING: Promise<Completion> = Promise.resolve({ ok: true, kind: Kind.none, payload: Buffer.alloc(0) });
+
+/** What `keys.set` takes: record type to id to value. */
+export type Patch = Record<string, Record<string, unknown> | null | undefined>;
+
+/** One handle on an open session. Handles of one process share the session; the last one closed lets go of it. */
+export class Session {
+  private closed = false;
+
+  private constructor(
+    readonly sessionId: string,
+    /** Version at the time of opening; 0 when nothing was ever stored. */
+    readonly openedAt: number,
+    private readonly connection: Connection,
+    private readonly id: number,
+  ) {}
+
+  /** @throws SessionBusyError when a live owner does not let go within `openTimeout` */
+  static async open(
+    connection: Connection,
+    settings: StoreSettings,
+    sessionId: string,
+    fencingToken: number | undefined,
+  ): Promise<Session> {
+    const { thread } = connection;
+    const options = JSON.stringify({ sessionId, openTimeout: settings.openTimeout, fencingToken });
+    const opened = (await thread.json(thread.core.openSession(connection.id, options))) as {
+      session: number;
+      version: number;
+    };
+    const session = new Session(sessionId, opened.version, connection, opened.session);
+    dropped.register(session, { thread, id: opened.session }, session);
+    connection.watchLease(opened.session, (error) => {
+      settings.log('error', 'the session was taken over; writes are refused', { sessionId });
+      try {
+        settings.onLeaseLost?.(error as StorageError);
+      } catch (cause) {
+        settings.log('error', 'onLeaseLost threw', { sessionId, error: String(cause) });
+      }
+    });
+    return session;
+  }
+
+  /** Commits a patch as it is at the time of the call. */
+  put(patch: Patch): Promise<Completion> {
+    const { core, scratch } = this.use();
+    const length = encodePatch(scratch, patch);
+    return length === 0 ? NOTHING : this.commit(core.set(this.id, scratch.bytes, length, NONE));
+  }
+
+  /** Commits records as they are at the time of the call. */
+  putRecords(records: readonly RecordEntry[]): Promise<Completion> {
+    const { core, scratch } = this.use();
+    const length = encodeRecords(scratch, records);
+    return this.commit(core.set(this.id, scratch.bytes, length, NONE));
+  }
+
+  /** Found records by id, fresh at each call; answered without waiting when the owner's memory has them all. */
+  async get(
+    type: string,
+    ids: readonly string[],
+    revive?: (value: unknown) => unknown,
+  ): Promise<Record<string, unknown>> {
+    const thread = this.use();
+    const { core, scratch } = thread;
+    const length = encodeGet(scratch, type, ids);
+    const result = core.get(this.id, scratch.bytes, length);
+    if (result > 0) {
+      return this.decode(scratch.bytes, result - 1, type, ids, revive);
+    }
+    const asked = ids.slice();
+    const completion = await thread.wait(-result);
+    if (!completion.ok) {
+      throw fromNative(completion.error);
+    }
+    return this.decode(completion.payload, completion.payload.length, type, asked, revive);
+  }
+
+  /** Stores everything in one patch, if the session was never written; returns whether it was not. */
+  async importOnce(frame: Buffer, length: number): Promise<boolean> {
+    const thread = this.use();
+    const completion = await thread.wait(thread.core.storeImport(this.id, frame, length));
+    if (!completion.ok && completion.error.code !== 'VERSION_MISMATCH') {
+      throw fromNative(completion.error);
+    }
+    return completion.ok;
+  }
+
+  /** Ids of the records of one type. */
+  async listIds(type: string): Promise<string[]> {
+    const thread = this.use();
+    const completion = await thread.wait(thread.core.storeListIds(this.id, type));
+    if (!completion.ok) {
+      throw fromNative(completion.error);
+    }
+    return JSON.parse(completion.payload.toString()) as string[];
+  }
+
+  /** Deletes every record but the creds. */
+  clear(): Promise<Completion> {
+    const thread = this.use();
+    return thread.wait(thread.core.storeClear(this.id));
+  }
+
+  /** Waits for what is under way and lets go of the session. */
+  async close(): Promise<void> {
+    if (this.closed) {
+      return;
+    }
+    this.closed = true;
+    dropped.unregister(this);
+    const { thread } = this.connection;
+    try {
+      await thread.done(thread.core.closeSession(this.id));
+    } finally {
+      this.connection.unwatchLease(this.id);
+    }
+  }
+
+  private use(): CoreThread {
+    if (this.closed) {
+      throw closedError(this.sessionId);
+    }
+    return this.connection.thread;
+  }
+
+  private commit(request: number): Promise<Completion> {
+    return this.connection.thread.wait(request);
+  }
+
+  private decode(
+    bytes: Buffer,
+    length: number,
+    type: string,
+    ids: readonly string[],
+    revive?: (value: unknown) => unknown,
+  ): Record<string, unknown> {
+    try {
+      return decodeAnswer(bytes, length, ids, revive);
+    } catch (error) {
+      if (error instanceof CorruptRecordError) {
+        throw new CorruptRecordError(
+          `type ${JSON.stringify(type)}: ${error.reason}`,
+          error.recordId,
+          error.cause,
+          { sessionId: this.sessionId },
+        );
+      }
+      throw error;
+    }
+  }
+}
+
+export function closedError(sessionId?: string): StorageError {
+  return new StorageError('CLOSED', 'this handle is closed', false, { layer: 'session', sessionId });
+}

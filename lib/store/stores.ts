@@ -1,0 +1,229 @@
+import type { CryptoService } from '../compat/crypto.js';
+import { type CodecService, servicesOf } from '../compat/services.js';
+import { ConfigError } from '../errors.js';
+import { resolveHybridStore, resolveMongoStore, resolveRedisStore } from '../options/servers.js';
+import type { BackendConfig, StoreSettings } from '../options/shared.js';
+import type { HybridStoreConfig, MongoAuthStoreConfig, RedisStoreConfig } from '../options/types.js';
+import { Prepared, refuseMethod, VaultStore } from './vault-store.js';
+
+/** A store in a folder, without a server. */
+export class EmbeddedAuthStore extends VaultStore {
+  /** @internal */
+  constructor(prepared: Prepared) {
+    super(prepared.settings);
+  }
+}
+
+/** Sessions in Redis. Call `connect` before use; `createRedisStore` does. */
+export class RedisAuthStore extends VaultStore {
+  /** @throws ConfigError naming the field */
+  constructor(config: RedisStoreConfig | Prepared, crypto?: CryptoService, codec?: CodecService) {
+    super(
+      config instanceof Prepared ? config.settings : resolveRedisStore(config, servicesOf(crypto, codec)),
+    );
+  }
+
+  /** Refused: the connection belongs to the core, and whoever writes beside it breaks fencing. */
+  getClient(): never {
+    return refuseMethod('getClient', 'there is no ioredis client: connect one of your own');
+  }
+}
+
+/** Sessions in MongoDB. Call `connect` before use; `createMongoStore` does. */
+export class MongoAuthStore extends VaultStore {
+  /** @throws ConfigError naming the field */
+  constructor(config: MongoAuthStoreConfig | Prepared, crypto?: CryptoService, codec?: CodecService) {
+    super(
+      config instanceof Prepared ? config.settings : resolveMongoStore(config, servicesOf(crypto, codec)),
+    );
+  }
+
+  /** Refused: see `invalidateCache`. */
+  setCache(..._args: unknown[]): never {
+    return refuseMethod('setCache', NO_CACHE);
+  }
+
+  /** Refused: a session's only cache is its owner's memory, which is right by itself. */
+  invalidateCache(..._args: unknown[]): never {
+    return refuseMethod('invalidateCache', NO_CACHE);
+  }
+
+  /** Refused: see `invalidateCache`. */
+  cleanupCache(): never {
+    return refuseMethod('cleanupCache', NO_CACHE);
+  }
+}
+
+const NO_CACHE =
+  'there is no document cache: records are cached by their owner, which keeps them right by itself';
+
+/** Circuit breaker of one server. */
+export interface BreakerStats {
+  state: 'closed' | 'half-open' | 'open';
+  [figure: string]: unknown;
+}
+
+/** Progress of the outbox. */
+export interface OutboxReconcilerStats {
+  totalProcessed: number;
+  totalCompleted: number;
+  totalFailed: number;
+  totalRetried: number;
+  /** Milliseconds. */
+  avgLatency: number;
+  /** Milliseconds since 1970. */
+  lastRunAt: number;
+  [figure: string]: unknown;
+}
+
+/** An outbox entry that can never be applied. */
+export interface DeadLetter {
+  sessionId: string;
+  version: number;
+  reason: string;
+  [fact: string]: unknown;
+}
+
+/** Sessions in Redis, with MongoDB as the truth. Call `connect` before use; `createHybridStore` does. */
+export class HybridAuthStore extends VaultStore {
+  private readonly parts: readonly VaultStore[];
+
+  /**
+   * `redis` and `mongo` say where the data is and how it is sealed; they stay usable by themselves, and are
+   * disconnected with this store.
+   *
+   * @throws ConfigError naming the field
+   */
+  constructor(redis: RedisAuthStore | Prepared, mongo?: MongoAuthStore, config?: HybridStoreConfig) {
+    super(redis instanceof Prepared ? redis.settings : joined(redis, mongo, config));
+    this.parts = redis instanceof Prepared || mongo === undefined ? [] : [redis, mongo];
+  }
+
+  override async disconnect(): Promise<void> {
+    await super.disconnect();
+    await Promise.all(this.parts.map((part) => part.disconnect()));
+  }
+
+  /** Whether MongoDB is being left alone after failures. */
+  isMongoCircuitBreakerOpen(): boolean {
+    return this.getCircuitBreakerStats().state === 'open';
+  }
+
+  /** Figures of MongoDB's circuit breaker. */
+  getCircuitBreakerStats(): BreakerStats {
+    const { breakers } = this.stats() as { breakers?: Record<string, BreakerStats> };
+    return breakers?.mongodb ?? { state: 'closed' };
+  }
+
+  /** Figures of the outbox, or null before its first entry. */
+  getOutboxStats(): OutboxReconcilerStats | null {
+    return (this.stats() as { outbox?: OutboxReconcilerStats | null }).outbox ?? null;
+  }
+
+  /** Outbox entries that can never be applied, each with the reason. */
+  async getDeadLetterEntries(): Promise<DeadLetter[]> {
+    const { thread, id } = this.use();
+    return (await thread.json(thread.core.deadLetters(id))) as DeadLetter[];
+  }
+
+  /** Applies what waits in the outbox now, and resolves when it is applied or has failed again. */
+  async reconcileOutbox(): Promise<void> {
+    const { thread, id } = this.use();
+    await thread.json(thread.core.reconcileOutbox(id));
+  }
+
+  /** Figures of the read and write path since the store was opened. */
+  getMetrics(): HybridMetrics {
+    const { metrics = {} } = this.stats() as { metrics?: Record<string, number> };
+    const of = (name: string): number => metrics[name] ?? 0;
+    const totalRequests = of('redisHits') + of('redisMisses');
+    return {
+      redisHits: of('redisHits'),
+      redisMisses: of('redisMisses'),
+      mongoFallbacks: of('mongoFallbacks'),
+      queuePublishes: of('queuePublishes'),
+      queueFailures: of('queueFailures'),
+      directWrites: of('directWrites'),
+      hitRatio: totalRequests === 0 ? 0 : of('redisHits') / totalRequests,
+      totalRequests,
+    };
+  }
+
+  /** Refused: counters of Prometheus only ever grow. */
+  resetMetrics(): never {
+    return refuseMethod('resetMetrics', 'metrics are cumulative and cannot be reset');
+  }
+}
+
+/** What `getMetrics` answers. */
+export interface HybridMetrics {
+  redisHits: number;
+  redisMisses: number;
+  mongoFallbacks: number;
+  queuePublishes: number;
+  queueFailures: number;
+  directWrites: number;
+  /** `redisHits` of `totalRequests`, 0 to 1. */
+  hitRatio: number;
+  totalRequests: number;
+}
+
+function joined(redis: unknown, mongo: unknown, config: unknown): StoreSettings {
+  if (!(redis instanceof RedisAuthStore)) {
+    throw new ConfigError('redis', 'expected a RedisAuthStore');
+  }
+  if (!(mongo instanceof MongoAuthStore)) {
+    throw new ConfigError('mongo', 'expected a MongoAuthStore');
+  }
+  const { security } = redis.settings;
+  const placed = redis.settings.config as BackendConfig & { backend: 'redis' };
+  const settings = resolveHybridStore({ redisUrl: placed.redis.url, ...(config as object) }, {});
+  const { mongodb } = mongo.settings.config as BackendConfig & { backend: 'mongodb' };
+  return {
+    ...settings,
+    security: {
+      ...settings.security,
+      masterKey: security.masterKey,
+      previousMasterKeys: security.previousMasterKeys,
+    },
+    config: {
+      ...settings.config,
+      redis: placed.redis,
+      mongodb,
+      security: redis.settings.config.security,
+    } as StoreSettings['config'],
+  };
+}
+
+/** A connected Redis store. */
+export async function createRedisStore(
+  config: RedisStoreConfig,
+  crypto?: CryptoService,
+  codec?: CodecService,
+): Promise<RedisAuthStore> {
+  const store = new RedisAuthStore(config, crypto, codec);
+  await store.connect();
+  return store;
+}
+
+/** A connected MongoDB store. */
+export async function createMongoStore(
+  config: MongoAuthStoreConfig,
+  crypto?: CryptoService,
+  codec?: CodecService,
+): Promise<MongoAuthStore> {
+  const store = new MongoAuthStore(config, crypto, codec);
+  await store.connect();
+  return store;
+}
+
+/** A connected hybrid store, in the places and with the keys of the two stores it is made of. */
+export async function createHybridStore(
+  redis: RedisAuthStore,
+  mongo: MongoAuthStore,
+  config: HybridStoreConfig,
+): Promise<HybridAuthStore> {
+  const store = new HybridAuthStore(redis, mongo, config);
+  await store.connect();
+  return store;
+}

@@ -1,0 +1,51 @@
+export type { AuthenticationCreds, AuthenticationState, SignalDataTypeMap } from './baileys-types.js';
+export {
+  assertBufferTypes,
+  isValidAuthCreds,
+  isValidBuffer,
+  isValidKeyPair,
+  type TypedAuthenticationCreds,
+  type TypedKeyPair,
+} from './compat/guards.js';
+export {
+  CompressionError,
+  ConfigError,
+  CorruptRecordError,
+  EncryptionError,
+  FencedError,
+  SessionBusyError,
+  StorageError,
+  type StorageErrorDetails,
+  type StorageLayer,
+  TimeoutError,
+  ValueError,
+  VersionMismatchError,
+} from './errors.js';
+export {
+  DEFAULT_OBSERVABILITY_CONFIG,
+  DEFAULT_RESILIENCE_CONFIG,
+  DEFAULT_SECURITY_CONFIG,
+  DEFAULT_TTL_CONFIG,
+} from './options/defaults.js';
+export type {
+  BreakerConfig,
+  LoggerLike,
+  MasterKey,
+  ObservabilityConfig,
+  ResilienceConfig,
+  SecurityConfig,
+  SharedOptions,
+  TtlConfig,
+} from './options/types.js';
+export type { AuthStateResult, VaultKeyStore } from './state.js';
+export type {
+  AuthPatch,
+  AuthSnapshot,
+  AuthStore,
+  BatchResult,
+  BatchUpdate,
+  RotationResult,
+  SessionId,
+  Versioned,
+  VersionedResult,
+} from './store/types.js';
