@@ -1,6 +1,6 @@
 //! After the commit point: the records are brought up to the patches.
 //!
-//! Every statement is guarded by the version its record has, so it may be sent again, late, twice, or by several
+//! Every statement compares its version with the record's, so it may be sent again, late, twice, or by several
 //! processes at once, in any order: the newest patch of a record is what stays.
 
 use std::collections::HashMap;
@@ -62,6 +62,10 @@ impl Core {
         }
         self.send(statements).await?;
         for (slot, epoch, entries) in work {
+            let prefix = epoch_prefix(&slot.session, epoch);
+            for entry in entries {
+                self.apply_chunks(&prefix, entry, until).await?;
+            }
             let Some(last) = entries.last() else { continue };
             // A large patch's chunks may go only when no reader is sent to them any more.
             if entries.iter().any(|entry| entry.stage.is_some()) {
@@ -84,26 +88,33 @@ impl Core {
         newest(entries, &prefix, until, &mut statements);
         self.send(statements).await?;
         for entry in entries {
-            if let (Some(stage), None) = (&entry.stage, &entry.changes) {
-                for chunk in 0..stage.chunks {
-                    let changes = self.load_chunk(stage, chunk).await?.ok_or_else(|| {
-                        // Chunks are removed after their patch was applied and taken out of `pending`.
-                        Error::new(
-                            Kind::Unavailable,
-                            super::LAYER,
-                            "somebody else is applying this patch",
-                        )
-                    })?;
-                    let statements = changes
-                        .iter()
-                        .map(|change| statement(&prefix, entry.version, change, until));
-                    self.send(statements.collect()).await?;
-                }
-            }
+            self.apply_chunks(&prefix, entry, until).await?;
         }
         if let Some(last) = entries.iter().rev().find(|entry| entry.stage.is_some()) {
             self.trim(session, epoch, last.version).await?;
             self.unstage(entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies a staged patch that was not loaded, chunk by chunk.
+    async fn apply_chunks(&self, prefix: &str, entry: &Entry, tombstone_until: DateTime) -> Result<()> {
+        let (Some(stage), None) = (&entry.stage, &entry.changes) else {
+            return Ok(());
+        };
+        for chunk in 0..stage.chunks {
+            // Chunks are removed after their patch was applied and taken out of `pending`.
+            let changes = self.load_chunk(stage, chunk).await?.ok_or_else(|| {
+                Error::new(
+                    Kind::Unavailable,
+                    super::LAYER,
+                    "somebody else is applying this patch",
+                )
+            })?;
+            let statements = changes
+                .iter()
+                .map(|change| statement(prefix, entry.version, change, tombstone_until));
+            self.send(statements.collect()).await?;
         }
         Ok(())
     }
@@ -126,16 +137,13 @@ impl Core {
     async fn send_command(&self, mut statements: Vec<Document>) -> Result<()> {
         let records = &self.connection.records;
         for attempt in 0..ATTEMPTS {
-            let duplicates = self
-                .connection
-                .update(records, statements.clone())
-                .await?
-                .duplicates;
-            let met = duplicates
+            // Two upserts made the same record at the same moment: the one that lost is sent again.
+            let updated = self.connection.update(records, statements.clone()).await?;
+            statements = updated
+                .duplicates
                 .into_iter()
                 .filter_map(|index| statements.get(index).cloned())
                 .collect();
-            statements = self.still_older(met).await?;
             if statements.is_empty() {
                 return Ok(());
             }
@@ -146,31 +154,6 @@ impl Core {
             super::LAYER,
             "records kept changing while a patch was applied",
         ))
-    }
-
-    /// An upsert meets a duplicate key if its record stands at the same or a newer version, which is well, or if
-    /// somebody made the record at the same moment: those are given back, to be sent again.
-    async fn still_older(&self, statements: Vec<Document>) -> Result<Vec<Document>> {
-        if statements.is_empty() {
-            return Ok(statements);
-        }
-        let records = &self.connection.records;
-        let older: Vec<_> = statements
-            .iter()
-            .filter_map(|statement| statement.get("q").cloned())
-            .collect();
-        let older = self
-            .connection
-            .find(records, doc! { "$or": older }, Some(doc! { "_id": 1 }), 0)
-            .await?;
-        let older: Vec<_> = older.iter().filter_map(|record| record.get("_id")).collect();
-        Ok(statements
-            .into_iter()
-            .filter(|statement| {
-                let id = statement.get_document("q").ok().and_then(|query| query.get("_id"));
-                id.is_some_and(|id| older.contains(&id))
-            })
-            .collect())
     }
 }
 
@@ -246,7 +229,11 @@ mod tests {
             commands(small).iter().map(Vec::len).collect::<Vec<_>>(),
             [STATEMENTS, 1]
         );
-        let large = vec![(Document::new(), BYTES / 2), (Document::new(), BYTES / 2), (Document::new(), 1)];
+        let large = vec![
+            (Document::new(), BYTES / 2),
+            (Document::new(), BYTES / 2),
+            (Document::new(), 1),
+        ];
         assert_eq!(commands(large).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
         assert!(commands::<Document>(Vec::new()).is_empty());
     }

@@ -11,9 +11,7 @@ use super::MongoConfig;
 use super::connection::Connection;
 use super::state::Core;
 use super::sweep::sweep_now_and_then;
-use crate::backend::{
-    Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token,
-};
+use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
 use crate::error::Result;
 use crate::record::RecordKey;
 

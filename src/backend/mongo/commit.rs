@@ -46,7 +46,8 @@ impl Core {
     /// Commits each; the sessions whose records are to follow are given back with the answers.
     pub(super) async fn commit_points(
         self: &Arc<Self>,
-        commits: Vec<Commit>) -> (Vec<Result<Head>>, Vec<Arc<Slot>>) {
+        commits: Vec<Commit>,
+    ) -> (Vec<Result<Head>>, Vec<Arc<Slot>>) {
         let mut answers: Vec<_> = commits.iter().map(|_| Err(timed_out())).collect();
         let mut touched = Vec::new();
         let mut waiting: Vec<_> = commits.into_iter().enumerate().collect();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use parking_lot::Mutex;
@@ -76,13 +77,14 @@ impl Connection {
             .clone()
             .or_else(|| options.default_database.clone())
             .unwrap_or_else(|| MongoConfig::DEFAULT_DATABASE.to_owned());
-        let read_concern = options
-            .read_concern
-            .clone()
-            .unwrap_or_else(ReadConcern::majority);
+        let read_concern = options.read_concern.clone().unwrap_or_else(ReadConcern::majority);
         let concern = options.write_concern.clone().unwrap_or_default();
         if concern.w == Some(Acknowledgment::Nodes(0)) {
-            return Err(Error::new(Kind::Config, LAYER, "w=0 acknowledges nothing: use w=majority"));
+            return Err(Error::new(
+                Kind::Config,
+                LAYER,
+                "w=0 acknowledges nothing: use w=majority",
+            ));
         }
         let write_concern = write_concern_document(&concern, config.operation_timeout);
 
@@ -104,8 +106,7 @@ impl Connection {
             let options = CollectionOptions::builder()
                 .read_concern(read_concern.clone())
                 .build();
-            database
-                .collection_with_options(&format!("{}{name}", config.collection_prefix), options)
+            database.collection_with_options(&format!("{}{name}", config.collection_prefix), options)
         };
         let connection = Self {
             sessions: collection("sessions"),
@@ -123,11 +124,15 @@ impl Connection {
 
     /// Sessions that outlived their time, and the tombstones of deleted records, are removed by the server.
     async fn create_indexes(&self) -> Result<()> {
-        for (collection, sparse) in [(&self.sessions, false), (&self.records, true)] {
+        let indexes = [
+            (&self.sessions, "expiresAt", false),
+            (&self.records, "r.expiresAt", true),
+        ];
+        for (collection, field, sparse) in indexes {
             let command = doc! {
                 "createIndexes": collection.name(),
                 "indexes": [{
-                    "key": { "expiresAt": 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse,
+                    "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse,
                 }],
             };
             self.run(command).await?;

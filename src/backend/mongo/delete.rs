@@ -108,10 +108,7 @@ impl Core {
         filter.insert("version", doc! { "$gt": 0_i64 });
         filter.insert(
             "$or",
-            vec![
-                doc! { "expiresAt": null },
-                doc! { "expiresAt": { "$gt": now } },
-            ],
+            vec![doc! { "expiresAt": null }, doc! { "expiresAt": { "$gt": now } }],
         );
         let update = match ttl {
             Some(ttl) => doc! { "$set": { "expiresAt": after(now, ttl) } },

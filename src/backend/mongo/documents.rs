@@ -76,7 +76,12 @@ impl SessionDoc {
             None => Vec::new(),
             Some(Bson::Array(epochs)) => epochs
                 .iter()
-                .map(|epoch| epoch.as_str().map(Arc::from).ok_or_else(|| corrupt("an old epoch")))
+                .map(|epoch| {
+                    epoch
+                        .as_str()
+                        .map(Arc::from)
+                        .ok_or_else(|| corrupt("an old epoch"))
+                })
                 .collect::<Result<_>>()?,
             Some(_) => return Err(corrupt("`garbage` is not an array")),
         };
@@ -271,8 +276,11 @@ pub(super) struct Record {
 }
 
 pub(super) fn parse_record(mut document: Document) -> Result<(String, Record)> {
-    let version = unsigned(&document, "v")?;
-    let value = match document.remove("d") {
+    let Some(Bson::Document(mut record)) = document.remove("r") else {
+        return Err(corrupt("a record without content"));
+    };
+    let version = unsigned(&record, "v")?;
+    let value = match record.remove("d") {
         None => None,
         Some(Bson::Binary(binary)) => Some(Bytes::from(binary.bytes)),
         Some(_) => return Err(corrupt("a record's bytes are not binary")),
@@ -291,26 +299,23 @@ fn data(document: &Document) -> Result<Option<Bytes>> {
     }
 }
 
-/// One update statement that gives a record what `change` says, unless something as new or newer stands there.
-/// A deleted record leaves a tombstone until `tombstone_until`, so that an older write that comes late finds it.
+/// One update statement that gives a record what `change` says, unless something newer stands there: documents are
+/// compared field by field, so `$max` compares the versions. (A guard in the filter would make an upsert that comes
+/// late meet a duplicate key.) A deleted record leaves a tombstone until `tombstone_until`, so that an older write
+/// that comes late finds it.
 pub(super) fn record_statement(
     prefix: &str,
     version: u64,
     change: &Change,
     tombstone_until: DateTime,
 ) -> Document {
-    let update = match &change.value {
-        Some(value) => {
-            doc! { "$set": { "v": long(version), "d": binary(value) }, "$unset": { "expiresAt": "" } }
-        }
-        None => {
-            doc! { "$set": { "v": long(version), "expiresAt": tombstone_until }, "$unset": { "d": "" } }
-        }
+    let mut record = doc! { "v": long(version) };
+    match &change.value {
+        Some(value) => record.insert("d", binary(value)),
+        None => record.insert("expiresAt", tombstone_until),
     };
     doc! {
-        "q": { "_id": record_id(prefix, &change.key), "v": { "$lt": long(version) } },
-        "u": update,
-        "upsert": true,
+        "q": { "_id": record_id(prefix, &change.key) }, "u": { "$max": { "r": record } }, "upsert": true,
     }
 }
 
@@ -427,6 +432,6 @@ mod tests {
     fn what_is_not_ours_is_corrupt() {
         assert!(SessionDoc::parse(&doc! { "_id": "s" }).is_err());
         assert!(SessionDoc::parse(&doc! { "_id": "s", "epoch": "e", "version": "7" }).is_err());
-        assert!(parse_record(doc! { "_id": "s/e/t/i", "v": 1_i64, "d": "text" }).is_err());
+        assert!(parse_record(doc! { "_id": "s/e/t/i", "r": { "v": 1_i64, "d": "text" } }).is_err());
     }
 }

@@ -49,10 +49,9 @@ pub(super) fn from_code(code: i32, text: &str) -> Error {
     let error = |kind, message: &'static str| Error::new(kind, LAYER, message).because(&text);
     let error = match code {
         13 | 18 => refused(text),
-        26 | 73 | 76 | 85 | 86 | 303 => error(
-            Kind::Config,
-            "the server refuses this database, index or command",
-        ),
+        26 | 73 | 76 | 85 | 86 | 303 => {
+            error(Kind::Config, "the server refuses this database, index or command")
+        }
         50 | 64 | 202 | 262 => error(Kind::Timeout, "the server ran out of time"),
         14031 => error(Kind::StorageFull, "the server's disk is full"),
         10334 | 17280 | 17419 | 17420 => error(Kind::InvalidValue, "too large for one document"),

@@ -158,8 +158,7 @@ impl Core {
         match self.try_renew(leases, lease).await {
             Ok(answers) => answers,
             Err(error) => {
-                let answer =
-                    |(session, _): &(SessionId, Token)| Err(error.clone().in_session(session));
+                let answer = |(session, _): &(SessionId, Token)| Err(error.clone().in_session(session));
                 leases.iter().map(answer).collect()
             }
         }

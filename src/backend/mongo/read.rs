@@ -101,7 +101,7 @@ impl Core {
             Some(from) => doc! { "$gt": from, "$lt": end_of(&within) },
             None => range(&within),
         };
-        let filter = doc! { "_id": bounds, "d": { "$exists": true } };
+        let filter = doc! { "_id": bounds, "r.d": { "$exists": true } };
         let found = self
             .connection
             .find(&self.connection.records, filter, None, limit)
@@ -127,9 +127,18 @@ impl Core {
                 records.insert(id, Record { version, value });
             }
         }
-        let items = records
+        let mut found: Vec<_> = records
             .into_iter()
             .filter_map(|(id, record)| record.value.map(|value| (id, value)))
+            .collect();
+        let mut last = last;
+        // A pending patch may bring more than a page.
+        if found.len() > limit {
+            found.truncate(limit);
+            last = found.last().map(|(id, _)| id.clone());
+        }
+        let items = found
+            .into_iter()
             .map(|(id, value)| Ok((parse_record_id(&snapshot.prefix, &id)?, value)))
             .collect::<Result<_>>()?;
         let next = last.map(|last| last[snapshot.prefix.len()..].into());
@@ -148,12 +157,7 @@ impl Core {
         }
         let found = self
             .connection
-            .find(
-                &self.connection.sessions,
-                filter,
-                Some(doc! { "_id": 1 }),
-                limit,
-            )
+            .find(&self.connection.sessions, filter, Some(doc! { "_id": 1 }), limit)
             .await?;
         let full = found.len() >= limit;
         let items: Vec<SessionId> = found
@@ -262,11 +266,9 @@ impl Snapshot {
             let change = changes.iter().find(|change| change.key == *key)?;
             Some((*version, change))
         })?;
-        found
-            .is_none_or(|found| found.version < version)
-            .then(|| Record {
-                version,
-                value: change.value.clone(),
-            })
+        found.is_none_or(|found| found.version < version).then(|| Record {
+            version,
+            value: change.value.clone(),
+        })
     }
 }

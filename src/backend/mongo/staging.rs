@@ -71,7 +71,11 @@ impl Core {
                 .insert(&self.connection.staged, vec![document])
                 .await?
             {
-                return Err(Error::new(Kind::Internal, LAYER, "a chunk's random name was taken"));
+                return Err(Error::new(
+                    Kind::Internal,
+                    LAYER,
+                    "a chunk's random name was taken",
+                ));
             }
             chunks += 1;
             rest = later;
@@ -125,7 +129,11 @@ impl Core {
     /// `session` is the document after that: whoever wrote them either has passed the commit point by then or
     /// never will.
     pub async fn remove_chunks(&self, chunks: &[String], session: &SessionDoc) -> Result<()> {
-        let named: Vec<_> = session.pending.iter().filter_map(|entry| entry.stage.as_ref()).collect();
+        let named: Vec<_> = session
+            .pending
+            .iter()
+            .filter_map(|entry| entry.stage.as_ref())
+            .collect();
         let unnamed: Vec<&String> = chunks
             .iter()
             .filter(|chunk| !named.iter().any(|stage| chunk.starts_with(&stage.id)))

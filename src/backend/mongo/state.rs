@@ -118,7 +118,11 @@ impl Slot {
         if queue.epoch.as_deref() != Some(epoch) {
             return;
         }
-        while queue.entries.front().is_some_and(|entry| entry.version <= version) {
+        while queue
+            .entries
+            .front()
+            .is_some_and(|entry| entry.version <= version)
+        {
             queue.entries.pop_front();
         }
     }

@@ -79,7 +79,11 @@ async fn a_burst_of_one_owner_is_applied_to_the_last() {
             let changes = vec![
                 change("session", "same", &base.to_string()),
                 change("pre-key", &base.to_string(), "p"),
-                change("pre-key", &base.saturating_sub(1).to_string(), if base == 0 { "p" } else { "" }),
+                change(
+                    "pre-key",
+                    &base.saturating_sub(1).to_string(),
+                    if base == 0 { "p" } else { "" },
+                ),
             ];
             let mut patch = crate::record::Patch::default();
             for change in changes {

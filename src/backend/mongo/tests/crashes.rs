@@ -60,24 +60,27 @@ async fn a_crash_after_the_commit_point_loses_nothing() {
 
 #[tokio::test]
 async fn a_crash_in_the_middle_of_the_records_loses_nothing() {
-    with_server("a_crash_in_the_middle_of_the_records_loses_nothing", async |config| {
-        let (victim, other) = (connect(&config).await, connect(&config).await);
-        let session: SessionId = "half".into();
-        let token = granted(&victim, &session).await.token;
-        let changes = vec![change("session", "a", "1"), change("session", "b", "1")];
-        commit_and_die(&victim, owned(&session, token, 0, changes)).await;
-        let document = victim.0.session(&session).await.unwrap().unwrap();
-        let half = std::sync::Arc::new(super::super::documents::Entry {
-            version: 1,
-            changes: Some(vec![change("session", "a", "1")]),
-            stage: None,
-        });
-        victim.0.apply(&session, &document.epoch, &[half]).await.unwrap();
-        assert_eq!(stored(&victim).await, 1);
-        assert_eq!(get(&other, &session, "b").await.as_deref(), Some("1"));
-        let next = succeed(&other, &session, token).await;
-        assert_eq!((next.head.version, stored(&other).await), (1, 2));
-    })
+    with_server(
+        "a_crash_in_the_middle_of_the_records_loses_nothing",
+        async |config| {
+            let (victim, other) = (connect(&config).await, connect(&config).await);
+            let session: SessionId = "half".into();
+            let token = granted(&victim, &session).await.token;
+            let changes = vec![change("session", "a", "1"), change("session", "b", "1")];
+            commit_and_die(&victim, owned(&session, token, 0, changes)).await;
+            let document = victim.0.session(&session).await.unwrap().unwrap();
+            let half = std::sync::Arc::new(super::super::documents::Entry {
+                version: 1,
+                changes: Some(vec![change("session", "a", "1")]),
+                stage: None,
+            });
+            victim.0.apply(&session, &document.epoch, &[half]).await.unwrap();
+            assert_eq!(stored(&victim).await, 1);
+            assert_eq!(get(&other, &session, "b").await.as_deref(), Some("1"));
+            let next = succeed(&other, &session, token).await;
+            assert_eq!((next.head.version, stored(&other).await), (1, 2));
+        },
+    )
     .await;
 }
 
@@ -87,7 +90,10 @@ async fn a_late_write_of_a_dead_owner_changes_nothing() {
         let (sleeper, other) = (connect(&config).await, connect(&config).await);
         let session: SessionId = "late".into();
         let token = granted(&sleeper, &session).await.token;
-        let old = vec![change("session", "deleted", "old"), change("session", "kept", "old")];
+        let old = vec![
+            change("session", "deleted", "old"),
+            change("session", "kept", "old"),
+        ];
         commit_and_die(&sleeper, owned(&session, token, 0, old)).await;
         let document = sleeper.0.session(&session).await.unwrap().unwrap();
 
@@ -163,7 +169,7 @@ async fn a_deleted_incarnation_stays_invisible_to_the_next() {
             commit_one(&other, owned(&session, next.token, 0, changes))
                 .await
                 .unwrap();
-            for backend in [&victim, &other] {
+            for backend in [&connect(&config).await, &other] {
                 assert_eq!(get(backend, &session, "a").await, None);
                 assert_eq!(get(backend, &session, "b").await.as_deref(), Some("2"));
             }

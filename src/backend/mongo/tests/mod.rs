@@ -104,7 +104,7 @@ async fn commit_and_die(backend: &MongoBackend, commit: Commit) {
 /// How many records stand in the database, tombstones aside.
 async fn stored(backend: &MongoBackend) -> usize {
     let connection = &backend.0.connection;
-    let live = doc! { "d": { "$exists": true } };
+    let live = doc! { "r.d": { "$exists": true } };
     connection
         .find(&connection.records, live, Some(doc! { "_id": 1 }), 0)
         .await

@@ -34,12 +34,18 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     assert!(away.contains(&error.kind()), "{error:?}");
     let error = backend.acquire(acquire(&session)).await.unwrap_err();
     assert!(away.contains(&error.kind()), "{error:?}");
-    assert!(started.elapsed() < seconds(20), "four waits of at most 3 s, and slack");
+    assert!(
+        started.elapsed() < seconds(20),
+        "four waits of at most 3 s, and slack"
+    );
 
     proxy.mend().await;
     let recovered = Instant::now();
     while backend.ping().await.is_err() {
-        assert!(recovered.elapsed() < seconds(60), "the client finds the server again");
+        assert!(
+            recovered.elapsed() < seconds(60),
+            "the client finds the server again"
+        );
     }
     let head = commit_one(&backend, second).await.unwrap();
     assert_eq!(head.version, 2);
