@@ -1,0 +1,240 @@
+//! After the commit point: the records are brought up to the patches.
+//!
+//! Every statement compares its version with the record's, so it may be sent again, late, twice, or by several
+//! processes at once, in any order: the newest patch of a record is what stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::bson::{DateTime, Document, doc};
+
+use super::connection::after;
+use super::documents::{Entry, change_size, epoch_prefix, long, random, record_statement};
+use super::state::{Core, Slot};
+use crate::error::{Error, Kind, Result};
+use crate::record::{Change, RecordKey};
+
+/// How long a deleted record's tombstone stays: far longer than any command can be on its way.
+const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Statements and bytes of one command; the server takes 100,000 and 16 MiB.
+const STATEMENTS: usize = 500;
+const BYTES: usize = 6 * 1024 * 1024;
+/// What a statement has beside the change itself.
+const STATEMENT_OVERHEAD: usize = 160;
+/// Commands of one piece of work under way at once.
+const CONCURRENT: usize = 4;
+/// A statement that meets a duplicate key so often has met something that is no race.
+const ATTEMPTS: u32 = 8;
+
+impl Core {
+    /// Starts applying what is queued in these sessions, in the background; one applier per session.
+    pub fn start_applying(self: &Arc<Self>, slots: impl IntoIterator<Item = Arc<Slot>>) {
+        let turns = Turns(slots.into_iter().filter(|slot| slot.start()).collect());
+        if turns.0.is_empty() {
+            return;
+        }
+        let core = self.clone();
+        tokio::spawn(async move { core.apply_queues(turns).await });
+    }
+
+    /// Applies the queues of sessions until they are empty or the storage fails: then the
+    /// patches stay pending in the session's document, and the next commit, release or owner applies them.
+    async fn apply_queues(&self, mut turns: Turns) {
+        while !turns.0.is_empty() {
+            let work: Vec<_> = turns
+                .0
+                .iter()
+                .filter_map(|slot| slot.work().map(|(epoch, entries)| (slot.clone(), epoch, entries)))
+                .collect();
+            let worked = self.apply_together(&work).await.is_ok();
+            turns.0.retain(|slot| !slot.done(worked));
+        }
+    }
+
+    async fn apply_together(&self, work: &[(Arc<Slot>, Arc<str>, Vec<Arc<Entry>>)]) -> Result<()> {
+        let until = after(self.connection.now().await?, TOMBSTONE);
+        let mut statements = Vec::new();
+        for (slot, epoch, entries) in work {
+            let prefix = epoch_prefix(&slot.session, epoch);
+            newest(entries, &prefix, until, &mut statements);
+        }
+        self.send(statements).await?;
+        for (slot, epoch, entries) in work {
+            let prefix = epoch_prefix(&slot.session, epoch);
+            for entry in entries {
+                self.apply_chunks(&prefix, entry, until).await?;
+            }
+            let Some(last) = entries.last() else { continue };
+            // A large patch's chunks may go only when no reader is sent to them any more.
+            if entries.iter().any(|entry| entry.stage.is_some()) {
+                self.trim(&slot.session, epoch, last.version).await?;
+                self.unstage(entries).await?;
+            }
+            slot.applied(epoch, last.version);
+        }
+        Ok(())
+    }
+
+    /// Applies patches now. They stay in the session's `pending` until its next write.
+    pub async fn apply(&self, session: &str, epoch: &str, entries: &[Arc<Entry>]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let until = after(self.connection.now().await?, TOMBSTONE);
+        let prefix = epoch_prefix(session, epoch);
+        let mut statements = Vec::new();
+        newest(entries, &prefix, until, &mut statements);
+        self.send(statements).await?;
+        for entry in entries {
+            self.apply_chunks(&prefix, entry, until).await?;
+        }
+        if let Some(last) = entries.iter().rev().find(|entry| entry.stage.is_some()) {
+            self.trim(session, epoch, last.version).await?;
+            self.unstage(entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies a staged patch that was not loaded, chunk by chunk.
+    async fn apply_chunks(&self, prefix: &str, entry: &Entry, tombstone_until: DateTime) -> Result<()> {
+        let (Some(stage), None) = (&entry.stage, &entry.changes) else {
+            return Ok(());
+        };
+        for chunk in 0..stage.chunks {
+            // Chunks are removed after their patch was applied and taken out of `pending`.
+            let changes = self.load_chunk(stage, chunk).await?.ok_or_else(|| {
+                Error::new(
+                    Kind::Unavailable,
+                    super::LAYER,
+                    "somebody else is applying this patch",
+                )
+            })?;
+            let statements = changes
+                .iter()
+                .map(|change| statement(prefix, entry.version, change, tombstone_until));
+            self.send(statements.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes applied patches out of the session's document.
+    async fn trim(&self, session: &str, epoch: &str, version: u64) -> Result<()> {
+        let filter = doc! { "_id": session, "epoch": epoch };
+        let update = doc! { "$pull": { "pending": { "v": { "$lte": long(version) } } } };
+        self.connection.update_session(filter, update).await.map(drop)
+    }
+
+    async fn send(&self, statements: Vec<(Document, usize)>) -> Result<()> {
+        stream::iter(commands(statements))
+            .map(|command| self.send_command(command))
+            .buffer_unordered(CONCURRENT)
+            .try_collect()
+            .await
+    }
+
+    async fn send_command(&self, mut statements: Vec<Document>) -> Result<()> {
+        let records = &self.connection.records;
+        for attempt in 0..ATTEMPTS {
+            // Two upserts made the same record at the same moment: the one that lost is sent again.
+            let updated = self.connection.update(records, statements.clone()).await?;
+            statements = updated
+                .duplicates
+                .into_iter()
+                .filter_map(|index| statements.get(index).cloned())
+                .collect();
+            if statements.is_empty() {
+                return Ok(());
+            }
+            backoff(attempt).await;
+        }
+        Err(Error::new(
+            Kind::Unavailable,
+            super::LAYER,
+            "records kept changing while a patch was applied",
+        ))
+    }
+}
+
+/// Sessions an applier works on; given up also when its task is dropped.
+struct Turns(Vec<Arc<Slot>>);
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        for slot in &self.0 {
+            slot.done(false);
+        }
+    }
+}
+
+/// Statements for the newest change of every record.
+fn newest(
+    entries: &[Arc<Entry>],
+    prefix: &str,
+    tombstone_until: DateTime,
+    statements: &mut Vec<(Document, usize)>,
+) {
+    let mut changes: HashMap<&RecordKey, (u64, &Change)> = HashMap::new();
+    for entry in entries {
+        for change in entry.changes.iter().flatten() {
+            changes.insert(&change.key, (entry.version, change));
+        }
+    }
+    statements.extend(
+        changes
+            .into_values()
+            .map(|(version, change)| statement(prefix, version, change, tombstone_until)),
+    );
+}
+
+fn statement(prefix: &str, version: u64, change: &Change, tombstone_until: DateTime) -> (Document, usize) {
+    let statement = record_statement(prefix, version, change, tombstone_until);
+    (statement, prefix.len() + STATEMENT_OVERHEAD + change_size(change))
+}
+
+/// Statements, or what stands for them, with their sizes, cut into commands.
+pub(super) fn commands<T>(statements: Vec<(T, usize)>) -> Vec<Vec<T>> {
+    let mut commands: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for (statement, size) in statements {
+        match commands.last_mut() {
+            Some(command) if command.len() < STATEMENTS && bytes + size <= BYTES => {
+                bytes += size;
+                command.push(statement);
+            }
+            _ => {
+                bytes = size;
+                commands.push(vec![statement]);
+            }
+        }
+    }
+    commands
+}
+
+/// Waits a little, at random and longer each time, so that writers that met do not meet again.
+pub(super) async fn backoff(attempt: u32) {
+    let most = 2_u64 << attempt.min(6);
+    tokio::time::sleep(Duration::from_millis(random() % most + 1)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_stay_below_both_limits() {
+        let small = vec![(Document::new(), 10); STATEMENTS + 1];
+        assert_eq!(
+            commands(small).iter().map(Vec::len).collect::<Vec<_>>(),
+            [STATEMENTS, 1]
+        );
+        let large = vec![
+            (Document::new(), BYTES / 2),
+            (Document::new(), BYTES / 2),
+            (Document::new(), 1),
+        ];
+        assert_eq!(commands(large).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert!(commands::<Document>(Vec::new()).is_empty());
+    }
+}

@@ -1,0 +1,410 @@
+//! The commit point: one update of the session's document, which takes the new version and the sealed patch.
+//!
+//! The update is guarded by incarnation, version, fencing token and expiry. When it is acknowledged, the patch is
+//! durable and visible; the records follow in the background.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use tokio::sync::OwnedMutexGuard;
+
+use super::LAYER;
+use super::apply::{backoff, commands};
+use super::connection::after;
+use super::documents::{Entry, SessionDoc, blank_session, entry_document, long, new_epoch, size_of};
+use super::errors::timed_out;
+use super::lease::IDLE;
+use super::staging::{INLINE_BYTES, check_sizes};
+use super::state::{Core, Known, Slot};
+use crate::backend::{Commit, Fence, Head};
+use crate::error::{Error, Kind, Result};
+
+/// How many commits of `exclusive: false` writers a session remembers, to know one that is sent again.
+const RECENT: i32 = 64;
+/// What a commit point has beside its changes.
+const STATEMENT_OVERHEAD: usize = 512;
+
+/// A commit on its way, with its session's slot.
+struct Job {
+    at: usize,
+    commit: Commit,
+    slot: Arc<Slot>,
+    known: OwnedMutexGuard<Option<Known>>,
+}
+
+/// What the session's document says of a commit.
+enum Verdict {
+    /// It is done already.
+    Done,
+    /// It may build on this document.
+    Go,
+}
+
+impl Core {
+    /// Commits each; the sessions whose records are to follow are given back with the answers.
+    pub(super) async fn commit_points(
+        self: &Arc<Self>,
+        commits: Vec<Commit>,
+    ) -> (Vec<Result<Head>>, Vec<Arc<Slot>>) {
+        let mut answers: Vec<_> = commits.iter().map(|_| Err(timed_out())).collect();
+        let mut touched = Vec::new();
+        let mut waiting: Vec<_> = commits.into_iter().enumerate().collect();
+        // One commit of each session at a time; later ones of the same session in a later round.
+        while !waiting.is_empty() {
+            let mut seen = HashSet::new();
+            let (mut round, later): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .partition(|(_, commit)| seen.insert(commit.session.clone()));
+            waiting = later;
+            // Always locked in the same order, so that two calls never wait for each other.
+            round.sort_by(|(_, a), (_, b)| a.session.cmp(&b.session));
+            let mut jobs = Vec::with_capacity(round.len());
+            for (at, commit) in round {
+                if let Err(error) = self.open().and_then(|()| check_sizes(&commit.changes)) {
+                    answers[at] = Err(error.in_session(&commit.session));
+                    continue;
+                }
+                let slot = self.slot(&commit.session);
+                let known = slot.known.clone().lock_owned().await;
+                jobs.push(Job {
+                    at,
+                    commit,
+                    slot,
+                    known,
+                });
+            }
+            touched.extend(jobs.iter().map(|job| job.slot.clone()));
+            self.commit_round(jobs, &mut answers).await;
+        }
+        (answers, touched)
+    }
+
+    async fn commit_round(self: &Arc<Self>, jobs: Vec<Job>, answers: &mut [Result<Head>]) {
+        // Pending patches must not outgrow their document.
+        let full: Vec<_> = jobs
+            .iter()
+            .filter(|job| job.slot.full())
+            .map(|job| job.slot.clone())
+            .collect();
+        self.start_applying(full.iter().cloned());
+        join_all(full.iter().map(|slot| slot.settle())).await;
+        let (fast, mut slow): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_fast);
+        if !fast.is_empty() {
+            slow.extend(self.commit_fast(fast, answers).await);
+        }
+        let slow = join_all(slow.into_iter().map(|mut job| async {
+            let answer = self.commit_slow(&mut job).await;
+            if answer.is_err() {
+                job.slot.forget();
+                *job.known = None;
+            }
+            (job, answer)
+        }));
+        for (job, answer) in slow.await {
+            answers[job.at] = answer.map_err(|error| error.in_session(&job.commit.session));
+        }
+    }
+
+    /// Commits what builds on a version known here, many sessions in one command. What did not go through comes
+    /// back, to be looked at one by one: the command says only how many did.
+    async fn commit_fast(&self, jobs: Vec<Job>, answers: &mut [Result<Head>]) -> Vec<Job> {
+        let now = match self.connection.now().await {
+            Ok(now) => now,
+            Err(error) => {
+                for job in jobs {
+                    answers[job.at] = Err(error.clone().in_session(&job.commit.session));
+                }
+                return Vec::new();
+            }
+        };
+        let mut slow = Vec::new();
+        let mut tries = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            // Unknown until the answer is here, also if this future is dropped.
+            let Some(known) = job.known.take() else {
+                slow.push(job);
+                continue;
+            };
+            let entry = Arc::new(Entry {
+                version: known.version + u64::from(job.commit.patches),
+                changes: Some(job.commit.changes.clone()),
+                stage: None,
+            });
+            let statement = commit_statement(&job.commit, &known, &entry, job.slot.queued(), now, None);
+            let size = STATEMENT_OVERHEAD + size_of(&job.commit.changes);
+            tries.push(((job, known, entry, statement), size));
+        }
+        for group in commands(tries) {
+            let mut statements = Vec::with_capacity(group.len());
+            let mut tried = Vec::with_capacity(group.len());
+            for (job, known, entry, statement) in group {
+                statements.push(statement);
+                tried.push((job, known, entry));
+            }
+            let sessions = &self.connection.sessions;
+            match self.connection.update(sessions, statements).await {
+                Ok(updated) if updated.matched == tried.len() as u64 => {
+                    for (mut job, known, entry) in tried {
+                        answers[job.at] = Ok(job.passed(&known, entry, now));
+                    }
+                }
+                Ok(_) => slow.extend(tried.into_iter().map(|(job, ..)| job)),
+                Err(error) => {
+                    for (job, ..) in tried {
+                        job.slot.forget();
+                        answers[job.at] = Err(error.clone().in_session(&job.commit.session));
+                    }
+                }
+            }
+        }
+        slow
+    }
+
+    /// Reads where the session stands, repairs it, and commits if that may be; again if somebody else was faster.
+    async fn commit_slow(&self, job: &mut Job) -> Result<Head> {
+        let deadline = tokio::time::Instant::now() + self.connection.timeout;
+        let staged = size_of(&job.commit.changes) > INLINE_BYTES;
+        let session = job.commit.session.clone();
+        let mut attempt = 0;
+        loop {
+            job.known.take();
+            let found = if staged {
+                self.begin_staging(&session).await?
+            } else {
+                self.session(&session).await?
+            };
+            let now = self.connection.now().await?;
+            let found = match (found, job.commit.fence) {
+                (Some(document), _) if !document.expired(now) => document,
+                (None, Fence::Shared) => {
+                    job.check_expected(0)?;
+                    let blank = blank_session(&session, &new_epoch(), after(now, IDLE));
+                    self.connection
+                        .insert(&self.connection.sessions, vec![blank])
+                        .await?;
+                    continue;
+                }
+                (Some(document), Fence::Shared) => {
+                    job.check_expected(0)?;
+                    self.bury(&session, &document, now).await?;
+                    continue;
+                }
+                (Some(document), Fence::Owner(token)) if document.token != token => {
+                    return Err(fenced(document.token));
+                }
+                // Nothing was written, so nothing was lost but the lease.
+                (None, Fence::Owner(_)) if job.commit.base == 0 => return Err(fenced(0)),
+                (_, Fence::Owner(_)) => return Err(lost(job.commit.base)),
+            };
+            match judge(&job.commit, &found)? {
+                Verdict::Done => {
+                    job.slot.learn(&found);
+                    *job.known = Some(Known::of(&found));
+                    return Ok(Head {
+                        version: job.version_of(&found),
+                        updated_at: found.updated_at,
+                    });
+                }
+                Verdict::Go => {}
+            }
+            self.apply(&session, &found.epoch, &found.pending).await?;
+            let known = Known::of(&found);
+            let stage = if staged {
+                let staged = self.stage(&session, &known.epoch, &job.commit.changes).await?;
+                Some(staged)
+            } else {
+                None
+            };
+            let entry = Arc::new(Entry {
+                version: known.version + u64::from(job.commit.patches),
+                changes: Some(job.commit.changes.clone()),
+                stage,
+            });
+            let sweeps = staged.then_some(found.sweeps);
+            let statement = commit_statement(&job.commit, &known, &entry, 0, now, sweeps);
+            let updated = self
+                .connection
+                .update(&self.connection.sessions, vec![statement])
+                .await?;
+            if updated.matched == 1 {
+                job.slot.forget_queue();
+                return Ok(job.passed(&known, entry, now));
+            }
+            if staged {
+                self.unstage(&[entry]).await?;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::new(
+                    Kind::Unavailable,
+                    LAYER,
+                    "other writers were always faster",
+                ));
+            }
+            backoff(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Turns an expired session that the TTL index has not reaped yet into a new incarnation without records.
+    pub(super) async fn bury(&self, session: &str, found: &SessionDoc, now: DateTime) -> Result<bool> {
+        let filter = doc! {
+            "_id": session, "epoch": &*found.epoch, "version": long(found.version), "token": long(found.token),
+            "expiresAt": found.expires_at,
+        };
+        self.connection
+            .update_session(filter, tombstone_update(&found.epoch, &new_epoch(), now))
+            .await
+    }
+}
+
+/// What makes a session's document a tombstone: no version, no records, the token kept. The old incarnation's
+/// records are remembered as garbage.
+pub(super) fn tombstone_update(old: &str, new: &str, now: DateTime) -> Document {
+    doc! {
+        "$set": {
+            "version": 0_i64, "updatedAt": 0_i64, "epoch": new, "commitId": 0_i64, "pending": [], "recent": [],
+            "expiresAt": after(now, IDLE),
+        },
+        "$push": { "garbage": old },
+    }
+}
+
+impl Job {
+    /// Whether the commit can be tried without reading first.
+    fn is_fast(&self) -> bool {
+        let Some(known) = self.known.as_ref() else {
+            return false;
+        };
+        let builds_on = match self.commit.fence {
+            Fence::Owner(_) => known.version == self.commit.base,
+            Fence::Shared => !self.commit.expected || known.version == self.commit.base,
+        };
+        builds_on && !self.slot.full() && size_of(&self.commit.changes) <= INLINE_BYTES
+    }
+
+    /// The commit point is passed.
+    fn passed(&mut self, known: &Known, entry: Arc<Entry>, now: DateTime) -> Head {
+        let version = entry.version;
+        let expires_at = self.commit.ttl.map(|ttl| after(now, ttl));
+        self.slot.push(&known.epoch, entry, expires_at);
+        *self.known = Some(Known {
+            epoch: known.epoch.clone(),
+            version,
+        });
+        Head {
+            version,
+            updated_at: millis(now),
+        }
+    }
+
+    fn check_expected(&self, version: u64) -> Result<()> {
+        if self.commit.expected && self.commit.base != version {
+            return Err(mismatch(self.commit.base, version));
+        }
+        Ok(())
+    }
+
+    /// The version this commit made, which stands in the document already.
+    fn version_of(&self, found: &SessionDoc) -> u64 {
+        let recent = found.recent.iter().find(|(id, _)| *id == self.commit.id);
+        recent.map_or(found.version, |(_, version)| *version)
+    }
+}
+
+/// Whether a commit is done, may go on, or must be refused.
+fn judge(commit: &Commit, found: &SessionDoc) -> Result<Verdict> {
+    match commit.fence {
+        Fence::Owner(token) => {
+            if found.token != token {
+                return Err(fenced(found.token));
+            }
+            if found.version == commit.version() && found.commit_id == commit.id {
+                return Ok(Verdict::Done);
+            }
+            if found.version != commit.base {
+                return Err(mismatch(commit.base, found.version));
+            }
+            Ok(Verdict::Go)
+        }
+        Fence::Shared => {
+            if found.recent.iter().any(|(id, _)| *id == commit.id) {
+                return Ok(Verdict::Done);
+            }
+            if commit.expected && found.version != commit.base {
+                return Err(mismatch(commit.base, found.version));
+            }
+            Ok(Verdict::Go)
+        }
+    }
+}
+
+/// The commit point as an update statement. `unapplied` is how many of the newest pending patches must stay, and
+/// `sweeps` guards a patch that is staged.
+fn commit_statement(
+    commit: &Commit,
+    known: &Known,
+    entry: &Entry,
+    unapplied: usize,
+    now: DateTime,
+    sweeps: Option<i64>,
+) -> Document {
+    let mut filter = doc! {
+        "_id": &*commit.session, "epoch": &*known.epoch, "version": long(known.version),
+        "$or": [{ "expiresAt": null }, { "expiresAt": { "$gt": now } }],
+    };
+    if let Some(sweeps) = sweeps {
+        filter.insert("sweeps", sweeps);
+    }
+    let keep = i32::try_from(unapplied + 1).unwrap_or(i32::MAX);
+    let pending = vec![entry_document(entry)];
+    let mut push = doc! { "pending": { "$each": pending, "$slice": -keep } };
+    match commit.fence {
+        Fence::Owner(token) => {
+            filter.insert("token", long(token));
+        }
+        Fence::Shared => {
+            let recent = vec![doc! { "id": long(commit.id), "v": long(entry.version) }];
+            filter.insert("recent.id", doc! { "$ne": long(commit.id) });
+            push.insert("recent", doc! { "$each": recent, "$slice": -RECENT });
+        }
+    }
+    let mut set = doc! {
+        "version": long(entry.version), "updatedAt": now.timestamp_millis(), "commitId": long(commit.id),
+    };
+    let mut update = doc! { "$push": push };
+    match commit.ttl {
+        Some(ttl) => {
+            set.insert("expiresAt", Bson::DateTime(after(now, ttl)));
+        }
+        None => {
+            update.insert("$unset", doc! { "expiresAt": "" });
+        }
+    }
+    update.insert("$set", set);
+    doc! { "q": filter, "u": update }
+}
+
+pub(super) fn millis(time: DateTime) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or(0)
+}
+
+pub(super) fn fenced(token: u64) -> Error {
+    Error::new(Kind::Fenced, LAYER, "somebody else owns the session now").with("currentToken", token)
+}
+
+fn mismatch(expected: u64, actual: u64) -> Error {
+    Error::new(
+        Kind::VersionMismatch,
+        LAYER,
+        "the session's version is not the expected one",
+    )
+    .with("expectedVersion", expected)
+    .with("actualVersion", actual)
+}
+
+fn lost(expected: u64) -> Error {
+    let message = "the storage no longer has what this owner wrote";
+    Error::new(Kind::SessionLost, LAYER, message).with("expectedVersion", expected)
+}

@@ -1,0 +1,346 @@
+//! One client per URL, the indexes, the server's clock, and the one place where commands are sent.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    WriteConcern,
+};
+use mongodb::{Client, Collection, Database};
+use parking_lot::Mutex;
+
+use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
+use super::{LAYER, MongoConfig};
+use crate::error::{Error, Kind, Result};
+
+/// How old an estimate of the server's clock may be.
+const CLOCK_AGE: Duration = Duration::from_secs(30);
+
+/// URL and time-out, and the runtime: a client's background tasks live on the one that made it.
+type ClientKey = (String, Duration, tokio::runtime::Id);
+
+/// The clients of this process, each with how many connections use it.
+type Clients = HashMap<ClientKey, (Client, usize)>;
+
+fn clients() -> &'static Mutex<Clients> {
+    static CLIENTS: OnceLock<Mutex<Clients>> = OnceLock::new();
+    CLIENTS.get_or_init(Mutex::default)
+}
+
+/// What came of an update command.
+#[derive(Debug, Default)]
+pub(super) struct Updated {
+    /// How many statements found a document or made one.
+    pub matched: u64,
+    /// Which statements met a document made by somebody else at the same time.
+    pub duplicates: Vec<usize>,
+}
+
+/// A database to send commands to.
+pub(super) struct Connection {
+    database: Database,
+    pub sessions: Collection<Document>,
+    pub records: Collection<Document>,
+    pub staged: Collection<Document>,
+    write_concern: Document,
+    pub timeout: Duration,
+    clock: Mutex<Option<(Instant, i64)>>,
+    key: ClientKey,
+}
+
+impl Connection {
+    pub async fn open(config: &MongoConfig) -> Result<Self> {
+        config.validate()?;
+        let refused = |error: &mongodb::error::Error| {
+            Error::new(Kind::Config, LAYER, "the driver does not take this URL")
+                .because(&config.redact(&error.kind.to_string()))
+        };
+        let parsing = ClientOptions::parse(&config.url);
+        let mut options = tokio::time::timeout(config.operation_timeout, parsing)
+            .await
+            .map_err(|_| timed_out())?
+            .map_err(|error| match error.kind.as_ref() {
+                mongodb::error::ErrorKind::DnsResolve { .. } => from_driver(&error),
+                _ => refused(&error),
+            })?;
+        // Less than the whole, so that "no server, because …" comes before the bare time-out does.
+        options.server_selection_timeout = Some(config.operation_timeout * 3 / 4);
+        options.connect_timeout = Some(config.operation_timeout);
+        options.app_name.get_or_insert_with(|| "baileys-vault".to_owned());
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let name = config
+            .database
+            .clone()
+            .or_else(|| options.default_database.clone())
+            .unwrap_or_else(|| MongoConfig::DEFAULT_DATABASE.to_owned());
+        let read_concern = options.read_concern.clone().unwrap_or_else(ReadConcern::majority);
+        let concern = options.write_concern.clone().unwrap_or_default();
+        if concern.w == Some(Acknowledgment::Nodes(0)) {
+            return Err(Error::new(
+                Kind::Config,
+                LAYER,
+                "w=0 acknowledges nothing: use w=majority",
+            ));
+        }
+        let write_concern = write_concern_document(&concern, config.operation_timeout);
+
+        let runtime = tokio::runtime::Handle::current().id();
+        let key = (config.url.clone(), config.operation_timeout, runtime);
+        let client = {
+            let mut clients = clients().lock();
+            if let Some((client, users)) = clients.get_mut(&key) {
+                *users += 1;
+                client.clone()
+            } else {
+                let client = Client::with_options(options).map_err(|error| refused(&error))?;
+                clients.insert(key.clone(), (client.clone(), 1));
+                client
+            }
+        };
+        let database = client.database(&name);
+        let collection = |name: &str| {
+            let options = CollectionOptions::builder()
+                .read_concern(read_concern.clone())
+                .build();
+            database.collection_with_options(&format!("{}{name}", config.collection_prefix), options)
+        };
+        let connection = Self {
+            sessions: collection("sessions"),
+            records: collection("records"),
+            staged: collection("staged"),
+            database,
+            write_concern,
+            timeout: config.operation_timeout,
+            clock: Mutex::default(),
+            key,
+        };
+        connection.create_indexes().await?;
+        Ok(connection)
+    }
+
+    /// Sessions that outlived their time, and the tombstones of deleted records, are removed by the server.
+    async fn create_indexes(&self) -> Result<()> {
+        let indexes = [
+            (&self.sessions, "expiresAt", false),
+            (&self.records, "r.expiresAt", true),
+        ];
+        for (collection, field, sparse) in indexes {
+            let command = doc! {
+                "createIndexes": collection.name(),
+                "indexes": [{
+                    "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse,
+                }],
+            };
+            self.run(command).await?;
+        }
+        Ok(())
+    }
+
+    /// Bounds a wait by `operation_timeout`, and maps the driver's error.
+    pub async fn bounded<T>(&self, work: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(answer) => answer.map_err(|error| from_driver(&error)),
+            Err(_) => Err(timed_out()),
+        }
+    }
+
+    /// Sends a command to the primary.
+    pub async fn run(&self, command: Document) -> Result<Document> {
+        self.bounded(async { self.database.run_command(command).await })
+            .await
+    }
+
+    /// Sends a write; an answer without the acknowledgement asked for is an error.
+    async fn write(&self, mut command: Document) -> Result<Document> {
+        command.insert("writeConcern", self.write_concern.clone());
+        let answer = self.run(command).await?;
+        if let Ok(concern) = answer.get_document("writeConcernError") {
+            let (code, text) = code_and_text(concern);
+            return Err(unacknowledged(code, text));
+        }
+        Ok(answer)
+    }
+
+    /// Sends update statements in one command; they are independent of each other.
+    pub async fn update(
+        &self,
+        collection: &Collection<Document>,
+        statements: Vec<Document>,
+    ) -> Result<Updated> {
+        let command = doc! { "update": collection.name(), "updates": statements, "ordered": false };
+        let answer = self.write(command).await?;
+        let mut updated = Updated {
+            matched: count(&answer, "n")?,
+            ..Updated::default()
+        };
+        for error in answer.get_array("writeErrors").into_iter().flatten() {
+            let error = error
+                .as_document()
+                .ok_or_else(|| corrupt("a write error is not a document"))?;
+            match code_and_text(error) {
+                (DUPLICATE_KEY, _) => {
+                    let index = usize::try_from(count(error, "index")?).unwrap_or(usize::MAX);
+                    updated.duplicates.push(index);
+                }
+                (code, text) => return Err(from_code(code, text)),
+            }
+        }
+        Ok(updated)
+    }
+
+    /// Changes one session's document; whether it matched.
+    pub async fn update_session(&self, filter: Document, update: Document) -> Result<bool> {
+        let statement = doc! { "q": filter, "u": update };
+        Ok(self.update(&self.sessions, vec![statement]).await?.matched > 0)
+    }
+
+    /// Changes one session's document and gives it as it is then; `None` if none matched.
+    pub async fn modify_session(&self, filter: Document, update: Document) -> Result<Option<Document>> {
+        let command = doc! {
+            "findAndModify": self.sessions.name(), "query": filter, "update": update, "new": true,
+        };
+        let mut answer = self.write(command).await?;
+        match answer.remove("value") {
+            None | Some(Bson::Null) => Ok(None),
+            Some(Bson::Document(document)) => Ok(Some(document)),
+            Some(_) => Err(corrupt("findAndModify answered something else")),
+        }
+    }
+
+    /// Adds documents; `false` if one of their `_id`s existed.
+    pub async fn insert(&self, collection: &Collection<Document>, documents: Vec<Document>) -> Result<bool> {
+        let answer = self
+            .write(doc! { "insert": collection.name(), "documents": documents })
+            .await?;
+        for error in answer.get_array("writeErrors").into_iter().flatten() {
+            match error.as_document().map(code_and_text) {
+                Some((DUPLICATE_KEY, _)) => return Ok(false),
+                Some((code, text)) => return Err(from_code(code, text)),
+                None => return Err(corrupt("a write error is not a document")),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes whatever matches; how many.
+    pub async fn remove(&self, collection: &Collection<Document>, filter: Document) -> Result<u64> {
+        let answer = self
+            .write(doc! { "delete": collection.name(), "deletes": [{ "q": filter, "limit": 0 }] })
+            .await?;
+        if let Some(error) = answer
+            .get_array("writeErrors")
+            .ok()
+            .and_then(|errors| errors.first()?.as_document())
+        {
+            let (code, text) = code_and_text(error);
+            return Err(from_code(code, text));
+        }
+        count(&answer, "n")
+    }
+
+    /// The first `limit` documents that match, by `_id`; all of them for 0.
+    pub async fn find(
+        &self,
+        collection: &Collection<Document>,
+        filter: Document,
+        projection: Option<Document>,
+        limit: usize,
+    ) -> Result<Vec<Document>> {
+        let find = collection
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let find = match projection {
+            Some(projection) => find.projection(projection),
+            None => find,
+        };
+        self.bounded(async { find.await?.try_collect().await }).await
+    }
+
+    /// The server's clock, by an estimate that is wrong by no more than half a round trip: owners on machines with
+    /// wrong clocks then agree on when a lease ends.
+    pub async fn now(&self) -> Result<DateTime> {
+        let estimate = *self.clock.lock();
+        if let Some((at, millis)) = estimate
+            && at.elapsed() < CLOCK_AGE
+        {
+            return Ok(later(millis, at.elapsed()));
+        }
+        let sent = Instant::now();
+        let hello = self.run(doc! { "hello": 1 }).await?;
+        let millis = hello
+            .get_datetime("localTime")
+            .map_err(|_| corrupt("the server does not tell its time"))?
+            .timestamp_millis();
+        let half = sent.elapsed() / 2;
+        *self.clock.lock() = Some((sent + half, millis));
+        Ok(later(millis, half))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut clients = clients().lock();
+        if let Some((_, users)) = clients.get_mut(&self.key) {
+            *users -= 1;
+            if *users == 0 {
+                clients.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// `at` moved by `by`.
+pub(super) fn after(at: DateTime, by: Duration) -> DateTime {
+    later(at.timestamp_millis(), by)
+}
+
+fn later(millis: i64, by: Duration) -> DateTime {
+    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    DateTime::from_millis(millis.saturating_add(by))
+}
+
+/// Majority and journal unless the URL says otherwise. A wait for members that outlives ours would hold the
+/// server's threads for nobody.
+fn write_concern_document(concern: &WriteConcern, timeout: Duration) -> Document {
+    let acknowledgment = match &concern.w {
+        None | Some(Acknowledgment::Majority) => Bson::from("majority"),
+        Some(Acknowledgment::Nodes(nodes)) => Bson::from(i64::from(*nodes)),
+        Some(Acknowledgment::Custom(tag)) => Bson::from(tag.as_str()),
+        Some(_) => Bson::from("majority"),
+    };
+    let timeout = concern.w_timeout.unwrap_or(timeout).min(timeout);
+    doc! {
+        "w": acknowledgment,
+        "j": concern.journal.unwrap_or(true),
+        "wtimeout": i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+fn code_and_text(error: &Document) -> (i32, &str) {
+    (
+        error.get_i32("code").unwrap_or(0),
+        error.get_str("errmsg").unwrap_or_default(),
+    )
+}
+
+fn count(answer: &Document, field: &str) -> Result<u64> {
+    let number = match answer.get(field) {
+        Some(Bson::Int32(number)) => i64::from(*number),
+        Some(Bson::Int64(number)) => *number,
+        _ => return Err(corrupt("the server's answer has no count")),
+    };
+    u64::try_from(number).map_err(|_| corrupt("the server's count is negative"))
+}
+
+/// How many connections share this configuration's client on this runtime.
+#[cfg(test)]
+pub(super) fn users_of(config: &MongoConfig) -> usize {
+    let runtime = tokio::runtime::Handle::current().id();
+    let key = (config.url.clone(), config.operation_timeout, runtime);
+    clients().lock().get(&key).map_or(0, |(_, users)| *users)
+}

@@ -1,0 +1,298 @@
+//! Leases: who owns a session, and until when by the server's clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use super::LAYER;
+use super::apply::{backoff, commands};
+use super::commit::{fenced, millis};
+use super::connection::after;
+use super::documents::{SessionDoc, blank_session, epoch_prefix, long, new_epoch, owner_document};
+use super::state::{Core, Known};
+use crate::backend::{Acquire, Acquired, Grant, Holder, Owner, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+
+/// How long the document of a session that was never written, or was deleted, outlives its last lease.
+pub(super) const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A session's document after the lease was taken, and the chunks that stood beside it before.
+struct Taken {
+    session: SessionDoc,
+    chunks: Vec<String>,
+}
+
+impl Core {
+    pub(super) async fn acquire(self: &Arc<Self>, request: Acquire) -> Result<Acquired> {
+        self.open()?;
+        let slot = self.slot(&request.session);
+        let mut known = slot.known.lock().await;
+        let deadline = tokio::time::Instant::now() + self.connection.timeout;
+        let mut attempt = 0;
+        let taken = loop {
+            let found = self.session(&request.session).await?;
+            let now = self.connection.now().await?;
+            if let Some(found) = &found {
+                check_claim(&request, found)?;
+                if let Some(holder) = holder(&request, found, now) {
+                    return Ok(Acquired::Held(holder));
+                }
+            }
+            *known = None;
+            slot.forget();
+            if let Some(taken) = self.take(&request, found, now).await? {
+                break taken;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let message = "other owners were always faster";
+                return Err(Error::new(Kind::Unavailable, LAYER, message));
+            }
+            backoff(attempt).await;
+            attempt += 1;
+        };
+        let records = match self.repair_and_read(&request, &taken).await {
+            Ok(records) => records,
+            Err(error) => {
+                // The caller learns no token, so nobody else would give the lease back; it runs out by itself.
+                let _ = self.give_back(&request.session, taken.session.token, None).await;
+                return Err(error);
+            }
+        };
+        let session = taken.session;
+        *known = Some(Known::of(&session));
+        slot.learn(&session);
+        slot.forget_queue();
+        slot.owned_for(request.lease);
+        if !session.garbage.is_empty() {
+            let core = self.clone();
+            let (id, garbage) = (request.session, session.garbage.clone());
+            // Nobody can see it, so nobody need wait for it; what fails is left to the next owner.
+            tokio::spawn(async move { core.collect(&id, &garbage).await });
+        }
+        Ok(Acquired::Granted(Grant {
+            token: session.token,
+            head: session.head(),
+            records,
+            expires: true,
+        }))
+    }
+
+    /// Writes owner and token, if the document still says what was found; `None` if it does not.
+    async fn take(
+        &self,
+        request: &Acquire,
+        found: Option<SessionDoc>,
+        now: DateTime,
+    ) -> Result<Option<Taken>> {
+        let previous = found.as_ref().map_or(0, |found| found.token);
+        let token = (previous + 1).max(millis(now) * 1000);
+        let lease_until = after(now, request.lease);
+        let mut set = doc! {
+            "token": long(token), "owner": owner_document(&request.owner), "leaseUntil": lease_until,
+        };
+        if let Some(claim) = request.claim {
+            set.insert("claim", long(claim));
+        }
+        let Some(found) = found else {
+            let mut document = blank_session(&request.session, &new_epoch(), after(lease_until, IDLE));
+            document.extend(set);
+            let session = SessionDoc::parse(&document)?;
+            let inserted = self
+                .connection
+                .insert(&self.connection.sessions, vec![document])
+                .await?;
+            let chunks = Vec::new();
+            return Ok(inserted.then_some(Taken { session, chunks }));
+        };
+        // Listed before `sweeps` is raised: see `staging`.
+        let chunks = if found.staging {
+            self.list_chunks(&request.session).await?
+        } else {
+            Vec::new()
+        };
+        let mut filter = doc! {
+            "_id": &*request.session, "token": long(found.token), "epoch": &*found.epoch,
+            "leaseUntil": found.lease_until.map_or(Bson::Null, Bson::DateTime),
+        };
+        let mut update = Document::new();
+        if !found.exists(now) {
+            filter.insert("version", long(found.version));
+            filter.insert("expiresAt", found.expires_at.map_or(Bson::Null, Bson::DateTime));
+            set.insert("expiresAt", after(lease_until, IDLE));
+        }
+        if found.expired(now) {
+            set.extend(doc! {
+                "version": 0_i64, "updatedAt": 0_i64, "epoch": &*new_epoch(), "commitId": 0_i64, "pending": [],
+                "recent": [],
+            });
+            update.insert("$push", doc! { "garbage": &*found.epoch });
+        }
+        update.insert("$set", set);
+        update.insert("$inc", doc! { "sweeps": 1_i64 });
+        let taken = self.connection.modify_session(filter, update).await?;
+        let taken = taken.as_ref().map(SessionDoc::parse).transpose()?;
+        Ok(taken.map(|session| Taken { session, chunks }))
+    }
+
+    /// Rolls unapplied patches forward, and reads the records asked for.
+    async fn repair_and_read(&self, request: &Acquire, taken: &Taken) -> Result<Vec<Option<Bytes>>> {
+        let Taken { session, chunks } = taken;
+        self.apply(&request.session, &session.epoch, &session.pending)
+            .await?;
+        self.remove_chunks(chunks, session).await?;
+        if session.version == 0 {
+            return Ok(vec![None; request.read.len()]);
+        }
+        let prefix = epoch_prefix(&request.session, &session.epoch);
+        let mut records = self.records_of(&prefix, &request.read).await?;
+        Ok(request
+            .read
+            .iter()
+            .map(|key| records.remove(key).and_then(|record| record.value))
+            .collect())
+    }
+
+    pub(super) async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        match self.try_renew(leases, lease).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let answer = |(session, _): &(SessionId, Token)| Err(error.clone().in_session(session));
+                leases.iter().map(answer).collect()
+            }
+        }
+    }
+
+    async fn try_renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Result<Vec<Result<()>>> {
+        self.open()?;
+        let until = after(self.connection.now().await?, lease);
+        let mut held = true;
+        let renewals = leases.iter().map(|(session, token)| {
+            let query = doc! { "_id": &**session, "token": long(*token) };
+            let update = doc! { "$set": { "leaseUntil": until } };
+            (doc! { "q": query, "u": update }, session.len() + 128)
+        });
+        for command in commands(renewals.collect()) {
+            let count = command.len() as u64;
+            let sessions: Vec<_> = command
+                .iter()
+                .filter_map(|statement| statement.get_document("q").ok()?.get("_id").cloned())
+                .collect();
+            // What has no version yet lives as long as its lease.
+            let idle = doc! {
+                "q": { "_id": { "$in": sessions }, "version": 0_i64 },
+                "u": { "$set": { "expiresAt": after(until, IDLE) } },
+                "multi": true,
+            };
+            let (renewed, idle) = tokio::join!(
+                self.connection.update(&self.connection.sessions, command),
+                self.connection.update(&self.connection.sessions, vec![idle]),
+            );
+            idle?;
+            held &= renewed?.matched == count;
+        }
+        let answers = if held {
+            leases.iter().map(|_| Ok(())).collect()
+        } else {
+            self.who_lost(leases).await?
+        };
+        for ((session, _), answer) in leases.iter().zip(&answers) {
+            if let Some(slot) = self.known_slot(session) {
+                match answer {
+                    Ok(()) => slot.owned_for(lease),
+                    Err(_) => slot.forget(),
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Not all leases were renewed, and the command does not say which: a token that still stands was.
+    async fn who_lost(&self, leases: &[(SessionId, Token)]) -> Result<Vec<Result<()>>> {
+        let ids: Vec<_> = leases.iter().map(|(session, _)| &**session).collect();
+        let fields = Some(doc! { "token": 1 });
+        let filter = doc! { "_id": { "$in": ids } };
+        let found = self
+            .connection
+            .find(&self.connection.sessions, filter, fields, 0)
+            .await?;
+        let answer = |(session, token): &(SessionId, Token)| {
+            let document = found
+                .iter()
+                .find(|found| found.get_str("_id").is_ok_and(|id| id == &**session));
+            match document.map(|document| document.get_i64("token")) {
+                Some(Ok(current)) if current == long(*token) => Ok(()),
+                Some(current) => {
+                    let current = u64::try_from(current.unwrap_or(0)).unwrap_or(0);
+                    Err(fenced(current).in_session(session))
+                }
+                None => {
+                    let message = "the storage no longer knows this session";
+                    Err(Error::new(Kind::SessionLost, LAYER, message).in_session(session))
+                }
+            }
+        };
+        Ok(leases.iter().map(answer).collect())
+    }
+
+    pub(super) async fn release(self: &Arc<Self>, session: &SessionId, token: Token) -> Result<()> {
+        self.open()?;
+        let Some(slot) = self.known_slot(session) else {
+            return self.give_back(session, token, None).await;
+        };
+        let known = slot.known.lock().await;
+        // The next owner need not do what can be done here; what fails is left to it.
+        self.start_applying([slot.clone()]);
+        slot.settle().await;
+        let applied = known.as_ref().filter(|_| slot.queued() == 0);
+        self.give_back(session, token, applied).await?;
+        drop(known);
+        self.drop_slot(session);
+        Ok(())
+    }
+
+    /// Gives a lease back; if the session stands at `applied`, all its patches are applied and need not be kept.
+    async fn give_back(&self, session: &str, token: Token, applied: Option<&Known>) -> Result<()> {
+        let filter = doc! { "_id": session, "token": long(token) };
+        let free = doc! { "$unset": { "owner": "", "leaseUntil": "" } };
+        if let Some(known) = applied {
+            let mut filter = filter.clone();
+            filter.insert("epoch", &*known.epoch);
+            filter.insert("version", long(known.version));
+            let mut update = free.clone();
+            update.insert("$set", doc! { "pending": [] });
+            if self.connection.update_session(filter, update).await? {
+                return Ok(());
+            }
+        }
+        self.connection.update_session(filter, free).await.map(drop)
+    }
+}
+
+fn check_claim(request: &Acquire, found: &SessionDoc) -> Result<()> {
+    match (request.claim, found.claim) {
+        (Some(claim), Some(accepted)) if claim < accepted => Err(Error::new(
+            Kind::Fenced,
+            LAYER,
+            "a higher token of the caller's own was accepted before",
+        )
+        .in_session(&request.session)
+        .with("accepted", accepted)),
+        _ => Ok(()),
+    }
+}
+
+/// Who holds the session, unless it is free or may be taken.
+fn holder(request: &Acquire, found: &SessionDoc, now: DateTime) -> Option<Holder> {
+    let (owner, until): (&Owner, DateTime) = (found.owner.as_ref()?, found.lease_until?);
+    if until <= now || request.displace == Some(found.token) {
+        return None;
+    }
+    let left = until.timestamp_millis() - now.timestamp_millis();
+    Some(Holder {
+        owner: owner.clone(),
+        token: found.token,
+        expires_in: Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
+    })
+}

@@ -1,0 +1,34 @@
+//! Sessions in MongoDB: one document per record and one per session.
+//!
+//! - `config`: what users set.
+//! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent.
+//! - `documents`: how sessions, patches and records look as documents.
+//! - `errors`: the driver's errors as ours.
+//! - `state`: what this process knows of the sessions it writes.
+//! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
+//! - `lease`, `read`, `delete`, `sweep`: the other calls.
+//! - `backend`: joins all of it to the trait.
+//!
+//! `docs/mongodb.md` says why a patch is atomic although several documents change.
+
+mod apply;
+mod backend;
+mod commit;
+mod config;
+mod connection;
+mod delete;
+mod documents;
+mod errors;
+mod lease;
+mod read;
+mod staging;
+mod state;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use backend::MongoBackend;
+pub use config::MongoConfig;
+
+/// The `layer` of this backend's errors.
+const LAYER: &str = "mongodb";

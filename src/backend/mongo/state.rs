@@ -1,0 +1,281 @@
+//! What this process knows of the sessions it writes.
+//!
+//! It is a shortcut, never the truth: every write is guarded by the server's document, and whatever is not known
+//! (another process granted the lease, an answer was lost) is read again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::bson::DateTime;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::connection::Connection;
+use super::documents::{Entry, SessionDoc, size_of};
+use crate::backend::SessionId;
+use crate::error::{Error, Kind, Result};
+
+/// So many patches may wait to be applied before the next commit applies them itself …
+const QUEUE_ENTRIES: usize = 32;
+/// … or so many bytes: pending patches stand in the session's document, which has a limit of 16 MiB.
+const QUEUE_BYTES: usize = 2 * 1024 * 1024;
+
+/// A session at one version: what a read needs beside the records.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub epoch: Arc<str>,
+    pub version: u64,
+    /// Patches whose changes may not stand in the records yet, oldest first.
+    pub pending: Vec<Arc<Entry>>,
+}
+
+/// Where a session stood after the last write by this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub epoch: Arc<str>,
+    pub version: u64,
+}
+
+impl Known {
+    pub fn of(session: &SessionDoc) -> Self {
+        Self {
+            epoch: session.epoch.clone(),
+            version: session.version,
+        }
+    }
+}
+
+/// What this process knows of one session.
+pub(super) struct Slot {
+    pub session: SessionId,
+    /// Held while a write is under way; empty while its outcome is not known.
+    pub known: Arc<tokio::sync::Mutex<Option<Known>>>,
+    queue: Mutex<Queue>,
+    /// Woken when an applier leaves this session alone.
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// The patches of the document's `pending` that are not known to be applied: always its newest ones.
+    entries: VecDeque<Arc<Entry>>,
+    epoch: Option<Arc<str>>,
+    version: u64,
+    expires_at: Option<DateTime>,
+    applying: bool,
+    /// Until when reads may rely on nobody else writing.
+    owned_until: Option<Instant>,
+}
+
+impl Slot {
+    fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            known: Arc::default(),
+            queue: Mutex::default(),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Takes what the server's document says for what is known; its pending patches are the queue.
+    pub fn learn(&self, session: &SessionDoc) {
+        let mut queue = self.queue.lock();
+        queue.epoch = Some(session.epoch.clone());
+        queue.version = session.version;
+        queue.expires_at = session.expires_at;
+        queue.entries = session.pending.iter().cloned().collect();
+    }
+
+    /// How many entries the server's `pending` must keep beside a new one.
+    pub fn queued(&self) -> usize {
+        self.queue.lock().entries.len()
+    }
+
+    /// Whether the next commit must wait for records.
+    pub fn full(&self) -> bool {
+        let queue = self.queue.lock();
+        let bytes: usize = queue
+            .entries
+            .iter()
+            .map(|entry| entry.changes.as_deref().map_or(0, size_of))
+            .sum();
+        queue.entries.len() >= QUEUE_ENTRIES || bytes >= QUEUE_BYTES
+    }
+
+    /// A patch passed its commit point.
+    pub fn push(&self, epoch: &Arc<str>, entry: Arc<Entry>, expires_at: Option<DateTime>) {
+        let mut queue = self.queue.lock();
+        queue.epoch = Some(epoch.clone());
+        queue.version = entry.version;
+        queue.expires_at = expires_at;
+        queue.entries.push_back(entry);
+    }
+
+    /// The patches up to `version` stand in the records.
+    pub fn applied(&self, epoch: &str, version: u64) {
+        let mut queue = self.queue.lock();
+        if queue.epoch.as_deref() != Some(epoch) {
+            return;
+        }
+        while queue
+            .entries
+            .front()
+            .is_some_and(|entry| entry.version <= version)
+        {
+            queue.entries.pop_front();
+        }
+    }
+
+    /// The session was deleted: a new incarnation without patches.
+    pub fn buried(&self, epoch: &Arc<str>) {
+        let mut queue = self.queue.lock();
+        queue.entries.clear();
+        queue.epoch = Some(epoch.clone());
+        queue.version = 0;
+    }
+
+    /// All patches before the newest are applied.
+    pub fn forget_queue(&self) {
+        self.queue.lock().entries.clear();
+    }
+
+    /// Nothing is known any more.
+    pub fn forget(&self) {
+        let mut queue = self.queue.lock();
+        queue.owned_until = None;
+        queue.entries.clear();
+        queue.epoch = None;
+    }
+
+    /// The lease is ours until then.
+    pub fn owned_for(&self, lease: Duration) {
+        self.queue.lock().owned_until = Instant::now().checked_add(lease);
+    }
+
+    /// The session lives until then.
+    pub fn lives_until(&self, expires_at: Option<DateTime>) {
+        self.queue.lock().expires_at = expires_at;
+    }
+
+    /// What the owner knows without asking, while the lease lasts.
+    pub fn owners_view(&self, now: DateTime) -> Option<View> {
+        let queue = self.queue.lock();
+        let owned = queue.owned_until.is_some_and(|until| until > Instant::now());
+        let expired = queue.expires_at.is_some_and(|at| at <= now);
+        if !owned || expired {
+            return None;
+        }
+        Some(View {
+            epoch: queue.epoch.clone()?,
+            version: queue.version,
+            pending: queue.entries.iter().cloned().collect(),
+        })
+    }
+
+    /// The patches to apply, for whoever becomes this session's one applier; [`Slot::done`] ends that.
+    pub fn start(&self) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.applying || queue.entries.is_empty() {
+            return false;
+        }
+        queue.applying = true;
+        true
+    }
+
+    /// The epoch and the patches waiting.
+    pub fn work(&self) -> Option<(Arc<str>, Vec<Arc<Entry>>)> {
+        let queue = self.queue.lock();
+        let epoch = queue.epoch.clone()?;
+        (!queue.entries.is_empty()).then(|| (epoch, queue.entries.iter().cloned().collect()))
+    }
+
+    /// Ends an applier's turn, unless there is more to do and `more` is wanted; whether it ended.
+    pub fn done(&self, more: bool) -> bool {
+        let mut queue = self.queue.lock();
+        if more && !queue.entries.is_empty() {
+            return false;
+        }
+        queue.applying = false;
+        drop(queue);
+        self.idle.notify_waiters();
+        true
+    }
+
+    /// Waits until no applier works on this session.
+    pub async fn settle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            // Registered before looking, so that a wake-up in between is not missed.
+            idle.as_mut().enable();
+            if !self.queue.lock().applying {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+/// A connection and what is known of the sessions written through it.
+pub(super) struct Core {
+    pub connection: Connection,
+    slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
+    closed: std::sync::atomic::AtomicBool,
+}
+
+impl Core {
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            slots: Mutex::default(),
+            closed: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// The slot of a session, made if there is none.
+    pub fn slot(&self, session: &SessionId) -> Arc<Slot> {
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get(session) {
+            return slot.clone();
+        }
+        let slot = Arc::new(Slot::new(session.clone()));
+        slots.insert(session.clone(), slot.clone());
+        slot
+    }
+
+    /// The slot of a session that was written here.
+    pub fn known_slot(&self, session: &SessionId) -> Option<Arc<Slot>> {
+        self.slots.lock().get(session).cloned()
+    }
+
+    /// Drops what is known of a session.
+    pub fn drop_slot(&self, session: &SessionId) {
+        self.slots.lock().remove(session);
+    }
+
+    pub fn all_slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
+    }
+
+    pub fn open(&self) -> Result<()> {
+        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(Error::new(Kind::Closed, super::LAYER, "the store is closed"));
+        }
+        Ok(())
+    }
+
+    pub fn shut(&self) {
+        self.closed.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// The document of a session, whatever it stands for.
+    pub async fn session(&self, session: &str) -> Result<Option<SessionDoc>> {
+        let filter = mongodb::bson::doc! { "_id": session };
+        let found = self
+            .connection
+            .find(&self.connection.sessions, filter, None, 1)
+            .await?;
+        found.first().map(SessionDoc::parse).transpose()
+    }
+}

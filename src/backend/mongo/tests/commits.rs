@@ -1,0 +1,177 @@
+//! Commits: sent again, many at once, large.
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::error::Kind;
+use crate::record::RecordKey;
+
+#[tokio::test]
+async fn a_resend_through_another_process_is_known() {
+    with_server("a_resend_through_another_process_is_known", async |config| {
+        let (first, second) = (connect(&config).await, connect(&config).await);
+        let session: SessionId = "again".into();
+        let token = granted(&first, &session).await.token;
+        let patch = owned(&session, token, 0, vec![change("session", "a", "1")]);
+        commit_and_die(&first, patch.clone()).await;
+        let head = commit_one(&second, patch).await.unwrap();
+        assert_eq!(head.version, 1);
+        assert_eq!(first.head(&session).await.unwrap(), head);
+        assert_eq!(get(&second, &session, "a").await.as_deref(), Some("1"));
+
+        // Of an `exclusive: false` writer too, though others came between.
+        let shared = |id| commit(&session, Fence::Shared, 0, vec![change("session", "s", id)]);
+        let patch = shared("1");
+        assert_eq!(commit_one(&first, patch.clone()).await.unwrap().version, 2);
+        assert_eq!(commit_one(&second, shared("2")).await.unwrap().version, 3);
+        for backend in [&first, &second] {
+            assert_eq!(commit_one(backend, patch.clone()).await.unwrap().version, 2);
+        }
+        assert_eq!(get(&first, &session, "s").await.as_deref(), Some("2"));
+        assert_eq!(first.head(&session).await.unwrap().version, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_hundred_shared_commits_at_once_none_is_lost() {
+    with_server(
+        "of_a_hundred_shared_commits_at_once_none_is_lost",
+        async |config| {
+            let mut backends = Vec::new();
+            for _ in 0..8 {
+                backends.push(connect(&config).await);
+            }
+            let session: SessionId = "storm".into();
+            let commits = (0..100).map(|at| {
+                let (backend, session) = (&backends[at % 8], &session);
+                let changes = vec![
+                    change("session", &at.to_string(), "kept"),
+                    change("session", "all", &at.to_string()),
+                ];
+                commit_one(backend, commit(session, Fence::Shared, 0, changes))
+            });
+            let mut versions: Vec<_> = join_all(commits)
+                .await
+                .into_iter()
+                .map(|answer| answer.unwrap().version)
+                .collect();
+            versions.sort_unstable();
+            assert_eq!(versions, (1..=100).collect::<Vec<_>>(), "each has its version");
+            assert_eq!(backends[0].head(&session).await.unwrap().version, 100);
+            let keys: Vec<_> = (0..100).map(|at| key("session", &at.to_string())).collect();
+            for backend in &backends {
+                let found = backend.read(&session, &keys).await.unwrap();
+                assert!(found.iter().all(Option::is_some));
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_of_one_owner_is_applied_to_the_last() {
+    with_server("a_burst_of_one_owner_is_applied_to_the_last", async |config| {
+        let backend = connect(&config).await;
+        let session: SessionId = "burst".into();
+        let token = granted(&backend, &session).await.token;
+        for base in 0..100_u64 {
+            let changes = vec![
+                change("session", "same", &base.to_string()),
+                change("pre-key", &base.to_string(), "p"),
+                change(
+                    "pre-key",
+                    &base.saturating_sub(1).to_string(),
+                    if base == 0 { "p" } else { "" },
+                ),
+            ];
+            let mut patch = crate::record::Patch::default();
+            for change in changes {
+                patch.set(change.key, change.value);
+            }
+            let head = commit_one(&backend, owned(&session, token, base, patch.into_changes())).await;
+            assert_eq!(head.unwrap().version, base + 1);
+            assert_eq!(
+                get(&backend, &session, "same").await,
+                Some(base.to_string()),
+                "its own writes are read back at once"
+            );
+        }
+        backend.release(&session, token).await.unwrap();
+        let document = backend.0.session(&session).await.unwrap().unwrap();
+        assert!(document.pending.is_empty(), "given back without leftovers");
+        assert_eq!(stored(&backend).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_patch_larger_than_a_document_is_one_patch() {
+    with_server("a_patch_larger_than_a_document_is_one_patch", async |config| {
+        let (writer, reader) = (connect(&config).await, connect(&config).await);
+        let session: SessionId = "large".into();
+        let token = granted(&writer, &session).await.token;
+        let changes: Vec<_> = (0..24)
+            .map(|at| Change {
+                key: key("session", &at.to_string()),
+                value: Some(bytes(1_000_000)),
+            })
+            .collect();
+        let keys: Vec<RecordKey> = changes.iter().map(|change| change.key.clone()).collect();
+        let patch = owned(&session, token, 0, changes);
+        commit_and_die(&writer, patch.clone()).await;
+        assert!(staged(&writer).await > 1);
+        // Visible to others before a single record is.
+        let found = reader.read(&session, &keys).await.unwrap();
+        assert!(found.iter().all(|value| *value == Some(bytes(1_000_000))));
+        assert_eq!(commit_one(&reader, patch).await.unwrap().version, 1);
+
+        let next = succeed(&reader, &session, token).await;
+        assert_eq!((next.head.version, stored(&reader).await), (1, 24));
+        assert_eq!(staged(&reader).await, 0, "the chunks are gone once applied");
+        let small = owned(&session, next.token, 1, vec![change("session", "0", "")]);
+        assert_eq!(commit_one(&reader, small).await.unwrap().version, 2);
+        settled(&reader, &session).await;
+        assert_eq!(stored(&writer).await, 23);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn chunks_without_commit_point_are_removed() {
+    with_server("chunks_without_commit_point_are_removed", async |config| {
+        let backend = connect(&config).await;
+        let session: SessionId = "half-staged".into();
+        let token = granted(&backend, &session).await.token;
+        let found = backend.0.begin_staging(&session).await.unwrap().unwrap();
+        let changes = vec![change("session", "a", "1")];
+        backend.0.stage(&session, &found.epoch, &changes).await.unwrap();
+        assert_eq!(staged(&backend).await, 1);
+        let next = succeed(&backend, &session, token).await;
+        assert_eq!((next.head.version, staged(&backend).await), (0, 0));
+        let after = backend.0.session(&session).await.unwrap().unwrap();
+        assert!(
+            after.sweeps > found.sweeps,
+            "a commit point that would name them is refused"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_fits_no_document_is_refused() {
+    with_server("a_record_that_fits_no_document_is_refused", async |config| {
+        let backend = connect(&config).await;
+        let session: SessionId = "too-large".into();
+        let token = granted(&backend, &session).await.token;
+        let too_large = Change {
+            key: key("session", "a"),
+            value: Some(bytes(16 * 1024 * 1024)),
+        };
+        let answer = commit_one(&backend, owned(&session, token, 0, vec![too_large])).await;
+        assert_eq!(answer.unwrap_err().kind(), Kind::InvalidValue);
+        let next = owned(&session, token, 0, vec![change("session", "a", "1")]);
+        assert_eq!(commit_one(&backend, next).await.unwrap().version, 1);
+    })
+    .await;
+}
