@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    async fn apply_together(&self, work: &[(Arc<Slot>, Arc<str>, Vec<Arc<Entry>>)]) -> Result<()> {
+    async fn apply_together(&self, work: &[Work]) -> Result<()> {
         let until = after(self.connection.now().await?, TOMBSTONE);
         let mut statements = Vec::new();
         for (slot, epoch, entries) in work {
@@ -156,6 +156,9 @@ impl Core {
         ))
     }
 }
+
+/// A session, its incarnation and the patches waiting there.
+type Work = (Arc<Slot>, Arc<str>, Vec<Arc<Entry>>);
 
 /// Sessions an applier works on; given up also when its task is dropped.
 struct Turns(Vec<Arc<Slot>>);
