@@ -12,6 +12,7 @@
 pub(crate) mod contract;
 pub mod embedded;
 mod owner;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -76,16 +76,8 @@ impl FolderLock {
             }
         }
         let lock = Self { file, _name: name };
-        lock.sign(files)?;
+        sign(files)?;
         Ok(Some(lock))
-    }
-
-    /// Writes down who holds the folder; of several that share it, the last.
-    fn sign(&self, files: &Files) -> Result<()> {
-        let owner = serde_json::to_vec(Owner::current()).expect("an owner is plain text and numbers");
-        open_private(&files.holder, OpenOptions::new().create(true).truncate(true))
-            .and_then(|mut file| file.write_all(&owner))
-            .map_err(|error| failure::file(&files.holder, "cannot write", &error))
     }
 }
 
@@ -94,6 +86,14 @@ impl Drop for FolderLock {
         // Closing the file ends the lock too, but not at once where a child process inherited the descriptor.
         let _ = self.file.unlock();
     }
+}
+
+/// Writes down who holds the folder; of several that share it, the last.
+fn sign(files: &Files) -> Result<()> {
+    let owner = serde_json::to_vec(Owner::current()).expect("an owner is plain text and numbers");
+    open_private(&files.holder, OpenOptions::new().create(true).truncate(true))
+        .and_then(|mut file| file.write_all(&owner))
+        .map_err(|error| failure::file(&files.holder, "cannot write", &error))
 }
 
 fn busy(files: &Files) -> Error {

@@ -13,7 +13,7 @@ use super::failure::{self, LAYER};
 use super::files::{Files, open_private};
 use crate::error::{Error, Kind, Result};
 
-/// Marks a database as ours: "BVlt", big-endian at offset 68 of the file.
+/// Marks a database as ours: `BVlt`, big-endian at offset 68 of the file.
 const APPLICATION_ID: u32 = 0x4256_6c74;
 /// The layout below, big-endian at offset 60. A release reads all layouts up to its own.
 const USER_VERSION: u32 = 1;

@@ -82,7 +82,9 @@ impl Pulse {
     /// Whether the task may end: nothing was committed since it looked last.
     fn rest(&self) -> bool {
         self.running.store(false, Ordering::SeqCst);
-        !(self.dirty.load(Ordering::SeqCst) && !self.running.swap(true, Ordering::SeqCst))
+        let more = self.dirty.load(Ordering::SeqCst);
+        // Unless a commit has started another task by now, this one goes on.
+        !more || self.running.swap(true, Ordering::SeqCst)
     }
 
     /// Whether the task has ended, having nothing to do.
