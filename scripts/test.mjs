@@ -2,7 +2,7 @@
  * `npm test`: checks the sources, then runs the Rust tests and the Node tests with the servers they need. All steps
  * run even when one fails. `npm test -- <text>` runs only the Node tests whose path contains the text.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -42,6 +42,12 @@ async function run(command, ...args) {
   }
 }
 
+/** The addon is built for a named target; the same name here lets the tests use what that build compiled. */
+function target() {
+  const [, host] = /^host: (.+)$/m.exec(execFileSync('rustc', ['-vV'], { encoding: 'utf8' })) ?? [];
+  return ['--target', host];
+}
+
 const tool = (path, ...args) => run(process.execPath, join(ROOT, 'node_modules', path), ...args);
 
 /** Starts one shared server and tells later steps its URL; a missing one is no failure here. */
@@ -77,7 +83,7 @@ if (filter === undefined) {
   await step('types (tsc)', () => tool('typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'));
   await step('Rust format', () => run('cargo', 'fmt', '--check'));
   await step('Rust lint (clippy)', () =>
-    run('cargo', 'clippy', '--release', '--all-targets', '--', '-D', 'warnings'),
+    run('cargo', 'clippy', '--release', ...target(), '--all-targets', '--', '-D', 'warnings'),
   );
 }
 
@@ -98,7 +104,7 @@ await step('servers', async () => {
   }
 });
 
-if (filter === undefined) await step('Rust tests', () => run('cargo', 'test', '--release'));
+if (filter === undefined) await step('Rust tests', () => run('cargo', 'test', '--release', ...target()));
 
 // No step line after this one: Node's summary is to be the last thing printed.
 console.log(`\n▶ Node tests: ${files.length} files`);
