@@ -38,7 +38,7 @@ export async function makeSamples(baileys: Baileys): Promise<Sample[]> {
     },
     'identity-key': { '15550003333.0': baileys.generateSignalPubKey(baileys.Curve.generateKeyPair().public) },
   });
-  return [alice.memory, bob.memory, memory].flatMap(samplesOf);
+  return [alice.memory, memory].flatMap(samplesOf);
 }
 
 function samplesOf(memory: MemoryKeys): Sample[] {
