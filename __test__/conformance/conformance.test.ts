@@ -4,7 +4,9 @@ import { pathToFileURL } from 'node:url';
 import type { AuthStateFactory, ConformanceOptions, OpenedAuthState } from '../../lib/conformance/index.js';
 import { REFERENCE, STORES, type StoreRow } from './stores.js';
 
-const { testAuthStore }: typeof import('../../lib/conformance/index.js') = require('../../dist/conformance/index.js');
+const {
+  testAuthStore,
+}: typeof import('../../lib/conformance/index.js') = require('../../dist/conformance/index.js');
 
 /** Killing goes on until a fault shows, and the reference's are a matter of luck: 4 of 10 kills find one. */
 const REFERENCE_KILLS = 60;

@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 const vault = createRequire(import.meta.url)('../../dist/index.js');
 
 /** Not a secret: nothing but tests is sealed with it. */
-export const MASTER_KEY = 'c0ffee'.repeat(10) + 'beef';
+export const MASTER_KEY = 'c0ffee42'.repeat(8);
 
 const silent = () => {};
 /** The suite damages and kills on purpose, and then the store rightly says so. */
