@@ -35,17 +35,19 @@ fn main() {
             compression,
             accept_plain: false,
         };
-        let sealer =
-            Sealer::new(Arc::new(KeyRing::new(Some(master), vec![])), options, &session).expect("a good ring");
+        let sealer = Sealer::new(Arc::new(KeyRing::new(Some(master), vec![])), options, &session)
+            .expect("a good ring");
         print!("| {name} |");
         for size in [100, 1_024, 10_240] {
             // Half noise, half repetition, as records of keys and JSON-like text are.
             let plain: Vec<u8> = (0..size)
-                .map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8 & if at % 64 < 32 { 0xff } else { 0x01 })
+                .map(|at: u32| {
+                    (at.wrapping_mul(2_654_435_761) >> 24) as u8 & if at % 64 < 32 { 0xff } else { 0x01 }
+                })
                 .collect();
-            let sealed = sealer.seal(&key, &plain).expect("sealed");
+            let stored = sealer.seal(&key, &plain).expect("sealed");
             let seal = measure(|| drop(black_box(sealer.seal(&key, black_box(&plain)))));
-            let open = measure(|| drop(black_box(sealer.open(&key, black_box(&sealed)))));
+            let open = measure(|| drop(black_box(sealer.open(&key, black_box(&stored)))));
             print!(" {seal} / {open} |");
         }
         println!();

@@ -2,7 +2,8 @@
 
 /*
  * The types of whichever Baileys is installed, `baileys` or `@whiskeysockets/baileys`. What comes from the name that is
- * not installed is `any`, which the conditional types below step over. The comments that allow it to be missing are doc
+ * not installed is `any`, and only of `any` every string is a key: that is what the conditional types below ask, because
+ * asked about the type itself the compiler would answer `any` again. The comments that allow it to be missing are doc
  * comments because only those reach the declarations, and each must stand right above a line that is not wrapped.
  */
 
@@ -11,22 +12,18 @@ import type * as ScopedName from '@whiskeysockets/baileys' with { 'resolution-mo
 /** @ts-ignore */
 import type * as ShortName from 'baileys' with { 'resolution-mode': 'import' };
 
-type IsAny<T> = 0 extends 1 & T ? true : false;
-
 /** `AuthenticationState` of the installed Baileys. */
-export type AuthenticationState =
-  IsAny<ShortName.AuthenticationState> extends true
-    ? ScopedName.AuthenticationState
-    : ShortName.AuthenticationState;
+export type AuthenticationState = string extends keyof ShortName.AuthenticationState
+  ? ScopedName.AuthenticationState
+  : ShortName.AuthenticationState;
 
 /** `AuthenticationCreds` of the installed Baileys. */
 export type AuthenticationCreds = AuthenticationState['creds'];
 
 /** `SignalDataTypeMap` of the installed Baileys: record type to the type of its values. */
-export type SignalDataTypeMap =
-  IsAny<ShortName.SignalDataTypeMap> extends true
-    ? ScopedName.SignalDataTypeMap
-    : ShortName.SignalDataTypeMap;
+export type SignalDataTypeMap = string extends keyof ShortName.SignalDataTypeMap
+  ? ScopedName.SignalDataTypeMap
+  : ShortName.SignalDataTypeMap;
 
 /** `SignalKeyStore` of the installed Baileys. */
 export type SignalKeyStore = AuthenticationState['keys'];

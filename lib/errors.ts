@@ -160,8 +160,8 @@ export interface NativeError {
   message: string;
   retryable?: boolean;
   layer?: string;
-  sessionId?: string;
-  cause?: string;
+  sessionId?: string | null;
+  cause?: string | null;
   details?: Record<string, unknown>;
 }
 
@@ -174,8 +174,8 @@ export function fromNative(error: NativeError): StorageError {
   const facts = error.details ?? {};
   const details: StorageErrorDetails = {
     layer: error.layer === 'mongodb' ? 'mongo' : error.layer,
-    sessionId: error.sessionId,
-    cause: error.cause === undefined ? undefined : causeOf(error.cause),
+    sessionId: error.sessionId ?? undefined,
+    cause: typeof error.cause === 'string' ? causeOf(error.cause) : undefined,
     details: facts,
   };
   const number = (...names: string[]): number =>
@@ -189,7 +189,7 @@ export function fromNative(error: NativeError): StorageError {
     case 'INVALID_VALUE':
       return restore(new ValueError(text('path', ''), message, details.cause), details);
     case 'CORRUPT_RECORD':
-      return new CorruptRecordError(message, stringOf(facts.id), details.cause, details);
+      return new CorruptRecordError(message, stringOf(facts.recordId), details.cause, details);
     case 'VERSION_MISMATCH':
       return new VersionMismatchError(
         number('expected', 'expectedVersion'),

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
+use crate::record::{Algorithm, Compression, SealOptions};
 
 /// Options of a store.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreConfig {
     /// Which backend.
@@ -146,13 +147,48 @@ impl Default for BreakerSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecuritySection {
-    /// `secretbox`, `aes-256-gcm` or none.
-    pub encryption: Option<String>,
-    /// `snappy`, `gzip` or none.
-    pub compression: Option<String>,
+    /// How records are sealed; none stores them readable.
+    pub encryption: Option<Encryption>,
+    /// How records are compressed where that makes them smaller.
+    pub compression: Option<Compress>,
     /// Take records that are not sealed, written before encryption was switched on.
     #[serde(default)]
     pub accept_plain: bool,
+}
+
+/// How records are sealed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Encryption {
+    #[serde(rename = "secretbox")]
+    Secretbox,
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+}
+
+/// How records are compressed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Compress {
+    Snappy,
+    Gzip,
+}
+
+impl From<&SecuritySection> for SealOptions {
+    fn from(section: &SecuritySection) -> Self {
+        Self {
+            encryption: section.encryption.map(|encryption| match encryption {
+                Encryption::Secretbox => Algorithm::SecretBox,
+                Encryption::Aes256Gcm => Algorithm::Aes256Gcm,
+            }),
+            compression: section.compression.map(|compression| match compression {
+                Compress::Snappy => Compression::Snappy,
+                Compress::Gzip => Compression::Gzip,
+            }),
+            accept_plain: section.accept_plain,
+        }
+    }
 }
 
 /// Options of opening a session.

@@ -1,6 +1,13 @@
 import { legacyBytes } from './buffer-json.js';
 import { KEY_BYTES } from './dictionary.js';
-import {
+import * as format from './format.js';
+import { Refusal } from './refusal.js';
+import { resolve } from './resolve.js';
+import type { Scratch } from './scratch.js';
+import { isWellFormed } from './text.js';
+
+// Constants of this module, because transpilers turn imported ones into a call for each use.
+const {
   FORMAT_VERSION,
   KEY_END,
   KEY_TEXT,
@@ -22,16 +29,16 @@ import {
   TAG_SMALL_INT,
   TAG_STRING,
   TAG_TRUE,
-} from './format.js';
-import { Refusal } from './refusal.js';
-import { resolve } from './resolve.js';
-import type { Scratch } from './scratch.js';
-import { isWellFormed } from './text.js';
+} = format;
+const KEYS = KEY_BYTES;
 
 /** Room for a key (1 + 5), a tag and its longest operand (1 + 8) and the end of the object (1). */
 const STEP = 16;
 /** Version and two varints of at most 5 bytes. */
 const HEADER = 11;
+const INITIAL_SIZE = 4096;
+/** An encoder that grew beyond this for one value gives the room back after it. */
+const KEPT_SIZE = 1024 * 1024;
 /** Below this, a loop beats the call that copies. */
 const LOOP_COPY = 40;
 
@@ -42,7 +49,7 @@ const tooLarge = (): Refusal => new Refusal(`larger than ${MAX_SIZE} bytes`);
 
 /** The encoding of one value in progress: structure bytes, pooled text and raw bytes, joined by `finish`. */
 export class Encoder {
-  private structure: Uint8Array = new Uint8Array(2048);
+  private structure: Uint8Array = new Uint8Array(INITIAL_SIZE);
   private position = 0;
   private text = '';
   /** The first `rawCount` are in use; emptying the array itself would give up its room every time. */
@@ -65,13 +72,20 @@ export class Encoder {
     } catch (error) {
       throw Refusal.from(error);
     } finally {
-      // Nothing of the caller's value may stay alive in here.
-      this.text = '';
-      for (let index = 0; index < this.rawCount; index++) {
-        this.raw[index] = undefined;
-      }
-      this.rawCount = 0;
+      this.clear();
     }
+  }
+
+  /** Lets go of the caller's value. */
+  private clear(): void {
+    this.text = '';
+    if (this.structure.length > KEPT_SIZE) {
+      this.structure = new Uint8Array(INITIAL_SIZE);
+    }
+    for (let index = 0; index < this.rawCount; index++) {
+      this.raw[index] = undefined;
+    }
+    this.rawCount = 0;
   }
 
   private finish(scratch: Scratch, at: number): number {
@@ -109,6 +123,9 @@ export class Encoder {
       const part = raw[index] as Uint8Array;
       copy(part, part.length, bytes, position);
       position += part.length;
+    }
+    if (position !== textStart + textLength + this.rawLength) {
+      throw new Refusal('its bytes were resized by a getter or toJSON while it was being stored');
     }
     if (position > MAX_SIZE) {
       throw tooLarge();
@@ -172,7 +189,7 @@ export class Encoder {
           continue;
         }
         this.room();
-        const code = KEY_BYTES.get(key);
+        const code = KEYS.get(key);
         if (code !== undefined) {
           this.structure[this.position++] = code;
         } else {

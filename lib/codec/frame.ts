@@ -26,6 +26,8 @@ const SET_HEADER = 8;
 const ANSWER_HEADER = 8;
 const MAX_TYPE = 0xff;
 const MAX_ID = 0xffff;
+/** The scratch of `encodeValue` is given up when one value made it larger than this. */
+const KEPT_SIZE = 4 * 1024 * 1024;
 
 /** One record of an explicit list; a null or undefined value deletes it. */
 export interface RecordEntry {
@@ -185,10 +187,13 @@ export function encodeValue(value: unknown): Buffer {
     throw asValueError(error, []);
   } finally {
     standalone.release();
+    if (standalone.bytes.length > KEPT_SIZE) {
+      standalone = new Scratch();
+    }
   }
 }
 
-const standalone = new Scratch();
+let standalone = new Scratch();
 
 function writeEntry(scratch: Scratch, at: number, type: string, id: string, value: unknown): number {
   const typeEnd = writeName(scratch, at + SET_HEADER, type, MAX_TYPE, 'type');

@@ -14,11 +14,11 @@ export interface NativeCore {
     expectedVersion: number,
     fencingToken: number,
   ): number;
-  storeImport(session: number, frame: Buffer, length: number): number;
   storeDelete(store: number, sessionId: string): number;
   storeTouch(store: number, sessionId: string, ttlSeconds: number): number;
   storeExists(store: number, sessionId: string): number;
   storeList(store: number): number;
+  storeImport(session: number, frame: Buffer, length: number): number;
   storeListIds(session: number, type: string): number;
   storeClear(session: number): number;
   storePing(store: number): number;
@@ -27,8 +27,6 @@ export interface NativeCore {
   rotateKey(store: number, sessionId: string): number;
   reconcileOutbox(store: number): number;
   deadLetters(store: number): number;
-  outboxStats(store: number): number;
-  breakerStats(store: number): number;
   closeStore(store: number): number;
   sessionInfo(session: number): string;
   queueDone(request: number, error: string | null): void;

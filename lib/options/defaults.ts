@@ -44,8 +44,6 @@ export const DEFAULT_SECURITY_CONFIG: SecurityConfig = {
 export const DEFAULT_LEASE = 5_000;
 /** How long opening waits for a live owner to let go, in ms. */
 export const DEFAULT_OPEN_TIMEOUT = 10_000;
-/** Decoded-record memory of one store, in bytes. */
-export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024;
 /** Folder of `useHybridAuthState` when no server is configured. */
 export const DEFAULT_FOLDER = './baileys_auth';
 export const DEFAULT_PREFIX = 'bv';

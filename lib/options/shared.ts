@@ -1,6 +1,6 @@
 import type { StorageError } from '../errors.js';
 import { callback, fields, flag, integer, oneOf, optional, pick, refuse, text } from './check.js';
-import { DEFAULT_CACHE_BYTES, DEFAULT_OPEN_TIMEOUT } from './defaults.js';
+import { DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
 import { type Places, resolveSecurity, type SecuritySettings } from './security.js';
@@ -77,6 +77,9 @@ export function resolveStore(
   const cacheBytes = pick('cacheBytes', places);
   const logger = pick('logger', places);
   const ownLogger = logger.value ?? security.logger;
+  const openTimeoutMs = optional(openTimeout.value, DEFAULT_OPEN_TIMEOUT, (value) =>
+    integer(openTimeout.field, value, 0, 86_400_000, 'milliseconds'),
+  );
   return {
     config: {
       ...backend,
@@ -88,16 +91,15 @@ export function resolveStore(
       },
       ttl,
       lease,
+      openTimeout: openTimeoutMs,
       exclusive: optional(exclusive.value, true, (value) => flag(exclusive.field, value)),
-      cacheBytes: optional(cacheBytes.value, DEFAULT_CACHE_BYTES, (value) =>
+      cacheBytes: optional(cacheBytes.value, undefined, (value) =>
         integer(cacheBytes.field, value, 0, 2 ** 40, 'bytes'),
       ),
     },
     security,
     observability,
-    openTimeout: optional(openTimeout.value, DEFAULT_OPEN_TIMEOUT, (value) =>
-      integer(openTimeout.field, value, 0, 86_400_000, 'milliseconds'),
-    ),
+    openTimeout: openTimeoutMs,
     onLeaseLost: optional(
       onLeaseLost.value,
       undefined,

@@ -120,7 +120,10 @@ export interface SharedOptions {
   exclusive?: boolean | undefined;
   /** Called when another process has taken the session over: close the socket, writes are refused from now on. */
   onLeaseLost?: ((error: StorageError) => void) | undefined;
-  /** Bytes of memory for records of all sessions of this store. Default 64 MiB; 0 reads from the storage always. */
+  /**
+   * Bytes of memory for records of all sessions of the process; where stores differ, the last one opened has the say.
+   * Default 64 MiB; with 0 every read goes to the storage.
+   */
   cacheBytes?: number | undefined;
   /** Where log events go: pino-like, console-like or structured. Default: warnings and errors to the console. */
   logger?: LoggerLike | undefined;

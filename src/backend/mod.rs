@@ -8,7 +8,11 @@
 //!   [`Commit::version`] by the same [`Commit::id`], the answer is the success that was lost.
 //! - **Absent is an answer, unavailable an error.** A read that cannot be carried out is never "not found".
 
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod embedded;
 mod owner;
+pub mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,7 +20,7 @@ use super::stores::{self, Share};
 use crate::backend::Fence;
 use crate::config::{self, SessionConfig, StoreConfig};
 use crate::error::{Error, Kind, Result};
-use crate::record::{KeyRing, MasterKey, RecordKey, SealOptions, frame};
+use crate::record::{KeyRing, MasterKey, SealOptions, frame};
 use crate::runtime::Lane;
 use crate::session::vault::Listener;
 use crate::session::{Event, Lookup, OpenOptions, Session, Vault, cache, whole};
@@ -138,6 +138,12 @@ impl Core {
         request
     }
 
+    /// Request: [`Core::set`], but only if nothing was ever stored in the session. Committed.
+    #[napi(catch_unwind)]
+    pub fn store_import(&self, session: u32, frame: &[u8], length: u32) -> u32 {
+        self.set(session, frame, length, 0.0)
+    }
+
     /// Reads the records asked for in `frame[..length]`. A positive result is the length of the answer, now in
     /// `frame`, plus one; a negative one is a request number, negated: the answer comes later.
     #[napi(catch_unwind)]
@@ -204,10 +210,9 @@ impl Core {
     pub fn store_get(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
             let found = whole::snapshot(&store.vault, &session_id.into(), &store.options).await?;
-            Ok(found.map_or(Payload::Json(serde_json::Value::Null), |snapshot| {
-                let head = json!({ "version": snapshot.head.version, "updatedAt": snapshot.head.updated_at });
-                Payload::Snapshot(head, frame::encode_records(snapshot.records.iter()))
-            }))
+            let Some(snapshot) = found else { return Ok(Payload::Json(serde_json::Value::Null)) };
+            let head = json!({ "version": snapshot.head.version, "updatedAt": snapshot.head.updated_at });
+            Ok(Payload::Snapshot(head, frame::encode_records(snapshot.records.iter())?))
         })
     }
 
@@ -271,7 +276,7 @@ impl Core {
 
     /// Request: the ids of a session's records of one type. JSON.
     #[napi(catch_unwind)]
-    pub fn list_ids(&self, session: u32, kind: String) -> u32 {
+    pub fn store_list_ids(&self, session: u32, kind: String) -> u32 {
         self.in_session(session, move |handle| async move {
             whole::list_ids(&handle.vault, &handle.session, &kind).await.map(|ids| Payload::Json(ids.into()))
         })
@@ -279,7 +284,7 @@ impl Core {
 
     /// Request: deletes every record of a session but its creds. Committed.
     #[napi(catch_unwind)]
-    pub fn clear(&self, session: u32) -> u32 {
+    pub fn store_clear(&self, session: u32) -> u32 {
         self.in_session(session, move |handle| async move {
             whole::clear(&handle.vault, &handle.session).await.map(Payload::Committed)
         })
@@ -454,11 +459,7 @@ fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Resu
         previous.iter().map(|key| MasterKey::from_bytes("previousMasterKeys", key)).collect();
     let options = OpenOptions {
         ring: Arc::new(KeyRing::new(active, previous?)),
-        seal: SealOptions::parse(
-            config.security.encryption.as_deref(),
-            config.security.compression.as_deref(),
-            config.security.accept_plain,
-        )?,
+        seal: SealOptions::from(&config.security),
         exclusive: config.exclusive,
         open_timeout: config::ms(config.open_timeout),
         claim: None,

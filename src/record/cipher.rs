@@ -53,7 +53,13 @@ impl SessionKey {
 
     /// The sealed envelope of `body`. `nonce` may be longer than the algorithm's; its front is used. `None` if `body`
     /// is longer than the algorithm can seal.
-    pub fn seal(&self, header: &Header, nonce: &[u8; MAX_NONCE], key: &RecordKey, body: &[u8]) -> Option<Vec<u8>> {
+    pub fn seal(
+        &self,
+        header: &Header,
+        nonce: &[u8; MAX_NONCE],
+        key: &RecordKey,
+        body: &[u8],
+    ) -> Option<Vec<u8>> {
         let nonce = &nonce[..self.algorithm().nonce_len()];
         let mut out = Vec::with_capacity(header.len() + nonce.len() + BINDING + body.len() + TAG);
         out.extend_from_slice(header);

@@ -100,10 +100,7 @@ impl<'a> Envelope<'a> {
             2 => Self::sealed(Algorithm::Aes256Gcm, bytes)?,
             _ => return Err("unknown algorithm"),
         };
-        Ok(Self {
-            compression,
-            content,
-        })
+        Ok(Self { compression, content })
     }
 
     fn sealed(algorithm: Algorithm, bytes: &'a [u8]) -> Result<Content<'a>, &'static str> {
@@ -133,7 +130,12 @@ pub(super) fn sealed_header(compression: Option<Compression>, algorithm: Algorit
 }
 
 /// The whole envelope of an unsealed record.
-pub(super) fn plain(compression: Option<Compression>, session: &str, key: &RecordKey, body: &[u8]) -> Vec<u8> {
+pub(super) fn plain(
+    compression: Option<Compression>,
+    session: &str,
+    key: &RecordKey,
+    body: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(PREFIX + CHECKSUM + body.len());
     out.extend_from_slice(&prefix(compression, None));
     out.extend_from_slice(&checksum(compression, session, key, body).to_le_bytes());

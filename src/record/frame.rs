@@ -78,6 +78,23 @@ pub fn write_answer<'a>(out: &mut [u8], records: impl Iterator<Item = (u32, &'a 
     Some(at)
 }
 
+/// A set frame that puts all of `records`.
+pub fn encode_records<'a>(records: impl Iterator<Item = (&'a RecordKey, &'a Bytes)>) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    for (key, value) in records {
+        let too_long = |_| malformed("value too long");
+        let [kind, id] = [key.kind().as_bytes(), key.id().as_bytes()];
+        frame.push(PUT);
+        frame.push(u8::try_from(kind.len()).map_err(too_long)?);
+        frame.extend_from_slice(&u16::try_from(id.len()).map_err(too_long)?.to_le_bytes());
+        frame.extend_from_slice(&u32::try_from(value.len()).map_err(too_long)?.to_le_bytes());
+        frame.extend_from_slice(kind);
+        frame.extend_from_slice(id);
+        frame.extend_from_slice(value);
+    }
+    Ok(frame)
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -213,7 +213,9 @@ mod tests {
         let lower = hex::encode(&bytes);
         assert_eq!(MasterKey::from_hex("masterKey", &lower).unwrap().id(), id);
         assert_eq!(
-            MasterKey::from_hex("masterKey", &lower.to_uppercase()).unwrap().id(),
+            MasterKey::from_hex("masterKey", &lower.to_uppercase())
+                .unwrap()
+                .id(),
             id
         );
     }

@@ -10,7 +10,7 @@ use super::RecordKey;
 use super::cipher::SessionKey;
 use super::compress::{Compression, compress, decompress};
 use super::envelope::{self, Algorithm, Content, Envelope, MAX_NONCE};
-use super::keyring::{KeyId, KeyRing};
+use super::keyring::{KeyId, KeyRing, MasterKey};
 use crate::error::{Error, Kind, Result};
 
 /// How records are written, and which are accepted.
@@ -55,8 +55,13 @@ impl Sealer {
         let mut nonce = [0; MAX_NONCE];
         if let Some(algorithm) = self.options.encryption {
             getrandom::fill(&mut nonce[..algorithm.nonce_len()]).map_err(|cause| {
-                self.error(Kind::Internal, key, None, "cannot be sealed: the system has no randomness")
-                    .because(&cause)
+                self.error(
+                    Kind::Internal,
+                    key,
+                    None,
+                    "cannot be sealed: the system has no randomness",
+                )
+                .because(&cause)
             })?;
         }
         self.seal_under(key, plain, &nonce)
@@ -70,7 +75,12 @@ impl Sealer {
     /// record and, if there is one, the key: details `recordType`, `recordId` and `keyId`.
     pub fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Bytes> {
         let envelope = Envelope::parse(sealed).map_err(|reason| {
-            self.error(Kind::Corrupt, key, None, &format!("is not a stored record: {reason}"))
+            self.error(
+                Kind::Corrupt,
+                key,
+                None,
+                &format!("is not a stored record: {reason}"),
+            )
         })?;
         match envelope.content {
             Content::Plain { checksum, body } => {
@@ -99,7 +109,8 @@ impl Sealer {
                     .session_key(key, id, algorithm)?
                     .open(header, nonce, key, ciphertext, tag)
                     .ok_or_else(|| {
-                        let problem = format!("does not open under key {id}: it was altered or belongs elsewhere");
+                        let problem =
+                            format!("does not open under key {id}: it was altered or belongs elsewhere");
                         self.error(Kind::Encryption, key, Some(id), &problem)
                     })?;
                 match envelope.compression {
@@ -119,10 +130,7 @@ impl Sealer {
             Ok(Content::Sealed { algorithm, key, .. }) => Some((algorithm, key)),
             Err(_) => return true,
         };
-        let wanted = self
-            .options
-            .encryption
-            .zip(self.ring.active().map(|active| active.id()));
+        let wanted = self.options.encryption.zip(self.ring.active().map(MasterKey::id));
         found != wanted
     }
 
@@ -131,7 +139,12 @@ impl Sealer {
             None => None,
             Some(method) => compress(method, plain)
                 .map_err(|reason| {
-                    self.error(Kind::Compression, key, None, &format!("cannot be compressed: {reason}"))
+                    self.error(
+                        Kind::Compression,
+                        key,
+                        None,
+                        &format!("cannot be compressed: {reason}"),
+                    )
                 })?
                 .map(|packed| (method, packed)),
         };
@@ -144,15 +157,29 @@ impl Sealer {
         };
         let id = active.id();
         let header = envelope::sealed_header(compression, algorithm, id);
-        match self.session_key(key, id, algorithm)?.seal(&header, nonce, key, body) {
+        match self
+            .session_key(key, id, algorithm)?
+            .seal(&header, nonce, key, body)
+        {
             Some(sealed) => Ok(sealed.into()),
             None => Err(self.error(Kind::InvalidValue, key, Some(id), "is too long to be sealed")),
         }
     }
 
-    fn unpack(&self, key: &RecordKey, id: Option<KeyId>, method: Compression, packed: &[u8]) -> Result<Bytes> {
+    fn unpack(
+        &self,
+        key: &RecordKey,
+        id: Option<KeyId>,
+        method: Compression,
+        packed: &[u8],
+    ) -> Result<Bytes> {
         decompress(method, packed).map(Bytes::from).map_err(|reason| {
-            self.error(Kind::Compression, key, id, &format!("does not decompress: {reason}"))
+            self.error(
+                Kind::Compression,
+                key,
+                id,
+                &format!("does not decompress: {reason}"),
+            )
         })
     }
 

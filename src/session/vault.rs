@@ -59,6 +59,9 @@ pub trait Listener: Send + Sync {
     fn notice(&self, event: &Event);
 }
 
+/// Two openers with equal ones read and write alike.
+type Fingerprint = ([u8; 32], SealOptions);
+
 type Listeners = Arc<Mutex<Vec<Weak<dyn Listener>>>>;
 
 /// A session is open once for exclusive and once for shared use.
@@ -70,8 +73,16 @@ enum Slot {
     Open {
         session: Arc<Session>,
         handles: usize,
-        fingerprint: String,
+        fingerprint: Fingerprint,
     },
+}
+
+/// How [`Vault::open`] found a slot.
+enum Entry {
+    Shared(Arc<Session>),
+    Busy(Arc<Notify>),
+    /// Busy for the caller, who ends that with [`Vault::leave`].
+    Mine(Arc<Notify>),
 }
 
 /// One backend in use, with its open sessions.
@@ -131,33 +142,58 @@ impl Vault {
     /// Opens session `id`, or shares it if it is open here; every success needs one [`Vault::close_session`].
     pub async fn open(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<Arc<Session>> {
         let name = (id.clone(), options.exclusive);
-        let fingerprint = fingerprint(options);
         loop {
-            let busy = {
-                let mut sessions = self.sessions.lock();
-                match sessions.get_mut(&name) {
-                    Some(Slot::Busy(busy)) => busy.clone(),
-                    Some(Slot::Open { session, handles, fingerprint: in_use }) if session.refusal().is_none() => {
-                        if *in_use != fingerprint {
-                            return Err(other_sealing(id));
-                        }
-                        *handles += 1;
-                        return Ok(session.clone());
-                    }
-                    // None, or one that was taken away: its handles keep failing, and a new start is made.
-                    _ => {
-                        let notify = Arc::new(Notify::new());
-                        let before = sessions.insert(name.clone(), Slot::Busy(notify.clone()));
-                        drop(sessions);
-                        if let Some(Slot::Open { session, .. }) = before {
-                            Self::disown(&session);
-                        }
-                        return self.start(name, options, fingerprint, &notify).await;
-                    }
+            match self.enter(&name, fingerprint(options))? {
+                Entry::Shared(session) => return Ok(session),
+                Entry::Busy(busy) => self.wait_for(&name, &busy).await,
+                Entry::Mine(notify) => {
+                    let outcome = self.take(id, options).await.map_err(|error| error.in_session(id));
+                    let slot = outcome.as_ref().ok().map(|session| Slot::Open {
+                        session: session.clone(),
+                        handles: 1,
+                        fingerprint: fingerprint(options),
+                    });
+                    self.leave(name, slot, &notify);
+                    return outcome;
                 }
-            };
-            self.wait_for(&name, &busy).await;
+            }
         }
+    }
+
+    /// Shares the slot of `name` if it is open, or makes it busy for the caller.
+    fn enter(&self, name: &Name, fingerprint: Fingerprint) -> Result<Entry> {
+        let mut sessions = self.sessions.lock();
+        match sessions.get_mut(name) {
+            Some(Slot::Busy(busy)) => return Ok(Entry::Busy(busy.clone())),
+            Some(Slot::Open { session, handles, fingerprint: in_use }) => {
+                if session.refusal().is_none() {
+                    if *in_use != fingerprint {
+                        return Err(other_sealing(&name.0));
+                    }
+                    *handles += 1;
+                    return Ok(Entry::Shared(session.clone()));
+                }
+                // Taken away: its handles keep failing, and a new start is made.
+                if let Fence::Owner(token) = session.fence() {
+                    lease::forget(session.id(), token);
+                }
+            }
+            None => {}
+        }
+        let notify = Arc::new(Notify::new());
+        sessions.insert(name.clone(), Slot::Busy(notify.clone()));
+        Ok(Entry::Mine(notify))
+    }
+
+    /// Ends the time that the slot of `name` is busy.
+    fn leave(&self, name: Name, slot: Option<Slot>, notify: &Notify) {
+        let mut sessions = self.sessions.lock();
+        match slot {
+            Some(slot) => sessions.insert(name, slot),
+            None => sessions.remove(&name),
+        };
+        drop(sessions);
+        notify.notify_waiters();
     }
 
     /// Waits until a slot found busy is not any more.
@@ -168,28 +204,6 @@ impl Vault {
         if still {
             over.await;
         }
-    }
-
-    async fn start(
-        self: &Arc<Self>,
-        name: Name,
-        options: &OpenOptions,
-        fingerprint: String,
-        notify: &Arc<Notify>,
-    ) -> Result<Arc<Session>> {
-        let outcome = self.take(&name.0, options).await.map_err(|error| error.in_session(&name.0));
-        let mut sessions = self.sessions.lock();
-        match &outcome {
-            Ok(session) => {
-                sessions.insert(name, Slot::Open { session: session.clone(), handles: 1, fingerprint });
-            }
-            Err(_) => {
-                sessions.remove(&name);
-            }
-        }
-        drop(sessions);
-        notify.notify_waiters();
-        outcome
     }
 
     /// Takes the lease and checks that what is stored can be opened, before anything may be written.
@@ -273,40 +287,41 @@ impl Vault {
         let _ = self.backend.release(id, token).await;
     }
 
-    fn disown(session: &Session) {
-        if let Fence::Owner(token) = session.fence() {
-            lease::forget(session.id(), token);
-        }
-    }
-
     /// Gives one handle of `session` back. With the last one it waits for queued patches and releases the lease.
     pub async fn close_session(&self, session: &Arc<Session>) {
         let name = (session.id().clone(), matches!(session.fence(), Fence::Owner(_)));
-        let notify = Arc::new(Notify::new());
-        {
-            let mut sessions = self.sessions.lock();
-            match sessions.get_mut(&name) {
-                Some(Slot::Open { session: open, handles, .. }) if Arc::ptr_eq(open, session) => {
-                    *handles -= 1;
-                    if *handles > 0 {
-                        drop(sessions);
-                        session.flush().await;
-                        return;
-                    }
-                }
-                // Taken away and opened anew since: this handle has nothing left to give back.
-                _ => return,
-            }
-            sessions.insert(name.clone(), Slot::Busy(notify.clone()));
-        }
+        let last = self.drop_handle(&name, session);
         session.flush().await;
-        session.refuse(&Error::new(Kind::Closed, "session", "the session is closed").in_session(session.id()));
+        if let Some(notify) = last {
+            self.end(session, "the session is closed").await;
+            self.leave(name, None, &notify);
+        }
+    }
+
+    /// Takes a handle off; with the last one the slot is busy for the caller.
+    fn drop_handle(&self, name: &Name, session: &Arc<Session>) -> Option<Arc<Notify>> {
+        let mut sessions = self.sessions.lock();
+        match sessions.get_mut(name) {
+            Some(Slot::Open { session: open, handles, .. }) if Arc::ptr_eq(open, session) => {
+                *handles -= 1;
+                if *handles > 0 {
+                    return None;
+                }
+            }
+            // Deleted, or taken away and opened anew since: this handle has nothing left to give back.
+            _ => return None,
+        }
+        let notify = Arc::new(Notify::new());
+        sessions.insert(name.clone(), Slot::Busy(notify.clone()));
+        Some(notify)
+    }
+
+    async fn end(&self, session: &Session, text: &'static str) {
+        session.refuse(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
         session.quiesce().await;
         if let Fence::Owner(token) = session.fence() {
             self.give_back(session.id(), token).await;
         }
-        self.sessions.lock().remove(&name);
-        notify.notify_waiters();
     }
 
     /// Queues `patch` in the order of the calls; may be called from any thread. See [`Session`].
@@ -368,8 +383,7 @@ impl Vault {
         if let Fence::Owner(token) = session.fence() {
             self.give_back(id, token).await;
         }
-        self.sessions.lock().remove(&name);
-        notify.notify_waiters();
+        self.leave(name, None, &notify);
         outcome.map_err(|error| error.in_session(id))
     }
 
@@ -428,11 +442,7 @@ impl Vault {
         for (_, slot) in open {
             if let Slot::Open { session, .. } = slot {
                 session.flush().await;
-                session.refuse(&Error::new(Kind::Closed, "session", "the store is closed").in_session(session.id()));
-                session.quiesce().await;
-                if let Fence::Owner(token) = session.fence() {
-                    self.give_back(session.id(), token).await;
-                }
+                self.end(&session, "the store is closed").await;
             }
         }
         self.committer.close();
@@ -457,8 +467,8 @@ pub(super) fn waiting() -> (Reply, impl Future<Output = Result<Head>>) {
     })
 }
 
-fn fingerprint(options: &OpenOptions) -> String {
-    format!("{} {:?}", options.ring.fingerprint(), options.seal)
+fn fingerprint(options: &OpenOptions) -> Fingerprint {
+    (options.ring.fingerprint(), options.seal)
 }
 
 fn other_sealing(id: &SessionId) -> Error {

@@ -1,0 +1,62 @@
+import { findProgram, outputOf } from './programs';
+import { REDIS_PROGRAMS } from './redis';
+import { standInAvailable } from './stand-in';
+
+/** What a test may need. */
+export interface Availability {
+  /** A `redis-server` 6.2 or newer, or Valkey, that can be started: single, Cluster or Sentinel. */
+  readonly redis: true | string;
+  /** Something that speaks MongoDB: `MONGO_URL`, a `mongod` or the stand-in. */
+  readonly mongo: true | string;
+  /** A MongoDB that tests may kill and restart: a `mongod` or the stand-in. */
+  readonly ownMongo: true | string;
+  /** A real MongoDB, with transactions, TTL and elections: `MONGO_URL` or a `mongod`. */
+  readonly realMongo: true | string;
+}
+
+export type Service = keyof Availability;
+
+function redisAvailable(): true | string {
+  const install =
+    'install redis-server 6.2 or newer (Debian: apt-get install redis-server; macOS: brew install redis)';
+  const program = findProgram(...REDIS_PROGRAMS);
+  if (program === undefined) return `no redis-server on PATH: ${install}`;
+  const [, major = 0, minor = 0] = (/v=(\d+)\.(\d+)/.exec(outputOf(program, '--version') ?? '') ?? []).map(
+    Number,
+  );
+  return major > 6 || (major === 6 && minor >= 2) ? true : `redis-server is ${major}.${minor}: ${install}`;
+}
+
+function hasMongoUrl(): boolean {
+  return process.env.MONGO_URL !== undefined;
+}
+
+function hasMongod(): boolean {
+  return findProgram('mongod') !== undefined;
+}
+
+const CHECKS: { readonly [S in Service]: () => true | string } = {
+  redis: redisAvailable,
+  mongo: () => hasMongoUrl() || serviceAvailable('ownMongo'),
+  ownMongo: () => hasMongod() || standInAvailable(),
+  realMongo: () => hasMongoUrl() || hasMongod() || 'no real MongoDB: put a mongod on PATH or set MONGO_URL',
+};
+
+const known = new Map<Service, true | string>();
+
+/** Whether tests can have this service here: true, or why not and what to install. Checked once. */
+export function serviceAvailable(service: Service): true | string {
+  const answer = known.get(service) ?? CHECKS[service]();
+  known.set(service, answer);
+  return answer;
+}
+
+/** The answer of `serviceAvailable` for every service. May build the MongoDB stand-in, which takes a while. */
+export function servicesAvailable(): Availability {
+  return {
+    redis: serviceAvailable('redis'),
+    mongo: serviceAvailable('mongo'),
+    ownMongo: serviceAvailable('ownMongo'),
+    realMongo: serviceAvailable('realMongo'),
+  };
+}

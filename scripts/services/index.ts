@@ -1,0 +1,15 @@
+export { type Availability, type Service, serviceAvailable, servicesAvailable } from './available';
+export { startMongo } from './mongo';
+export { freePort } from './ports';
+export { type RedisOptions, startRedis } from './redis';
+export { type RedisCluster, startRedisCluster } from './redis-cluster';
+export { type RedisSentinel, startRedisSentinel } from './redis-sentinel';
+export { Server, type ServerPlace } from './server';
+export {
+  SHARED_MONGO_VARIABLE,
+  SHARED_REDIS_VARIABLE,
+  sharedMongo,
+  sharedRedis,
+} from './shared';
+export { BUILD_ERROR_VARIABLE } from './stand-in';
+export { until } from './wait';

@@ -1,0 +1,63 @@
+package vault;
+
+import de.bwaldvogel.mongo.MongoServer;
+import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.bson.Document;
+import de.bwaldvogel.mongo.wire.message.MongoMessage;
+import io.netty.channel.Channel;
+import java.util.List;
+import org.h2.mvstore.MVStore;
+
+/**
+ * Serves the MongoDB wire protocol from one file, for tests on machines without a mongod.
+ *
+ * <p>Usage: {@code MongoStandIn <host> <port> <data file>}.
+ */
+public final class MongoStandIn {
+  /** Drivers refuse wire versions below 9; the backend itself only goes up to 8 by default. */
+  private static final MongoVersion VERSION =
+      new MongoVersion() {
+        @Override
+        public List<Integer> getVersionArray() {
+          return List.of(4, 4, 0);
+        }
+
+        @Override
+        public int getWireVersion() {
+          return 9;
+        }
+      };
+
+  private static final class DurableBackend extends H2Backend {
+    DurableBackend(MVStore store) {
+      super(store);
+    }
+
+    @Override
+    public Document handleCommand(Channel channel, String database, String command, Document query) {
+      return super.handleCommand(channel, database, command.equals("hello") ? "ismaster" : command, query);
+    }
+
+    /** Commits before the answer leaves, so that an acknowledged write survives a killed server. */
+    @Override
+    public Document handleMessage(MongoMessage message) {
+      try {
+        return super.handleMessage(message);
+      } finally {
+        commit();
+      }
+    }
+  }
+
+  private MongoStandIn() {}
+
+  public static void main(String[] args) {
+    MVStore store = new MVStore.Builder().fileName(args[2]).autoCommitDisabled().open();
+    DurableBackend backend = new DurableBackend(store);
+    backend.version(VERSION);
+    MongoServer server = new MongoServer(backend);
+    server.bind(args[0], Integer.parseInt(args[1]));
+    Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Node's `spec` reporter, except for the end: there come the skipped cases by name, grouped by reason, the steps of
+ * the test run that failed earlier, and last Node's own summary.
+ */
+import { Readable } from 'node:stream';
+import { spec as Spec } from 'node:test/reporters';
+
+/** Steps of the test run that have failed before this one, separated by commas. */
+const FAILED_STEPS = process.env.BAILEYS_VAULT_FAILED_STEPS ?? '';
+
+const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
+
+/** Keeps back what belongs at the end and collects skipped cases; everything else passes through. */
+async function* withoutSummary(events, summary, skipped) {
+  /** Names of the test being reported and of those around it. */
+  const path = [];
+  for await (const event of events) {
+    const { type, data } = event;
+    if (type === 'test:diagnostic' && data.nesting === 0 && SUMMARY.test(data.message)) {
+      summary.push(data.message);
+      continue;
+    }
+    if (type === 'test:start') {
+      path.length = data.nesting;
+      path[data.nesting] = data.name;
+    }
+    if (type === 'test:pass' && data.skip !== undefined && data.skip !== false) {
+      const reason = typeof data.skip === 'string' && data.skip !== '' ? data.skip : 'no reason given';
+      const name = [...path.slice(0, data.nesting), data.name].join(' > ');
+      skipped.set(reason, [...(skipped.get(reason) ?? []), name]);
+    }
+    yield event;
+  }
+}
+
+export default async function* report(events) {
+  const summary = [];
+  const skipped = new Map();
+  yield* Readable.from(withoutSummary(events, summary, skipped)).pipe(new Spec());
+  for (const [reason, names] of skipped) {
+    yield `\nSkipped: ${reason}\n`;
+    for (const name of names) yield `  - ${name}\n`;
+  }
+  if (FAILED_STEPS !== '') yield `\nFailed before these tests: ${FAILED_STEPS}\n`;
+  yield '\n';
+  for (const line of summary) yield `# ${line}\n`;
+}

@@ -1,0 +1,176 @@
+//! One owner writes, and nobody who owned the session before.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{LONG, PATIENCE, Test, acquire, key, refused};
+use crate::backend::{Acquire, Acquired, Fence, Token};
+use crate::error::Kind;
+
+impl Test<'_> {
+    pub(super) async fn records_asked_for_come_with_the_lease(&self) {
+        let session = self.session("with-lease");
+        let first = self.granted(&session).await;
+        let head = self
+            .put(&session, first.token, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
+        self.backend.release(&session, first.token).await.unwrap();
+        let grant = self
+            .granted_to(Acquire {
+                read: vec![key("session", "b"), key("session", "a")],
+                ..acquire(&session)
+            })
+            .await;
+        assert!(grant.token > first.token);
+        assert_eq!(grant.head, head);
+        assert_eq!(grant.records, [None, Some(Bytes::from_static(b"1"))]);
+    }
+
+    pub(super) async fn an_older_owner_is_fenced(&self) {
+        let session = self.session("fence");
+        let old = self.granted(&session).await.token;
+        self.put(&session, old, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
+        let new = self.successor(&session, old).await.token;
+        assert!(new > old);
+
+        let error = refused(
+            self.put(&session, old, 1, &[("session", "a", "old")]).await,
+            Kind::Fenced,
+        );
+        assert_eq!(error.session(), Some(&session));
+        let fence = Fence::Owner(old);
+        refused(
+            self.backend.touch(&session, fence, Some(LONG)).await,
+            Kind::Fenced,
+        );
+        refused(self.backend.delete(&session, fence).await, Kind::Fenced);
+        let renewed = self
+            .backend
+            .renew(&[(session.clone(), old), (session.clone(), new)], LONG)
+            .await;
+        assert_eq!(renewed.len(), 2);
+        assert_eq!(renewed[0].as_ref().unwrap_err().kind(), Kind::Fenced);
+        renewed[1].as_ref().expect("the new owner's lease is renewed");
+        // Giving back what one has no more changes nothing.
+        self.backend.release(&session, old).await.unwrap();
+
+        assert_eq!(self.get(&session, "session", "a").await.as_deref(), Some("1"));
+        let head = self
+            .put(&session, new, 1, &[("session", "a", "2")])
+            .await
+            .unwrap();
+        assert_eq!(head.version, 2);
+    }
+
+    pub(super) async fn a_token_never_granted_is_fenced(&self) {
+        let session = self.session("no-token");
+        refused(
+            self.put(&session, 1, 0, &[("session", "a", "1")]).await,
+            Kind::Fenced,
+        );
+        let token = self.granted(&session).await.token;
+        for wrong in [token - 1, token + 1] {
+            let put = self.put(&session, wrong, 0, &[("session", "a", "1")]).await;
+            refused(put, Kind::Fenced);
+        }
+        assert_eq!(self.version(&session).await, 0);
+        assert_eq!(self.get(&session, "session", "a").await, None);
+    }
+
+    pub(super) async fn a_held_session_is_held(&self) {
+        let session = self.session("held");
+        let request = acquire(&session);
+        let owner = request.owner.clone();
+        let first = self.granted_to(request).await;
+        if !first.expires {
+            return;
+        }
+        for displace in [None, Some(first.token - 1), Some(first.token + 1)] {
+            let request = Acquire {
+                displace,
+                ..acquire(&session)
+            };
+            match self.backend.acquire(request).await.unwrap() {
+                Acquired::Granted(grant) => panic!("granted {} with {displace:?}", grant.token),
+                Acquired::Held(holder) => {
+                    assert_eq!((&holder.owner, holder.token), (&owner, first.token));
+                    let left = holder.expires_in.expect("this lease runs out");
+                    assert!(left <= LONG && left > LONG / 2, "{left:?}");
+                }
+            }
+        }
+        let second = self.successor(&session, first.token).await;
+        assert!(second.token > first.token);
+        self.backend.release(&session, second.token).await.unwrap();
+        let third = self.granted(&session).await;
+        assert!(third.token > second.token);
+    }
+
+    pub(super) async fn an_expired_lease_is_free(&self) {
+        let session = self.session("lease-end");
+        let first = self
+            .granted_to(Acquire {
+                lease: Duration::from_millis(50),
+                ..acquire(&session)
+            })
+            .await;
+        self.put(&session, first.token, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let second = loop {
+            match self.backend.acquire(acquire(&session)).await.unwrap() {
+                Acquired::Granted(grant) => break grant,
+                Acquired::Held(holder) => assert!(Instant::now() < deadline, "still {holder:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert!(second.token > first.token);
+        assert_eq!(second.head.version, 1);
+        let late = self
+            .put(&session, first.token, 1, &[("session", "a", "late")])
+            .await;
+        refused(late, Kind::Fenced);
+        // A renewed lease is held again.
+        let renewed = self.backend.renew(&[(session.clone(), second.token)], LONG).await;
+        assert!(renewed.iter().all(Result::is_ok), "{renewed:?}");
+        self.put(&session, second.token, 1, &[("session", "a", "2")])
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn the_callers_own_token_only_grows(&self) {
+        let session = self.session("claim");
+        let with = |claim: Option<Token>| Acquire {
+            claim,
+            ..acquire(&session)
+        };
+        let first = self.granted_to(with(Some(5))).await;
+        self.backend.release(&session, first.token).await.unwrap();
+        refused(self.backend.acquire(with(Some(4))).await, Kind::Fenced);
+        let second = self.granted_to(with(Some(5))).await;
+        assert!(second.token > first.token);
+        self.backend.release(&session, second.token).await.unwrap();
+        let third = self.granted_to(with(None)).await;
+        self.backend.release(&session, third.token).await.unwrap();
+        refused(self.backend.acquire(with(Some(4))).await, Kind::Fenced);
+        let fourth = self.granted_to(with(Some(6))).await;
+        self.put(&session, fourth.token, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
+        assert!(
+            self.backend
+                .delete(&session, Fence::Owner(fourth.token))
+                .await
+                .unwrap()
+        );
+        self.backend.release(&session, fourth.token).await.unwrap();
+        // The deletion does not forget it either.
+        refused(self.backend.acquire(with(Some(5))).await, Kind::Fenced);
+    }
+}

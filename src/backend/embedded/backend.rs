@@ -1,0 +1,242 @@
+//! Joins the database to the trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::config::{Durability, EmbeddedConfig};
+use super::database::Database;
+use super::failure::LAYER;
+use super::files::{Files, Identity};
+use super::lock::FolderLock;
+use super::schema;
+use super::session::{self, Now, Range};
+use super::upkeep::{self, Pulse};
+use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+use crate::record::RecordKey;
+
+/// Sessions in a `SQLite` database of a folder.
+///
+/// A commit is durable as [`Durability`] says. The lease of a session is the lock on the folder: it does not
+/// expire, and [`Backend::acquire`] always grants, to the last who asks. A session's token is larger than any
+/// before it, so whoever asked earlier is `Fenced`.
+///
+/// Needs a tokio runtime with time; calls block its thread for as long as `SQLite` takes.
+pub struct Embedded {
+    pub(super) store: Arc<Store>,
+}
+
+/// What the calls and the upkeep share.
+pub(super) struct Store {
+    // Dropped in this order: the folder is free when the files are closed.
+    pub database: Mutex<Option<Database>>,
+    lock: Mutex<Option<FolderLock>>,
+    pub files: Files,
+    pub identity: Identity,
+    pub durability: Durability,
+    pub pulse: Arc<Pulse>,
+}
+
+impl Embedded {
+    /// Opens the store in `config.folder`, made if there is none.
+    ///
+    /// - `SessionBusy`: somebody else has the folder; the details `holder` (an [`Owner`](crate::backend::Owner),
+    ///   where known) and `folder` name it.
+    /// - `Config`: the database belongs to another program or a newer release.
+    /// - `Corrupt`: the database is damaged. It is left as it was.
+    /// - `Unavailable`, `StorageFull`: folder or files cannot be used.
+    pub async fn open(config: EmbeddedConfig) -> Result<Self> {
+        let deadline = Instant::now() + config.open_timeout;
+        let files = Files::in_folder(&config.folder)?;
+        if !config.exclusive && !files.database.exists() {
+            let files = files.clone();
+            let alone = FolderLock::take(&files, true, config.open_timeout).await?;
+            on_blocking_thread(move || {
+                let made = schema::create_if_absent(&files);
+                drop(alone);
+                made
+            })
+            .await?;
+        }
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let lock = FolderLock::take(&files, config.exclusive, remaining).await?;
+        let pulse = Arc::new(Pulse::default());
+        let heard = pulse.clone();
+        on_blocking_thread(move || {
+            if config.exclusive {
+                schema::create_if_absent(&files)?;
+            }
+            files.tighten();
+            let database = Database::open(&files, config.durability, move |pages| heard.committed(pages))?;
+            Ok(Self {
+                store: Arc::new(Store {
+                    identity: database.identity(),
+                    database: Mutex::new(Some(database)),
+                    lock: Mutex::new(Some(lock)),
+                    files,
+                    durability: config.durability,
+                    pulse,
+                }),
+            })
+        })
+        .await
+    }
+
+    fn reading<T>(&self, work: impl FnOnce(&rusqlite::Connection, Now) -> rusqlite::Result<T>) -> Result<T> {
+        self.store
+            .with(|database| database.read(|db| work(db, Now::get())))
+    }
+
+    fn writing<T>(&self, work: impl FnOnce(&rusqlite::Connection, Now) -> rusqlite::Result<T>) -> Result<T> {
+        self.store.pulse.check_flushed()?;
+        let done = self
+            .store
+            .with(|database| database.write(|db| work(db, Now::get())));
+        upkeep::after_write(&self.store);
+        done
+    }
+}
+
+impl Store {
+    pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        match &*self.database.lock() {
+            Some(database) => work(database),
+            None => Err(Error::new(Kind::Closed, LAYER, "the store is closed")),
+        }
+    }
+
+    /// Removes the records of one expired session; `false` if there is none.
+    pub fn purge_one(&self) -> Result<bool> {
+        self.with(|database| {
+            if database.read(|db| session::has_expired(db, Now::get()))? {
+                database.write(|db| session::purge_one(db, Now::get()))
+            } else {
+                Ok(false)
+            }
+        })
+    }
+}
+
+/// Runs work that waits for the disk where it holds nobody up.
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => {
+            Err(Error::new(Kind::Internal, LAYER, "a background task failed").because(&panicked))
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    fn name(&self) -> &'static str {
+        LAYER
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.store.pulse.check()?;
+        self.store.with(Database::ping)
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        let granted = self.writing(|db, now| session::acquire(db, &request, now));
+        match granted {
+            Ok(Ok(grant)) => Ok(Acquired::Granted(grant)),
+            Ok(Err(error)) | Err(error) => Err(error.in_session(&request.session)),
+        }
+    }
+
+    async fn renew(&self, leases: &[(SessionId, Token)], _lease: Duration) -> Vec<Result<()>> {
+        let renewed = self.reading(|db, now| {
+            leases
+                .iter()
+                .map(|(session, token)| session::renew(db, session, *token, now))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let answers = renewed.unwrap_or_else(|error| vec![Err(error); leases.len()]);
+        leases
+            .iter()
+            .zip(answers)
+            .map(|((session, _), answer)| answer.map_err(|error| error.in_session(session)))
+            .collect()
+    }
+
+    /// There is nothing to give back: the next who asks need not wait.
+    async fn release(&self, _session: &SessionId, _token: Token) -> Result<()> {
+        Ok(())
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        self.reading(|db, now| session::head(db, session, now))
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.reading(|db, now| session::read(db, session, keys, now))
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        let range = Range::new(kind, cursor.as_ref())?;
+        self.reading(|db, now| session::scan(db, session, &range, limit, now))
+            .and_then(|page| page)
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        let answers = self
+            .store
+            .pulse
+            .check_flushed()
+            .and_then(|()| self.store.with(|database| Ok(database.commit(&commits))))
+            .unwrap_or_else(|error| vec![Err(error); commits.len()]);
+        upkeep::after_write(&self.store);
+        commits
+            .iter()
+            .zip(answers)
+            .map(|(commit, answer)| answer.map_err(|error| error.in_session(&commit.session)))
+            .collect()
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.writing(|db, now| session::delete(db, session, fence, now))
+            .and_then(|deleted| deleted)
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.writing(|db, now| session::touch(db, session, fence, ttl, now))
+            .and_then(|touched| touched)
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.reading(|db, now| session::list(db, cursor.as_ref(), limit, now))
+    }
+
+    /// Moves the log into the database and frees the folder. Closing again does nothing.
+    async fn close(&self) -> Result<()> {
+        let database = self.store.database.lock().take();
+        let lock = self.store.lock.lock().take();
+        self.store.pulse.stop().await;
+        on_blocking_thread(move || {
+            let closed = database.map_or(Ok(()), Database::close);
+            drop(lock);
+            closed
+        })
+        .await
+    }
+}

@@ -1,0 +1,22 @@
+//! The embedded backend: one `SQLite` database in a folder, no server.
+//!
+//! One process owns the folder through a lock of the operating system ([`lock`]); with `exclusive: false` several
+//! processes share it and `SQLite`'s own locks order their writes. Calls run `SQLite` on the thread that makes them,
+//! so they belong on a thread of their own, not on the JavaScript one; flushing and checkpoints ([`upkeep`])
+//! happen on the runtime's blocking threads, never on the committing one. The layout of the folder and of the
+//! database is described in `docs/embedded.md`.
+
+mod backend;
+mod config;
+mod database;
+mod failure;
+mod files;
+mod lock;
+mod schema;
+mod session;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+pub use backend::Embedded;
+pub use config::{Durability, EmbeddedConfig};

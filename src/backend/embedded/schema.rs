@@ -1,0 +1,192 @@
+//! What the database file looks like, and whether a file is one of ours.
+//!
+//! A database is made under another name and put in place complete, so `vault.db` is never legitimately empty or
+//! half made: whatever is not ours is left untouched and reported.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::{self, LAYER};
+use super::files::{Files, open_private};
+use crate::error::{Error, Kind, Result};
+
+/// Marks a database as ours: `BVlt`, big-endian at offset 68 of the file.
+const APPLICATION_ID: u32 = 0x4256_6c74;
+/// The layout below, big-endian at offset 60. A release reads all layouts up to its own.
+const USER_VERSION: u32 = 1;
+
+/// A session whose `version` is 0 has no records: opened but never written, or deleted. Its row stays, so that
+/// fencing tokens keep growing and an owner from before the deletion is still refused.
+///
+/// `record` is a rowid table with an index, not WITHOUT ROWID: a record of 1.9 KB fits a table page, but not an
+/// index page, so that WITHOUT ROWID costs 2 to 4 times as much per write and twice the disk. `record_key` is
+/// what a record is found by; overwriting one leaves the index alone.
+const CREATE: &str = "
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        token INTEGER NOT NULL,
+        claim INTEGER,
+        version INTEGER NOT NULL,
+        commit_id INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        expires_at INTEGER
+    );
+    CREATE TABLE record (
+        session INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        value BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX record_key ON record (session, key);
+";
+
+/// Fails to compile unless the tables are there.
+const CHECK: [&str; 2] = [
+    "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at FROM session",
+    "SELECT session, key, value FROM record INDEXED BY record_key WHERE session = 1 AND key = x''",
+];
+
+const HEADER: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Makes the database if there is none.
+pub(super) fn create_if_absent(files: &Files) -> Result<()> {
+    let failed = |action: &'static str| move |error| failure::file(&files.database, action, &error);
+    if files.database.try_exists().map_err(failed("cannot look for"))? {
+        return Ok(());
+    }
+    if files.wal.try_exists().map_err(failed("cannot look for"))? {
+        // A new database would take the old one's log for its own.
+        return Err(corrupt(&files.database, "is missing, but its log is there"));
+    }
+    let draft = files.folder.join("vault.db.new");
+    [
+        "vault.db.new",
+        "vault.db.new-journal",
+        "vault.db.new-wal",
+        "vault.db.new-shm",
+    ]
+    .iter()
+    .try_for_each(|left_by_a_crash| remove(&files.folder.join(left_by_a_crash)))
+    .and_then(|()| open_private(&draft, OpenOptions::new().create_new(true)))
+    .map_err(failed("cannot create"))?;
+    make(&draft).map_err(|error| failure::database(&files.database, None, &error))?;
+    File::options()
+        .write(true)
+        .open(&draft)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&draft, &files.database))
+        .and_then(|()| files.sync_folder())
+        .map_err(failed("cannot create"))
+}
+
+fn make(draft: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(draft, flags())?;
+    connection.execute_batch(&format!(
+        "BEGIN; {CREATE} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION}; COMMIT;
+         PRAGMA journal_mode = WAL;"
+    ))?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// How the database is opened: never created by `SQLite`, and by one thread at a time.
+pub(super) fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// Looks at the file before `SQLite` does, which may write to any database that it opens. No connection to the
+/// database may be open in this process: see `lock::OPEN`.
+pub(super) fn check_file(files: &Files) -> Result<()> {
+    let path = &files.database;
+    let failed = |error| failure::file(path, "cannot read", &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut header = Vec::with_capacity(HEADER);
+    (&mut file)
+        .take(HEADER as u64)
+        .read_to_end(&mut header)
+        .map_err(failed)?;
+    if header.len() < HEADER || !header.starts_with(MAGIC) {
+        return Err(corrupt(path, "is not a database"));
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    check_marks(path, number(68), number(60))?;
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    let length = file.metadata().map_err(failed)?.len();
+    // While there is a log, the file may rightly be behind its header: a checkpoint was interrupted.
+    let log = fs::metadata(&files.wal).map_or(0, |wal| wal.len());
+    if log == 0 && length < page * u64::from(number(28)) {
+        return Err(corrupt(path, "is cut short"));
+    }
+    Ok(())
+}
+
+/// Checks the marks and the tables as `SQLite` sees them, the log included.
+pub(super) fn check_tables(path: &Path, connection: &Connection) -> Result<()> {
+    let failed = |error| failure::database(path, Some(connection), &error);
+    let mark = |name: &str| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, u32>(0))
+            .map_err(failed)
+    };
+    check_marks(path, mark("application_id")?, mark("user_version")?)?;
+    for statement in CHECK {
+        match connection.prepare(statement) {
+            Ok(_) => {}
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+                return Err(corrupt(path, "lacks a table").because(&error));
+            }
+            Err(rusqlite::Error::SqlInputError { msg, .. }) => {
+                return Err(corrupt(path, "lacks a table").because(&msg));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn check_marks(path: &Path, application: u32, version: u32) -> Result<()> {
+    if application != APPLICATION_ID {
+        return Err(Error::new(
+            Kind::Config,
+            LAYER,
+            format!("{} is a database of another program", path.display()),
+        ));
+    }
+    if version > USER_VERSION {
+        return Err(Error::new(
+            Kind::Config,
+            LAYER,
+            format!(
+                "{} was written by a newer release (layout {version}, this one knows {USER_VERSION})",
+                path.display()
+            ),
+        )
+        .with("layout", version)
+        .with("newestKnownLayout", USER_VERSION));
+    }
+    if version == 0 {
+        return Err(corrupt(path, "has no layout number"));
+    }
+    Ok(())
+}
+
+fn corrupt(path: &Path, what: &str) -> Error {
+    Error::new(
+        Kind::Corrupt,
+        LAYER,
+        format!("{} {what}; it was left as it is", path.display()),
+    )
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,425 @@
+//! What is done to one session, inside a transaction of the caller.
+//!
+//! Every function checks before it writes, so that an answer such as `Fenced` leaves the transaction as it was and
+//! the commits that share it can go on. Its outer result is `SQLite`'s, which does end the transaction.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failure::LAYER;
+use crate::backend::{Acquire, Commit, Cursor, Fence, Grant, Head, Page, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+use crate::record::RecordKey;
+
+const FIND: &str =
+    "SELECT id, token, claim, version, commit_id, updated_at, expires_at FROM session WHERE name = ?1";
+const INSERT: &str = "INSERT INTO session (name, token, claim, version, commit_id, updated_at, expires_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const GRANT: &str = "UPDATE session SET token = ?2, claim = ?3 WHERE id = ?1";
+const ADVANCE: &str =
+    "UPDATE session SET version = ?2, commit_id = ?3, updated_at = ?4, expires_at = ?5 WHERE id = ?1";
+const TOUCH: &str = "UPDATE session SET expires_at = ?2 WHERE id = ?1";
+const FORGET: &str =
+    "UPDATE session SET version = 0, commit_id = 0, updated_at = 0, expires_at = NULL WHERE id = ?1";
+const FORGET_RECORDS: &str = "DELETE FROM record WHERE session = ?1";
+const LIST: &str = "SELECT name FROM session
+    WHERE name > ?1 AND version > 0 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY name LIMIT ?3";
+const EXPIRED: &str = "SELECT id FROM session WHERE expires_at <= ?1 LIMIT 1";
+
+// Overwriting is the common case, and an UPDATE that finds its record costs half of an upsert.
+const OVERWRITE: &str = "UPDATE record SET value = ?3 WHERE session = ?1 AND key = ?2";
+const PUT: &str = "INSERT INTO record (session, key, value) VALUES (?1, ?2, ?3)";
+const REMOVE: &str = "DELETE FROM record WHERE session = ?1 AND key = ?2";
+const GET: &str = "SELECT value FROM record WHERE session = ?1 AND key = ?2";
+const SCAN: &str = "SELECT key, value FROM record
+    WHERE session = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
+
+/// A point in time, in microseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now(u64);
+
+impl Now {
+    pub fn get() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn millis(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// In milliseconds, rounded up, so that a session never lives shorter than it was told to.
+    fn after(self, ttl: Duration) -> i64 {
+        let ttl = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
+        number(self.0.saturating_add(ttl).div_ceil(1000))
+    }
+}
+
+/// `SQLite`'s integers are signed; ours stay far below.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A row of `session`, seen at a point in time.
+struct Row {
+    id: i64,
+    token: Token,
+    claim: Option<Token>,
+    head: Head,
+    commit_id: u64,
+    /// Its time is over: `head` is that of a session that does not exist, but the records are there still.
+    expired: bool,
+}
+
+fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row>> {
+    let unsigned = |row: &rusqlite::Row<'_>, at| {
+        let value: i64 = row.get(at)?;
+        u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, value))
+    };
+    db.prepare_cached(FIND)?
+        .query_row([session], |row| {
+            let expires_at: Option<i64> = row.get(6)?;
+            let expired = expires_at.is_some_and(|at| at <= number(now.millis()));
+            let head = Head {
+                version: unsigned(row, 3)?,
+                updated_at: unsigned(row, 5)?,
+            };
+            Ok(Row {
+                id: row.get(0)?,
+                token: unsigned(row, 1)?,
+                claim: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+                head: if expired { Head::default() } else { head },
+                commit_id: row.get::<_, i64>(4)?.cast_unsigned(),
+                expired,
+            })
+        })
+        .optional()
+}
+
+/// The row, if the fence lets the caller write; `Ok(None)` where anybody may write and there is no row yet.
+fn admit(row: Option<Row>, fence: Fence) -> Result<Option<Row>> {
+    match fence {
+        Fence::Shared => Ok(row),
+        Fence::Owner(token) => match row {
+            Some(row) if row.token == token => Ok(Some(row)),
+            row => Err(fenced(token, row.map(|row| row.token))),
+        },
+    }
+}
+
+fn fenced(token: Token, current: Option<Token>) -> Error {
+    Error::new(Kind::Fenced, LAYER, "another owner has taken the session since")
+        .with("token", token)
+        .with("currentToken", current)
+}
+
+fn forget(db: &Connection, id: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(FORGET_RECORDS)?.execute([id])?;
+    db.prepare_cached(FORGET)?.execute([id])?;
+    Ok(())
+}
+
+/// Grants the session: that the folder is ours makes everybody who held it before in this process a thing of the
+/// past, and the new token says so.
+pub(super) fn acquire(db: &Connection, request: &Acquire, now: Now) -> rusqlite::Result<Result<Grant>> {
+    let row = find(db, &request.session, now)?;
+    let accepted = row.as_ref().and_then(|row| row.claim);
+    if let (Some(claim), Some(accepted)) = (request.claim, accepted)
+        && claim < accepted
+    {
+        return Ok(Err(Error::new(
+            Kind::Fenced,
+            LAYER,
+            "a newer fencing token was accepted earlier",
+        )
+        .with("token", claim)
+        .with("currentToken", accepted)));
+    }
+    let claim = request.claim.or(accepted).map(u64::cast_signed);
+    let token = row.as_ref().map_or(0, |row| row.token + 1).max(now.0);
+    let (id, head) = if let Some(row) = row {
+        if row.expired {
+            forget(db, row.id)?;
+        }
+        db.prepare_cached(GRANT)?
+            .execute(params![row.id, number(token), claim])?;
+        (row.id, row.head)
+    } else {
+        db.prepare_cached(INSERT)?.execute(params![
+            &*request.session,
+            number(token),
+            claim,
+            0,
+            0,
+            0,
+            None::<i64>
+        ])?;
+        (db.last_insert_rowid(), Head::default())
+    };
+    Ok(Ok(Grant {
+        token,
+        head,
+        records: get(db, id, &request.read)?,
+        expires: false,
+    }))
+}
+
+/// Whether the lease is still the one that was granted.
+pub(super) fn renew(db: &Connection, session: &str, token: Token, now: Now) -> rusqlite::Result<Result<()>> {
+    Ok(admit(find(db, session, now)?, Fence::Owner(token)).map(drop))
+}
+
+pub(super) fn head(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Head> {
+    Ok(find(db, session, now)?.map_or_else(Head::default, |row| row.head))
+}
+
+pub(super) fn read(
+    db: &Connection,
+    session: &str,
+    keys: &[RecordKey],
+    now: Now,
+) -> rusqlite::Result<Vec<Option<Bytes>>> {
+    match find(db, session, now)? {
+        Some(row) if !row.expired => get(db, row.id, keys),
+        _ => Ok(vec![None; keys.len()]),
+    }
+}
+
+fn get(db: &Connection, id: i64, keys: &[RecordKey]) -> rusqlite::Result<Vec<Option<Bytes>>> {
+    let mut statement = db.prepare_cached(GET)?;
+    keys.iter()
+        .map(|key| {
+            statement
+                .query_row(params![id, key.as_bytes()], |row| row.get::<_, Vec<u8>>(0))
+                .map(Bytes::from)
+                .optional()
+        })
+        .collect()
+}
+
+/// Where the session stands after the commit.
+pub(super) fn commit(db: &Connection, commit: &Commit, now: Now) -> rusqlite::Result<Result<Head>> {
+    let row = match admit(find(db, &commit.session, now)?, commit.fence) {
+        Ok(row) => row,
+        Err(error) => return Ok(Err(error)),
+    };
+    let before = row.as_ref().map_or_else(Head::default, |row| row.head);
+    if let Some(row) = &row
+        && before.version > 0
+        && row.commit_id == commit.id
+        && (commit.fence == Fence::Shared || before.version == commit.version())
+    {
+        return Ok(Ok(before));
+    }
+    let checked = commit.expected || commit.fence != Fence::Shared;
+    if checked && before.version != commit.base {
+        return Ok(Err(Error::new(
+            Kind::VersionMismatch,
+            LAYER,
+            "the session stands at another version",
+        )
+        .with("expectedVersion", commit.base)
+        .with("actualVersion", before.version)));
+    }
+
+    let head = Head {
+        version: before.version + u64::from(commit.patches),
+        updated_at: now.millis(),
+    };
+    let version = number(head.version);
+    let updated_at = number(head.updated_at);
+    let commit_id = commit.id.cast_signed();
+    let expires_at = commit.ttl.map(|ttl| now.after(ttl));
+    let id = if let Some(row) = row {
+        if row.expired {
+            forget(db, row.id)?;
+        }
+        db.prepare_cached(ADVANCE)?
+            .execute(params![row.id, version, commit_id, updated_at, expires_at])?;
+        row.id
+    } else {
+        db.prepare_cached(INSERT)?.execute(params![
+            &*commit.session,
+            0,
+            None::<i64>,
+            version,
+            commit_id,
+            updated_at,
+            expires_at
+        ])?;
+        db.last_insert_rowid()
+    };
+    for change in &commit.changes {
+        let key = change.key.as_bytes();
+        match &change.value {
+            Some(value) => {
+                let value = &value[..];
+                let overwritten = db.prepare_cached(OVERWRITE)?.execute(params![id, key, value])?;
+                if overwritten == 0 {
+                    db.prepare_cached(PUT)?.execute(params![id, key, value])?;
+                }
+            }
+            None => {
+                db.prepare_cached(REMOVE)?.execute(params![id, key])?;
+            }
+        }
+    }
+    Ok(Ok(head))
+}
+
+/// Leaves the row, with its token and claim.
+pub(super) fn delete(
+    db: &Connection,
+    session: &str,
+    fence: Fence,
+    now: Now,
+) -> rusqlite::Result<Result<bool>> {
+    match admit(find(db, session, now)?, fence) {
+        Ok(Some(row)) => {
+            if row.expired || row.head.version > 0 {
+                forget(db, row.id)?;
+            }
+            Ok(Ok(row.head.version > 0))
+        }
+        Ok(None) => Ok(Ok(false)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+pub(super) fn touch(
+    db: &Connection,
+    session: &str,
+    fence: Fence,
+    ttl: Option<Duration>,
+    now: Now,
+) -> rusqlite::Result<Result<bool>> {
+    match admit(find(db, session, now)?, fence) {
+        Ok(Some(row)) if row.head.version > 0 => {
+            db.prepare_cached(TOUCH)?
+                .execute(params![row.id, ttl.map(|ttl| now.after(ttl))])?;
+            Ok(Ok(true))
+        }
+        Ok(_) => Ok(Ok(false)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn expired(db: &Connection, now: Now) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached(EXPIRED)?
+        .query_row([number(now.millis())], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn has_expired(db: &Connection, now: Now) -> rusqlite::Result<bool> {
+    Ok(expired(db, now)?.is_some())
+}
+
+/// Removes the records of one expired session; `false` if there is none.
+pub(super) fn purge_one(db: &Connection, now: Now) -> rusqlite::Result<bool> {
+    match expired(db, now)? {
+        Some(id) => forget(db, id).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Part of a session's records, as bounds on their keys.
+pub(super) struct Range {
+    from: Vec<u8>,
+    before: Vec<u8>,
+}
+
+impl Range {
+    /// The records of a type, or all, after the one that `cursor` names.
+    pub fn new(kind: Option<&str>, cursor: Option<&Cursor>) -> Result<Self> {
+        // A type's last byte, as any byte of UTF-8, is less than 0xFF.
+        let (mut from, mut before) = (Vec::new(), vec![0xFF, 0xFF]);
+        if let Some(kind) = kind {
+            from = RecordKey::new(kind, "")?.as_bytes().to_vec();
+            before.clone_from(&from);
+            if let Some(last) = before.last_mut() {
+                *last += 1;
+            }
+        }
+        if let Some(cursor) = cursor {
+            from = parse_hex(cursor)
+                .ok_or_else(|| Error::new(Kind::InvalidValue, LAYER, "not a cursor of this backend"))?;
+            from.push(0);
+        }
+        Ok(Self { from, before })
+    }
+}
+
+pub(super) fn scan(
+    db: &Connection,
+    session: &str,
+    range: &Range,
+    limit: usize,
+    now: Now,
+) -> rusqlite::Result<Result<Page<(RecordKey, Bytes)>>> {
+    let mut items = Vec::new();
+    let mut next = None;
+    if let Some(row) = find(db, session, now)?.filter(|row| !row.expired) {
+        let mut statement = db.prepare_cached(SCAN)?;
+        let mut rows = statement.query(params![row.id, range.from, range.before, page_size(limit)])?;
+        while let Some(row) = rows.next()? {
+            let key = row.get_ref(0)?.as_blob()?;
+            match RecordKey::from_bytes(key) {
+                Ok(key) => items.push((key, Bytes::from(row.get::<_, Vec<u8>>(1)?))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        if items.len() >= limit.max(1) {
+            next = items.last().map(|(key, _)| hex(key.as_bytes()).into());
+        }
+    }
+    Ok(Ok(Page { items, next }))
+}
+
+pub(super) fn list(
+    db: &Connection,
+    cursor: Option<&Cursor>,
+    limit: usize,
+    now: Now,
+) -> rusqlite::Result<Page<SessionId>> {
+    let after = cursor.map_or("", |cursor| cursor);
+    let items = db
+        .prepare_cached(LIST)?
+        .query_map(
+            params![after, number(now.millis()), page_size(limit)],
+            |row| -> rusqlite::Result<SessionId> { Ok(row.get_ref(0)?.as_str()?.into()) },
+        )?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let next = if items.len() >= limit.max(1) {
+        items.last().cloned()
+    } else {
+        None
+    };
+    Ok(Page { items, next })
+}
+
+fn page_size(limit: usize) -> i64 {
+    i64::try_from(limit.max(1)).unwrap_or(i64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn parse_hex(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.as_bytes();
+    if !bytes.len().is_multiple_of(2) {
+        return None;
+    }
+    bytes
+        .chunks_exact(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}

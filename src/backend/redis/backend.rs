@@ -1,0 +1,469 @@
+//! Joins the connection and the scripts to the trait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use redis::{Cmd, Value, cmd};
+use tokio::time::Instant;
+
+use super::answers::{
+    corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
+};
+use super::batch::{self, Entry, Reply, milliseconds};
+use super::config::RedisConfig;
+use super::connection::{Link, parse_address};
+use super::errors::{LAYER, error};
+use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
+use super::{scripts, warnings};
+use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+use crate::record::RecordKey;
+
+/// How long a caller's own fencing token outlives the deleted session it belonged to.
+const CLAIM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Leases renewed by one call.
+const RENEWED_AT_ONCE: usize = 200;
+
+/// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
+pub struct RedisBackend {
+    link: Arc<Link>,
+    keys: Keys,
+    operation_timeout: Duration,
+    closed: AtomicBool,
+}
+
+impl RedisBackend {
+    /// Checks the options; connects when it is first used.
+    pub fn new(config: &RedisConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            link: Link::shared(config),
+            keys: Keys::new(&config.prefix),
+            operation_timeout: config.operation_timeout,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// What an operator should know about the server when it holds the only copy: that it may evict keys, or
+    /// does not write them to disk. One sentence each.
+    pub async fn warnings(&self) -> Result<Vec<String>> {
+        warnings::check(&self.link, self.begin()?).await
+    }
+
+    fn end(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.link.give_back();
+        }
+    }
+
+    /// When the operation that begins now must have ended.
+    fn begin(&self) -> Result<Instant> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(error(Kind::Closed, "the store is closed"));
+        }
+        Ok(Instant::now() + self.operation_timeout)
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value> {
+        let deadline = self.begin()?;
+        Ok(self.link.send(command, deadline).await?)
+    }
+
+    async fn commit_kind(&self, entries: Vec<Entry>, deadline: Instant) -> Vec<Result<Head>> {
+        // The script consumes what is needed to explain a refusal, so that is kept aside.
+        let facts: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                (
+                    entry.commit.session.clone(),
+                    entry.commit.fence,
+                    entry.commit.base,
+                )
+            })
+            .collect();
+        let replies = if self.link.is_cluster() {
+            let calls = entries
+                .iter()
+                .map(async |entry| batch::call(&self.link, &[entry], deadline).await);
+            join_all(calls).await.into_iter().flatten().collect()
+        } else {
+            batch::commit(&self.link, entries, deadline).await
+        };
+        let results =
+            replies
+                .into_iter()
+                .zip(facts)
+                .map(async |(reply, (session, fence, base))| match reply {
+                    Reply::Committed(head) => Ok(head),
+                    Reply::Failed(error) => Err(error.in_session(&session)),
+                    Reply::Refused(head) => Err(self.explain(&session, fence, base, &head, deadline).await),
+                });
+        join_all(results).await
+    }
+
+    /// Why a commit that builds on `base` was refused by a session whose head is `head`.
+    async fn explain(
+        &self,
+        session: &SessionId,
+        fence: Fence,
+        base: u64,
+        head: &[u8],
+        deadline: Instant,
+    ) -> Error {
+        let lost = || {
+            error(
+                Kind::SessionLost,
+                "Redis no longer holds what this owner has written",
+            )
+        };
+        let mismatch = |found: u64| {
+            error(Kind::VersionMismatch, "the session is at another version")
+                .with("expectedVersion", base)
+                .with("version", found)
+        };
+        let error = match (fence, HeadField::parse(head)) {
+            (_, None) if !head.is_empty() => corrupt_head(),
+            (Fence::Shared, found) => mismatch(found.map_or(0, |head| head.version)),
+            (Fence::Owner(_), None) if base == 0 => fenced(None),
+            (Fence::Owner(token), None) => {
+                // Gone with its token. If there is another owner, it deleted or replaced the session.
+                match self
+                    .link
+                    .send(cmd("GET").arg(self.keys.lease(session)), deadline)
+                    .await
+                {
+                    Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
+                        Some((holder, _)) if holder != token => fenced(Some(holder)),
+                        _ => lost(),
+                    },
+                    Ok(_) => lost(),
+                    Err(fault) => fault.into(),
+                }
+            }
+            (Fence::Owner(token), Some(head)) if head.token > token => fenced(Some(head.token)),
+            // An older owner's token came back: the server was restored from an old copy.
+            (Fence::Owner(token), Some(head)) if head.token < token && head.version < base => lost(),
+            (Fence::Owner(token), Some(head)) if head.token < token => fenced(Some(head.token)),
+            (Fence::Owner(_), Some(head)) => mismatch(head.version),
+        };
+        error.in_session(session)
+    }
+
+    async fn renew_some(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        let answer = match self.begin() {
+            Ok(deadline) => scripts::RENEW
+                .run(&self.link, deadline, |command| {
+                    command.arg(2 * leases.len());
+                    for (session, _) in leases {
+                        command.arg(self.keys.hash(session)).arg(self.keys.lease(session));
+                    }
+                    command.arg(milliseconds(Some(lease)));
+                    for (_, token) in leases {
+                        command.arg(token);
+                    }
+                })
+                .await
+                .map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        let answers = match answer {
+            Ok(Value::Array(answers)) if answers.len() == leases.len() => answers,
+            Ok(_) => return leases.iter().map(|_| Err(unexpected())).collect(),
+            Err(error) => {
+                return leases
+                    .iter()
+                    .map(|(session, _)| Err(error.clone().in_session(session)))
+                    .collect();
+            }
+        };
+        let results = answers
+            .into_iter()
+            .zip(leases)
+            .map(|(answer, (session, _))| match answer {
+                Value::Int(0) => Ok(()),
+                Value::Int(1) => Err(fenced(None).in_session(session)),
+                _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
+            });
+        results.collect()
+    }
+}
+
+#[async_trait]
+impl Backend for RedisBackend {
+    fn name(&self) -> &'static str {
+        LAYER
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.send(&cmd("PING")).await.map(|_| ())
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        let deadline = self.begin()?;
+        let session = &request.session;
+        let owner = serde_json::to_vec(&request.owner)
+            .map_err(|cause| error(Kind::Internal, "the owner cannot be written").because(&cause))?;
+        let attempt = getrandom::u64()
+            .map_err(|cause| error(Kind::Internal, "the system has no randomness").because(&cause))?;
+        let attempt = format!("{attempt:016x}");
+        let number = |token: Option<Token>| token.map(|token| token.to_string()).unwrap_or_default();
+        let answer = scripts::ACQUIRE
+            .run(&self.link, deadline, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
+                command
+                    .arg(&attempt)
+                    .arg(&owner)
+                    .arg(milliseconds(Some(request.lease)));
+                command.arg(number(request.claim)).arg(number(request.displace));
+                for key in &request.read {
+                    command.arg(key.as_bytes());
+                }
+            })
+            .await
+            .map_err(|fault| Error::from(fault).in_session(session))?;
+        read_acquired(answer, &request).map_err(|error| error.in_session(session))
+    }
+
+    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        // In a cluster, the keys of one call must be of one session.
+        let size = if self.link.is_cluster() {
+            1
+        } else {
+            RENEWED_AT_ONCE
+        };
+        let calls = leases.chunks(size).map(|some| self.renew_some(some, lease));
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        let deadline = self.begin()?;
+        scripts::RELEASE
+            .run(&self.link, deadline, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
+                command.arg(token).arg(milliseconds(Some(CLAIM_MEMORY)));
+            })
+            .await
+            .map(|_| ())
+            .map_err(|fault| Error::from(fault).in_session(session))
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        let answer = self
+            .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
+            .await;
+        match answer.map_err(|error| error.in_session(session))? {
+            Value::Nil => Ok(Head::default()),
+            Value::BulkString(head) => match HeadField::parse(&head) {
+                Some(head) => Ok(head.head()),
+                None => Err(corrupt_head().in_session(session)),
+            },
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = cmd("HMGET");
+        command.arg(self.keys.hash(session));
+        for key in keys {
+            command.arg(key.as_bytes());
+        }
+        match self
+            .send(&command)
+            .await
+            .map_err(|error| error.in_session(session))?
+        {
+            Value::Array(values) if values.len() == keys.len() => values.into_iter().map(record).collect(),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        let mut command = cmd("HSCAN");
+        command
+            .arg(self.keys.hash(session))
+            .arg(cursor.as_deref().unwrap_or("0"));
+        if let Some(kind) = kind {
+            let mut pattern = glob_escape(RecordKey::new(kind, "")?.as_bytes());
+            pattern.push(b'*');
+            command.arg("MATCH").arg(pattern);
+        }
+        command.arg("COUNT").arg(limit.max(1));
+        let answer = self
+            .send(&command)
+            .await
+            .map_err(|error| error.in_session(session))?;
+        let (next, values) = read_scan(answer)?;
+        let mut items = Vec::with_capacity(values.len() / 2);
+        let mut values = values.into_iter();
+        while let (Some(field), Some(value)) = (values.next(), values.next()) {
+            let (Value::BulkString(field), Some(value)) = (field, record(value)?) else {
+                return Err(unexpected());
+            };
+            if !is_own_field(&field) {
+                let key = RecordKey::from_bytes(&field).map_err(|error| error.in_session(session))?;
+                items.push((key, value));
+            }
+        }
+        Ok(Page {
+            items,
+            next: (next != "0").then(|| next.into()),
+        })
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        let deadline = match self.begin() {
+            Ok(deadline) => deadline,
+            Err(error) => return commits.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let is_shared = |commit: &Commit| commit.fence == Fence::Shared;
+        let mixed = commits
+            .windows(2)
+            .any(|pair| is_shared(&pair[0]) != is_shared(&pair[1]));
+        let entries = commits
+            .into_iter()
+            .map(|commit| Entry {
+                key: self.keys.hash(&commit.session),
+                commit,
+            })
+            .collect::<Vec<_>>();
+        if !mixed {
+            return self.commit_kind(entries, deadline).await;
+        }
+        let order: Vec<bool> = entries.iter().map(|entry| is_shared(&entry.commit)).collect();
+        let (shared, owned): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| is_shared(&entry.commit));
+        let (shared, owned) = tokio::join!(
+            self.commit_kind(shared, deadline),
+            self.commit_kind(owned, deadline)
+        );
+        let (mut shared, mut owned) = (shared.into_iter(), owned.into_iter());
+        let of_kind = |is_shared| if is_shared { shared.next() } else { owned.next() };
+        order.into_iter().filter_map(of_kind).collect()
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        let deadline = self.begin()?;
+        let answer = scripts::DELETE
+            .run(&self.link, deadline, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hash(session))
+                    .arg(self.keys.lease(session));
+                command.arg(fence_argument(fence));
+            })
+            .await
+            .map_err(|fault| Error::from(fault).in_session(session))?;
+        read_done(session, &answer)
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        let deadline = self.begin()?;
+        let answer = scripts::TOUCH
+            .run(&self.link, deadline, |command| {
+                command.arg(1).arg(self.keys.hash(session));
+                command.arg(fence_argument(fence)).arg(milliseconds(ttl));
+            })
+            .await
+            .map_err(|fault| Error::from(fault).in_session(session))?;
+        read_done(session, &answer)
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        let deadline = self.begin()?;
+        let masters = self.link.masters(deadline).await?;
+        // On one server the cursor is SCAN's; in a cluster it is "host:port SCAN's", master after master.
+        let (node, position) = match (&masters, cursor.as_deref()) {
+            (None, cursor) => (None, cursor.unwrap_or("0")),
+            (Some(masters), None) => (masters.first(), "0"),
+            (Some(masters), Some(cursor)) => {
+                let (name, position) = cursor.split_once(' ').unwrap_or((cursor, "0"));
+                let node = masters
+                    .iter()
+                    .find(|node| parse_address(name).as_ref() == Some(*node));
+                if node.is_none() {
+                    return Err(error(
+                        Kind::Unavailable,
+                        "the cluster's masters changed during the listing; begin again",
+                    ));
+                }
+                (node, position)
+            }
+        };
+        let mut command = cmd("SCAN");
+        command
+            .arg(position)
+            .arg("MATCH")
+            .arg(self.keys.pattern())
+            .arg("COUNT")
+            .arg(limit.max(1));
+        command.arg("TYPE").arg("hash");
+        let (next, found) = read_scan(self.link.send_to(node, &command, deadline).await?)?;
+        let sessions = found.into_iter().filter_map(|key| match key {
+            Value::BulkString(key) => Some((self.keys.session(&key)?, key)),
+            _ => None,
+        });
+        let heads = sessions.map(async |(session, key)| {
+            let head = self.link.send(cmd("HGET").arg(key).arg(HEAD), deadline).await?;
+            let exists = match head {
+                // What cannot be read is there nevertheless.
+                Value::BulkString(head) => HeadField::parse(&head).is_none_or(|head| head.version > 0),
+                _ => false,
+            };
+            Ok::<_, Error>(exists.then_some(session))
+        });
+        let items = join_all(heads)
+            .await
+            .into_iter()
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
+        let next = match (node, &masters) {
+            (None, _) => (next != "0").then_some(next),
+            (Some((host, port)), _) if next != "0" => Some(format!("{host}:{port} {next}")),
+            (Some(node), masters) => {
+                let following = masters.iter().flatten().find(|other| *other > node);
+                following.map(|(host, port)| format!("{host}:{port} 0"))
+            }
+        };
+        Ok(Page {
+            items,
+            next: next.map(Into::into),
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.end();
+        Ok(())
+    }
+}
+
+impl Drop for RedisBackend {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn fence_argument(fence: Fence) -> String {
+    match fence {
+        Fence::Owner(token) => token.to_string(),
+        Fence::Shared => String::new(),
+    }
+}

@@ -1,0 +1,21 @@
+-- Deletes a session's records.
+-- KEYS: the session's hash, its lease. ARGV: the owner's token, or "" for anybody.
+-- Answer: 1 deleted, 0 there was none, or what "@" holds if the token is not the session's.
+local hash, token = KEYS[1], ARGV[1]
+local head, owner, claim = unpack(redis.call('HMGET', hash, '@', '@owner', '@claim'))
+if not head then
+  return 0
+end
+local current, version = string.match(head, '^(%d+):(%d+):')
+if not current or (token ~= '' and token ~= current) then
+  return head
+end
+redis.call('UNLINK', hash)
+-- What is left while it is owned keeps the token, so that the owner goes on and nobody older can.
+if owner and (token ~= '' or redis.call('EXISTS', KEYS[2]) == 1) then
+  redis.call('HSET', hash, '@', current .. ':0:0000000000000000:-:0:', '@owner', owner)
+  if claim then
+    redis.call('HSET', hash, '@claim', claim)
+  end
+end
+return version ~= '0' and 1 or 0

@@ -1,0 +1,25 @@
+//! Redis and Valkey: one server, behind sentinels, or a cluster.
+//!
+//! `docs/redis.md` has the keys, the scripts, what an operator must set and what is promised. In short: one hash
+//! for a session's records, version and fencing token, so that a commit is one script call that reads one field
+//! and writes the rest; one small key for its lease. A commit is acknowledged when the master has it in memory;
+//! surviving more than that is a matter of its `appendonly`, `appendfsync` and replicas.
+
+mod answers;
+mod backend;
+mod batch;
+mod config;
+mod connection;
+mod errors;
+mod keys;
+mod scripts;
+mod sentinel;
+mod warnings;
+
+pub use backend::RedisBackend;
+pub use config::{Address, Login, RedisConfig, Tls, Topology};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! The Lua scripts and how they are called.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script, Value};
+use tokio::time::Instant;
+
+use super::connection::{Fault, Link};
+use super::errors::is_unknown_script;
+
+/// Commits of owners.
+pub(super) static COMMIT: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("commit.lua")));
+/// Commits without an owner.
+pub(super) static MERGE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("merge.lua")));
+/// Takes a lease.
+pub(super) static ACQUIRE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("acquire.lua")));
+/// Renews leases.
+pub(super) static RENEW: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("renew.lua")));
+/// Gives a lease back.
+pub(super) static RELEASE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("release.lua")));
+/// Deletes a session.
+pub(super) static DELETE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("delete.lua")));
+/// Sets a time to live.
+pub(super) static TOUCH: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("touch.lua")));
+
+/// A script.
+pub(super) struct Call {
+    text: &'static str,
+    hash: String,
+}
+
+impl Call {
+    fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            hash: Script::new(text).get_hash().to_owned(),
+        }
+    }
+
+    /// Runs the script; `arguments` adds the number of keys, the keys and the rest. It is asked again with the
+    /// whole script if the server does not know it by its hash: a fresh server, a flush, a failover.
+    pub async fn run(
+        &self,
+        link: &Link,
+        deadline: Instant,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Value, Fault> {
+        let mut command = Cmd::new();
+        command.arg("EVALSHA").arg(&self.hash);
+        arguments(&mut command);
+        match link.send(&command, deadline).await {
+            Err(Fault::Redis(cause)) if is_unknown_script(&cause) => {
+                let mut command = Cmd::new();
+                command.arg("EVAL").arg(self.text);
+                arguments(&mut command);
+                link.send(&command, deadline).await
+            }
+            answer => answer,
+        }
+    }
+}
