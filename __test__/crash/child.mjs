@@ -15,9 +15,10 @@ const PARTS = {
       if (word === 'close') {
         await store.close();
         say('closed');
-        process.stdin.destroy();
+        break;
       }
     }
+    process.stdin.destroy();
   },
 
   /** Exits in the middle of writing. */

@@ -1,39 +1,42 @@
 /** A full disk: a typed error, nothing acknowledged lost, and on with the work once there is space again. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
-import { light, makeFolder } from './support.js';
+import { light } from './support.js';
 
 const SIZE_MB = 4;
 const RECORD = 'x'.repeat(20_000);
 
-/** Mounts a small file system; returns why it could not. */
-async function mountSmall(t: TestContext, folder: string): Promise<string | undefined> {
-  const { status, stderr, error } = spawnSync(
-    'mount',
-    ['-t', 'tmpfs', '-o', `size=${SIZE_MB}m`, 'tmpfs', folder],
-    { encoding: 'utf8' },
-  );
-  if (status !== 0) {
-    return `cannot mount a small file system: ${error?.message ?? stderr.trim()}`;
-  }
-  t.after(() => {
-    const { status: unmounted, stderr: why } = spawnSync('umount', [folder], { encoding: 'utf8' });
-    assert.equal(unmounted, 0, why);
+/** A small file system of its own, or undefined where none can be mounted: then the test is skipped. */
+async function makeDisk(t: TestContext): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'vault-disk-'));
+  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE_MB}m`, 'tmpfs', folder], {
+    encoding: 'utf8',
   });
-  return undefined;
+  if (mount.status !== 0) {
+    await rm(folder, { recursive: true });
+    const obstacle = `cannot mount a small file system: ${mount.error?.message ?? mount.stderr.trim()}`;
+    assert.equal(process.env.CI, undefined, obstacle);
+    t.skip(obstacle);
+    return undefined;
+  }
+  t.after(async () => {
+    // Lazily: after a failure the store may still be open in there.
+    const { status, stderr } = spawnSync('umount', ['-l', folder], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    await rm(folder, { recursive: true });
+  });
+  return folder;
 }
 
 for (const durability of ['process', 'full'] as const) {
   it(`a full disk, durability ${durability}`, async (t) => {
     const { folder, vault } = await light();
-    const disk = await makeFolder(t);
-    const obstacle = await mountSmall(t, disk);
-    if (obstacle !== undefined) {
-      assert.equal(process.env.CI, undefined, obstacle);
-      t.skip(obstacle);
+    const disk = await makeDisk(t);
+    if (disk === undefined) {
       return;
     }
     const location = join(disk, 'session');
@@ -63,7 +66,10 @@ for (const durability of ['process', 'full'] as const) {
 
     const expectIntact = async ({ state }: Awaited<ReturnType<typeof folder>>) => {
       const ids = Array.from({ length: acknowledged + 2 }, (_, n) => `${n}`);
-      const found = (await state.keys.get('session', [...ids, 'shared'])) as Record<string, { n: number }>;
+      const found = (await state.keys.get('session', [...ids, 'shared'])) as unknown as Record<
+        string,
+        { n: number }
+      >;
       assert.deepEqual(
         Object.values(found).map(({ n }) => n),
         [...ids.slice(0, -1).map(Number), acknowledged],
@@ -86,11 +92,8 @@ for (const durability of ['process', 'full'] as const) {
 
 it('refuses to make a store on a full disk, and makes it once there is space', async (t) => {
   const { folder, vault } = await light();
-  const disk = await makeFolder(t);
-  const obstacle = await mountSmall(t, disk);
-  if (obstacle !== undefined) {
-    assert.equal(process.env.CI, undefined, obstacle);
-    t.skip(obstacle);
+  const disk = await makeDisk(t);
+  if (disk === undefined) {
     return;
   }
   const filler = join(disk, 'filler');
