@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { getHeapStatistics } from 'node:v8';
 
 const vault = createRequire(import.meta.url)('../../dist/index.js');
 
@@ -43,8 +44,8 @@ async function look() {
     globalThis.gc();
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  const { heapUsed, heapTotal } = process.memoryUsage();
-  return { resident: resident(), heapUsed, heapTotal };
+  const { used_heap_size: heapUsed, total_physical_size: heapResident } = getHeapStatistics();
+  return { resident: resident(), heapUsed, heapResident };
 }
 
 const held = [];
@@ -59,7 +60,7 @@ const after = await look();
 const grown = (name) => after[name] - before[name];
 process.stdout.write(
   JSON.stringify({
-    coreBytes: (grown('resident') - grown('heapTotal')) / Number(count),
+    coreBytes: (grown('resident') - grown('heapResident')) / Number(count),
     heapBytes: grown('heapUsed') / Number(count),
   }),
 );

@@ -47,19 +47,25 @@ function samplesOf(memory: MemoryKeys): Sample[] {
   );
 }
 
-/** Messages both ways, some of which arrive late, and a group: sessions with chains and skipped keys. */
+/** Messages both ways, some of which never arrive, and a group: sessions with several chains and skipped keys. */
 async function converse(alice: Party, bob: Party): Promise<void> {
   await alice.publish();
   await alice.meet(bob);
-  await alice.tell(bob, 'first');
-  await bob.tell(alice, 'second');
-  for (const text of ['never', 'arrive']) {
-    await alice.signal.encryptMessage({ jid: bob.jid, data: Buffer.from(text) });
+  for (const round of [1, 2, 3]) {
+    await alice.tell(bob, `to bob ${round}`);
+    await lose(bob, alice, round);
+    await bob.tell(alice, `to alice ${round}`);
+    await lose(alice, bob, round);
   }
-  await alice.tell(bob, 'third');
-  await bob.tell(alice, 'fourth');
-  await alice.tellGroup(bob, 'fifth');
-  await bob.tellGroup(alice, 'sixth');
+  await alice.tellGroup(bob, 'to all');
+  await bob.tellGroup(alice, 'to all again');
+}
+
+/** Messages that `to` keeps the keys of until they arrive. */
+async function lose(from: Party, to: Party, count: number): Promise<void> {
+  for (let n = 0; n < count; n++) {
+    await from.signal.encryptMessage({ jid: to.jid, data: Buffer.from('lost') });
+  }
 }
 
 /** A key for app state, as it comes out of a message from the phone. */

@@ -182,12 +182,15 @@ export const values: readonly Case[] = [
   },
   {
     id: 'values.new-identity',
-    title: 'makes an identity of its own for each new session',
+    title: 'makes an identity of its own for each new session, and keeps their keys apart',
     run: async (bench) => {
       const one = await bench.start(await bench.newLocation());
-      const other = await bench.start(await bench.newLocation());
       strictEqual(one.creds.registered, false);
+      await one.saveCreds();
+      await one.keys.set({ session: { a: { n: 1 } } });
+      const other = await bench.start(await bench.newLocation());
       notStrictEqual(one.creds.advSecretKey, other.creds.advSecretKey);
+      strictEqual(await read(other.keys, 'session', 'a'), undefined);
     },
   },
 ];
