@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Contender, makeFolder, OURS, openInSharedStore, type Session } from '../support/contenders.js';
-import { interleave, type Result, resultsOf, type Subject } from '../support/measure.js';
+import { interleave, resultOf, type Subject } from '../support/measure.js';
 import { fill } from '../support/records.js';
 import type { Scenario, Setup } from './index.js';
 
@@ -32,7 +32,9 @@ export const open: Scenario = {
       setup.progress(OPEN_CASE);
       // Each opening counts by itself: closing is between them.
       const times = await interleave(subjects, { rounds: setup.effort.rounds * 4, budgetMs: 0 });
-      return resultsOf('open', OPEN_CASE, 'ms', times) satisfies Result[];
+      return times.map(({ subject, samples }) =>
+        resultOf('open', OPEN_CASE, subject.contender, 'ms', samples),
+      );
     } finally {
       await shared.close();
       await remove();
@@ -54,8 +56,9 @@ async function prepare({ name, open }: Contender, location: string, { records }:
     },
     work: async () => {
       session = await open(location);
-      const found = await session.keys.get('session', [records.hot(1)]);
-      if (found[records.hot(1)] === undefined) {
+      const [id] = records.hot[1] as [string];
+      const found = await session.keys.get('session', [id]);
+      if (found[id] === undefined) {
         throw new Error(`${name} has lost a record; ${OURS} is compared with stores that keep theirs`);
       }
     },

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { makeFolder, type Session } from '../support/contenders.js';
 import { median, type Result } from '../support/measure.js';
+import type { Patch } from '../support/packages.js';
 import type { Records } from '../support/records.js';
 import type { Scenario } from './index.js';
 
@@ -64,7 +65,7 @@ async function measure({ keys }: Session, { one }: Records, sets: number): Promi
     Array.from({ length: IN_FLIGHT }, async () => {
       while (next < sets) {
         next += 1;
-        await keys.set(one(next));
+        await keys.set(one[next % one.length] as Patch);
       }
     }),
   );

@@ -56,37 +56,33 @@ async function calibrate(subject: Subject, budgetMs: number): Promise<number> {
   return count;
 }
 
-/** Milliseconds per unit of work, for each subject, of all rounds. */
-export async function interleave(
-  subjects: readonly Subject[],
+/** Milliseconds per unit of work, of all rounds, for each subject. */
+export async function interleave<S extends Subject>(
+  subjects: readonly S[],
   effort: Effort,
-): Promise<Map<string, number[]>> {
-  const counts = new Map<Subject, number>();
+): Promise<{ subject: S; samples: number[] }[]> {
+  const measured: { subject: S; count: number; samples: number[] }[] = [];
   for (const subject of subjects) {
-    counts.set(subject, await calibrate(subject, effort.budgetMs));
+    measured.push({ subject, count: await calibrate(subject, effort.budgetMs), samples: [] });
   }
-  const samples = new Map<string, number[]>(subjects.map(({ contender }) => [contender, []]));
   for (let round = 0; round < effort.rounds; round++) {
     // Each is first in its turn.
-    for (let index = 0; index < subjects.length; index++) {
-      const subject = subjects[(index + round) % subjects.length] as Subject;
-      const count = counts.get(subject) as number;
-      samples.get(subject.contender)?.push((await timed(subject, count)) / count);
+    for (let index = 0; index < measured.length; index++) {
+      const { subject, count, samples } = measured[(index + round) % measured.length] as (typeof measured)[0];
+      samples.push((await timed(subject, count)) / count);
     }
   }
-  return samples;
+  return measured;
 }
 
-/** The results of a case that was measured in milliseconds. */
-export function resultsOf(
+/** A result that was measured in milliseconds. */
+export function resultOf(
   scenario: string,
   name: string,
+  contender: string,
   unit: 'µs' | 'ms',
-  samples: ReadonlyMap<string, number[]>,
-): Result[] {
-  const factor = unit === 'µs' ? 1_000 : 1;
-  return [...samples].map(([contender, times]) => {
-    const scaled = times.map((time) => time * factor);
-    return { scenario, case: name, contender, unit, median: median(scaled), samples: scaled };
-  });
+  times: readonly number[],
+): Result {
+  const samples = times.map((time) => time * (unit === 'µs' ? 1_000 : 1));
+  return { scenario, case: name, contender, unit, median: median(samples), samples };
 }

@@ -11,12 +11,12 @@ export interface Records {
   session: unknown;
   /** Its size as the JSON that file-based stores write. */
   sessionJsonBytes: number;
-  /** Id of the hot session of turn `n`. */
-  hot(n: number): string;
-  /** A `set` of one record. */
-  one(n: number): Patch;
-  /** A `set` of five records of five types. */
-  five(n: number): Patch;
+  /** Ids of the hot sessions, each as a `get` asks for it. */
+  hot: readonly string[][];
+  /** Calls of `set` with one record, one for each hot session. */
+  one: readonly Patch[];
+  /** The same with five records of five types. */
+  five: readonly Patch[];
   /** The `set` of 800 pre-keys at login. */
   preKeys: Patch;
 }
@@ -31,22 +31,22 @@ export async function makeRecords(baileys: Baileys): Promise<Records> {
     return sample.value;
   };
   const session = of('session');
-  const hot = (n: number): string => `1555000${String(n % HOT).padStart(4, '0')}.0`;
+  const ids = Array.from({ length: HOT }, (_, n) => `1555000${String(n).padStart(4, '0')}.0`);
   const preKeys = Object.fromEntries(
     Array.from({ length: PRE_KEYS }, (_, n) => [`${n + 1}`, baileys.Curve.generateKeyPair()]),
   );
   return {
     session,
     sessionJsonBytes: JSON.stringify(session, baileys.BufferJSON.replacer).length,
-    hot,
-    one: (n) => ({ session: { [hot(n)]: session } }),
-    five: (n) => ({
-      session: { [hot(n)]: session },
-      'sender-key': { [`120363025246125486@g.us::${hot(n)}`]: of('sender-key') },
+    hot: ids.map((id) => [id]),
+    one: ids.map((id) => ({ session: { [id]: session } })),
+    five: ids.map((id, n) => ({
+      session: { [id]: session },
+      'sender-key': { [`120363025246125486@g.us::${id}`]: of('sender-key') },
       'sender-key-memory': { '120363025246125486@g.us': of('sender-key-memory') },
-      'device-list': { [`1555${n % HOT}`]: of('device-list') },
-      'pre-key': { [`${900 + (n % HOT)}`]: preKeys['1'] },
-    }),
+      'device-list': { [`1555${n}`]: of('device-list') },
+      'pre-key': { [`${900 + n}`]: preKeys['1'] },
+    })),
     preKeys: { 'pre-key': preKeys },
   };
 }
@@ -55,8 +55,8 @@ export async function makeRecords(baileys: Baileys): Promise<Records> {
 export async function fill(keys: KeyStore, records: Records, count: number): Promise<void> {
   const hot = Math.min(count, HOT);
   const identity = Buffer.alloc(33, 5);
-  for (let n = 0; n < hot; n++) {
-    await keys.set(records.one(n));
+  for (const patch of records.one.slice(0, hot)) {
+    await keys.set(patch);
   }
   for (let from = hot; from < count; from += FILL_STEP) {
     const step = Math.min(FILL_STEP, count - from);
