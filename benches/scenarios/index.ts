@@ -1,0 +1,31 @@
+import type { Contender } from '../support/contenders.js';
+import type { Effort, Result } from '../support/measure.js';
+import type { Baileys } from '../support/packages.js';
+import type { Records } from '../support/records.js';
+import { keys } from './keys.js';
+import { memory } from './memory.js';
+import { open } from './open.js';
+import { storm } from './storm.js';
+
+/** What every scenario is given. */
+export interface Setup {
+  baileys: Baileys;
+  contenders: readonly Contender[];
+  records: Records;
+  effort: Effort;
+  /** A fast round: fewer and smaller cases. */
+  quick: boolean;
+  /** Tells how far it is. */
+  progress(text: string): void;
+  /** Tells what the reader of the results must know. */
+  note(text: string): void;
+}
+
+export interface Scenario {
+  id: string;
+  title: string;
+  run(setup: Setup): Promise<Result[]>;
+}
+
+/** To add one, append it. */
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory];

@@ -1,0 +1,117 @@
+import { ok, strictEqual } from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { extname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AuthenticationCreds } from '../baileys-types.js';
+import { sameIdentity } from './compare.js';
+import { expectWholePatches, type KillTask } from './kill-patch.js';
+import type { Opened } from './workbench.js';
+
+/** One in so many kills comes before the store is open. */
+const EARLY_ONE_IN = 8;
+const LONGEST_DELAY_MS = 60;
+const CHILD = join(__dirname, `kill-child${extname(__filename)}`);
+
+export interface KillLoop extends Omit<KillTask, 'from'> {
+  kills: number;
+  execArgv: readonly string[];
+  /** Opens the session as a fresh program would. */
+  open(): Promise<Opened>;
+  /** Looks at the session after each kill, beside what the loop checks. */
+  inspect?(opened: Opened): Promise<void>;
+}
+
+/** What the processes managed before they were killed. */
+export interface KillReport {
+  acknowledged: number;
+  early: number;
+}
+
+interface Acknowledged {
+  patch: number;
+  creds: number;
+}
+
+/**
+ * Kills processes at random instants of their writing, and fails unless every patch that one acknowledged is there
+ * afterwards, none is there by half, and the credentials are the ones that were saved.
+ */
+export async function killLoop(loop: KillLoop): Promise<KillReport> {
+  const first = await loop.open();
+  const { creds } = first;
+  creds.nextPreKeyId = 0;
+  await first.saveCreds();
+  await first.close();
+  let last: Acknowledged = { patch: 0, creds: 0 };
+  let early = 0;
+  for (let kill = 0; kill < loop.kills; kill++) {
+    const before = Math.random() * EARLY_ONE_IN < 1;
+    const acknowledged = await writeAndKill(loop, last.patch + 1, before);
+    early += before ? 1 : 0;
+    last = await check(loop, creds, {
+      patch: Math.max(last.patch, acknowledged.patch),
+      creds: Math.max(last.creds, acknowledged.creds),
+    });
+  }
+  return { acknowledged: last.patch, early };
+}
+
+async function check(
+  loop: KillLoop,
+  creds: AuthenticationCreds,
+  atLeast: Acknowledged,
+): Promise<Acknowledged> {
+  const opened = await loop.open();
+  ok(sameIdentity(opened.creds, creds), 'a new identity took the place of the saved one');
+  const saved = opened.creds.nextPreKeyId;
+  ok(
+    saved >= atLeast.creds,
+    `creds of patch ${atLeast.creds} were acknowledged, those of ${saved} are there`,
+  );
+  const patch = await expectWholePatches(opened.keys);
+  ok(patch >= atLeast.patch, `patch ${atLeast.patch} was acknowledged, the last one there is ${patch}`);
+  await loop.inspect?.(opened);
+  await opened.close();
+  return { patch, creds: saved };
+}
+
+async function writeAndKill(loop: KillLoop, from: number, early: boolean): Promise<Acknowledged> {
+  const { module, exportName, location, depth } = loop;
+  const task: KillTask = { module, exportName, location, from, depth };
+  const child = spawn(process.execPath, [...loop.execArgv, CHILD, JSON.stringify(task)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const closed = once(child, 'close') as Promise<[code: number | null, signal: string | null]>;
+  let said = '';
+  let failure = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    failure += text;
+  });
+  const heard = new Promise<void>((resolve) => {
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+      resolve();
+    });
+  });
+  if (!early) {
+    await Promise.race([heard, closed]);
+  }
+  await sleep(Math.random() * (early ? LONGEST_DELAY_MS * 4 : LONGEST_DELAY_MS));
+  child.kill('SIGKILL');
+  const [, signal] = await closed;
+  strictEqual(signal, 'SIGKILL', `the writing process ended by itself: ${failure}`);
+  return lastOf(said);
+}
+
+function lastOf(said: string): Acknowledged {
+  const last: Acknowledged = { patch: 0, creds: 0 };
+  // The last line may be cut short only where the process died in saying it: then it was not said.
+  for (const line of said.slice(0, said.lastIndexOf('\n') + 1).split('\n')) {
+    const [word, seq] = line.split(' ');
+    if (word === 'patch' || word === 'creds') {
+      last[word] = Math.max(last[word], Number(seq));
+    }
+  }
+  return last;
+}
