@@ -10,23 +10,30 @@ import { light } from './support.js';
 const SIZE_MB = 4;
 const RECORD = 'x'.repeat(20_000);
 
+/** Runs a program as root, which may need `sudo`; returns what it complained about, or undefined. */
+function asRoot(program: string, ...args: string[]): string | undefined {
+  const [command, prefix] = process.getuid?.() === 0 ? [program, []] : ['sudo', ['-n', program]];
+  const { status, stderr, error } = spawnSync(command, [...prefix, ...args], { encoding: 'utf8' });
+  return status === 0 ? undefined : `${program}: ${error?.message ?? stderr.trim()}`;
+}
+
 /** A small file system of its own, or undefined where none can be mounted: then the test is skipped. */
 async function makeDisk(t: TestContext): Promise<string | undefined> {
+  if (process.platform !== 'linux') {
+    t.skip('needs tmpfs, which only Linux has');
+    return undefined;
+  }
   const folder = await mkdtemp(join(tmpdir(), 'vault-disk-'));
-  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE_MB}m`, 'tmpfs', folder], {
-    encoding: 'utf8',
-  });
-  if (mount.status !== 0) {
+  const obstacle = asRoot('mount', '-t', 'tmpfs', '-o', `size=${SIZE_MB}m`, 'tmpfs', folder);
+  if (obstacle !== undefined) {
     await rm(folder, { recursive: true });
-    const obstacle = `cannot mount a small file system: ${mount.error?.message ?? mount.stderr.trim()}`;
     assert.equal(process.env.CI, undefined, obstacle);
     t.skip(obstacle);
     return undefined;
   }
   t.after(async () => {
     // Lazily: after a failure the store may still be open in there.
-    const { status, stderr } = spawnSync('umount', ['-l', folder], { encoding: 'utf8' });
-    assert.equal(status, 0, stderr);
+    assert.equal(asRoot('umount', '-l', folder), undefined);
     await rm(folder, { recursive: true });
   });
   return folder;
