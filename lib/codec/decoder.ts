@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { CorruptRecordError } from '../errors.js';
 import { DICTIONARY } from './dictionary.js';
 import * as format from './format.js';
+import { keyedObject, knownObject } from './plain.js';
 
 // Constants of this module, because transpilers turn imported ones into a call for each use (tsx: 7 times slower).
 const {
@@ -140,9 +141,10 @@ class Decoder {
 
   private object(depth: number): Record<string, unknown> {
     checkDepth(depth);
-    let result: Record<string, unknown> = {};
+    let code = this.byte();
+    let result = code === KEY_TEXT ? keyedObject() : knownObject();
     let unknownKeys = 0;
-    for (let code = this.byte(); code !== KEY_END; code = this.byte()) {
+    for (; code !== KEY_END; code = this.byte()) {
       if (code === KEY_TEXT) {
         const key = this.pooled(this.varint());
         const value = this.value(depth);

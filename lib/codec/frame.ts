@@ -16,6 +16,7 @@
  */
 import { CorruptRecordError, ValueError } from '../errors.js';
 import { decodeValue, setOwn } from './decoder.js';
+import { keyedObject } from './plain.js';
 import { Refusal, renderPath } from './refusal.js';
 import { Scratch } from './scratch.js';
 import { isWellFormed } from './text.js';
@@ -159,7 +160,7 @@ export function decodeAnswer(
     }
   }
   // Only now, because `revive` is foreign code and may overwrite `bytes`.
-  const result: Record<string, unknown> = {};
+  const result = keyedObject();
   for (let index = 0; index < found.length; index++) {
     const id = found[index] as string;
     let value = values[index];
