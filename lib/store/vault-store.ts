@@ -64,7 +64,10 @@ export class VaultStore implements AuthStore {
    * closes the store. Other stores and hooks of this process go on.
    */
   async disconnect(): Promise<void> {
-    await this.connecting;
+    // Without a needless wait: what is called after this in the same turn must find the store closed.
+    if (this.connecting !== undefined) {
+      await this.connecting;
+    }
     const { connection } = this;
     if (connection !== undefined) {
       this.connection = undefined;

@@ -12,6 +12,7 @@ use super::config::{Durability, EmbeddedConfig};
 use super::database::Database;
 use super::failure::LAYER;
 use super::files::{Files, Identity};
+use super::grants::Grants;
 use super::lock::FolderLock;
 use super::schema;
 use super::session::{self, Now, Range};
@@ -40,6 +41,7 @@ pub(super) struct Store {
     pub identity: Identity,
     pub durability: Durability,
     pub pulse: Arc<Pulse>,
+    pub grants: Grants,
 }
 
 impl Embedded {
@@ -81,6 +83,7 @@ impl Embedded {
                     files,
                     durability: config.durability,
                     pulse,
+                    grants: Grants::new(config.exclusive),
                 }),
             })
         })
@@ -146,7 +149,12 @@ impl Backend for Embedded {
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        let granted = self.writing(|db, now| session::acquire(db, &request, now));
+        let grants = &self.store.grants;
+        let granted = match self.reading(|db, now| session::grant(db, &request, grants, now)) {
+            Ok(Some(grant)) => Ok(Ok(grant)),
+            Ok(None) => self.writing(|db, now| session::acquire(db, &request, grants, now)),
+            Err(error) => Err(error),
+        };
         match granted {
             Ok(Ok(grant)) => Ok(Acquired::Granted(grant)),
             Ok(Err(error)) | Err(error) => Err(error.in_session(&request.session)),
@@ -157,7 +165,7 @@ impl Backend for Embedded {
         let renewed = self.reading(|db, now| {
             leases
                 .iter()
-                .map(|(session, token)| session::renew(db, session, *token, now))
+                .map(|(session, token)| session::renew(db, session, *token, &self.store.grants, now))
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         let answers = renewed.unwrap_or_else(|error| vec![Err(error); leases.len()]);
@@ -168,8 +176,9 @@ impl Backend for Embedded {
             .collect()
     }
 
-    /// There is nothing to give back: the next who asks need not wait.
-    async fn release(&self, _session: &SessionId, _token: Token) -> Result<()> {
+    /// The next who asks need not wait in any case.
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.store.grants.end(session, token);
         Ok(())
     }
 
@@ -201,7 +210,10 @@ impl Backend for Embedded {
             .store
             .pulse
             .check_flushed()
-            .and_then(|()| self.store.with(|database| Ok(database.commit(&commits))))
+            .and_then(|()| {
+                self.store
+                    .with(|database| Ok(database.commit(&commits, &self.store.grants)))
+            })
             .unwrap_or_else(|error| vec![Err(error); commits.len()]);
         upkeep::after_write(&self.store);
         commits
@@ -212,13 +224,13 @@ impl Backend for Embedded {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.writing(|db, now| session::delete(db, session, fence, now))
+        self.writing(|db, now| session::delete(db, session, fence, &self.store.grants, now))
             .and_then(|deleted| deleted)
             .map_err(|error| error.in_session(session))
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.writing(|db, now| session::touch(db, session, fence, ttl, now))
+        self.writing(|db, now| session::touch(db, session, fence, ttl, &self.store.grants, now))
             .and_then(|touched| touched)
             .map_err(|error| error.in_session(session))
     }

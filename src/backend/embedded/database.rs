@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use super::config::Durability;
 use super::failure::{self, LAYER};
 use super::files::{Files, Identity, open_private};
+use super::grants::Grants;
 use super::schema;
 use super::session::{self, Now};
 use crate::backend::{Commit, Head};
@@ -98,12 +99,12 @@ impl Database {
     }
 
     /// Commits all in one transaction; should that fail for the sake of one, each in its own.
-    pub fn commit(&self, commits: &[Commit]) -> Vec<Result<Head>> {
+    pub fn commit(&self, commits: &[Commit], grants: &Grants) -> Vec<Result<Head>> {
         let now = Now::get();
         let together = self.write(|db| {
             commits
                 .iter()
-                .map(|commit| session::commit(db, commit, now))
+                .map(|commit| session::commit(db, commit, grants, now))
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         match together {
@@ -114,7 +115,7 @@ impl Database {
             }
             Err(_) => commits
                 .iter()
-                .flat_map(|commit| self.commit(std::slice::from_ref(commit)))
+                .flat_map(|commit| self.commit(std::slice::from_ref(commit), grants))
                 .collect(),
         }
     }

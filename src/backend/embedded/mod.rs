@@ -11,6 +11,7 @@ mod config;
 mod database;
 mod failure;
 mod files;
+mod grants;
 mod lock;
 mod schema;
 mod session;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::LAYER;
+use super::grants::Grants;
 use crate::backend::{Acquire, Commit, Cursor, Fence, Grant, Head, Page, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -19,7 +20,8 @@ const INSERT: &str = "INSERT INTO session (name, token, claim, version, commit_i
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const GRANT: &str = "UPDATE session SET token = ?2, claim = ?3 WHERE id = ?1";
 const ADVANCE: &str =
-    "UPDATE session SET version = ?2, commit_id = ?3, updated_at = ?4, expires_at = ?5 WHERE id = ?1";
+    "UPDATE session SET version = ?2, commit_id = ?3, updated_at = ?4, expires_at = ?5, token = ?6
+    WHERE id = ?1";
 const TOUCH: &str = "UPDATE session SET expires_at = ?2 WHERE id = ?1";
 const FORGET: &str =
     "UPDATE session SET version = 0, commit_id = 0, updated_at = 0, expires_at = NULL WHERE id = ?1";
@@ -98,14 +100,16 @@ fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row
         .optional()
 }
 
-/// The row, if the fence lets the caller write; `Ok(None)` where anybody may write and there is no row yet.
-fn admit(row: Option<Row>, fence: Fence) -> Result<Option<Row>> {
-    match fence {
-        Fence::Shared => Ok(row),
-        Fence::Owner(token) => match row {
-            Some(row) if row.token == token => Ok(Some(row)),
-            row => Err(fenced(token, row.map(|row| row.token))),
-        },
+/// The row, if the fence lets the caller write; `Ok(None)` where there is no row yet.
+fn admit(row: Option<Row>, session: &str, fence: Fence, grants: &Grants) -> Result<Option<Row>> {
+    let Fence::Owner(token) = fence else {
+        return Ok(row);
+    };
+    let current = grants.current(session).or(row.as_ref().map(|row| row.token));
+    if current == Some(token) {
+        Ok(row)
+    } else {
+        Err(fenced(token, current))
     }
 }
 
@@ -121,9 +125,38 @@ fn forget(db: &Connection, id: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Grants the session without writing anything: while the folder is ours, nobody else has to read of it, and the
+/// first commit stores the token. `None` if something has to be written: a claim, or the end of an expired session.
+pub(super) fn grant(
+    db: &Connection,
+    request: &Acquire,
+    grants: &Grants,
+    now: Now,
+) -> rusqlite::Result<Option<Grant>> {
+    let row = find(db, &request.session, now)?;
+    if request.claim.is_some() || !grants.are_kept() || row.as_ref().is_some_and(|row| row.expired) {
+        return Ok(None);
+    }
+    let (records, head) = match &row {
+        Some(row) => (get(db, row.id, &request.read)?, row.head),
+        None => (vec![None; request.read.len()], Head::default()),
+    };
+    Ok(Some(Grant {
+        token: grants.issue(&request.session, row.map_or(0, |row| row.token), now.0),
+        head,
+        records,
+        expires: false,
+    }))
+}
+
 /// Grants the session: that the folder is ours makes everybody who held it before in this process a thing of the
 /// past, and the new token says so.
-pub(super) fn acquire(db: &Connection, request: &Acquire, now: Now) -> rusqlite::Result<Result<Grant>> {
+pub(super) fn acquire(
+    db: &Connection,
+    request: &Acquire,
+    grants: &Grants,
+    now: Now,
+) -> rusqlite::Result<Result<Grant>> {
     let row = find(db, &request.session, now)?;
     let accepted = row.as_ref().and_then(|row| row.claim);
     if let (Some(claim), Some(accepted)) = (request.claim, accepted)
@@ -138,7 +171,7 @@ pub(super) fn acquire(db: &Connection, request: &Acquire, now: Now) -> rusqlite:
         .with("currentToken", accepted)));
     }
     let claim = request.claim.or(accepted).map(u64::cast_signed);
-    let token = row.as_ref().map_or(0, |row| row.token + 1).max(now.0);
+    let token = grants.issue(&request.session, row.as_ref().map_or(0, |row| row.token), now.0);
     let (id, head) = if let Some(row) = row {
         if row.expired {
             forget(db, row.id)?;
@@ -167,8 +200,14 @@ pub(super) fn acquire(db: &Connection, request: &Acquire, now: Now) -> rusqlite:
 }
 
 /// Whether the lease is still the one that was granted.
-pub(super) fn renew(db: &Connection, session: &str, token: Token, now: Now) -> rusqlite::Result<Result<()>> {
-    Ok(admit(find(db, session, now)?, Fence::Owner(token)).map(drop))
+pub(super) fn renew(
+    db: &Connection,
+    session: &str,
+    token: Token,
+    grants: &Grants,
+    now: Now,
+) -> rusqlite::Result<Result<()>> {
+    Ok(admit(find(db, session, now)?, session, Fence::Owner(token), grants).map(drop))
 }
 
 pub(super) fn head(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Head> {
@@ -200,8 +239,18 @@ fn get(db: &Connection, id: i64, keys: &[RecordKey]) -> rusqlite::Result<Vec<Opt
 }
 
 /// Where the session stands after the commit.
-pub(super) fn commit(db: &Connection, commit: &Commit, now: Now) -> rusqlite::Result<Result<Head>> {
-    let row = match admit(find(db, &commit.session, now)?, commit.fence) {
+pub(super) fn commit(
+    db: &Connection,
+    commit: &Commit,
+    grants: &Grants,
+    now: Now,
+) -> rusqlite::Result<Result<Head>> {
+    let row = match admit(
+        find(db, &commit.session, now)?,
+        &commit.session,
+        commit.fence,
+        grants,
+    ) {
         Ok(row) => row,
         Err(error) => return Ok(Err(error)),
     };
@@ -232,17 +281,27 @@ pub(super) fn commit(db: &Connection, commit: &Commit, now: Now) -> rusqlite::Re
     let updated_at = number(head.updated_at);
     let commit_id = commit.id.cast_signed();
     let expires_at = commit.ttl.map(|ttl| now.after(ttl));
+    let owner = match commit.fence {
+        Fence::Owner(token) => Some(number(token)),
+        Fence::Shared => None,
+    };
     let id = if let Some(row) = row {
         if row.expired {
             forget(db, row.id)?;
         }
-        db.prepare_cached(ADVANCE)?
-            .execute(params![row.id, version, commit_id, updated_at, expires_at])?;
+        db.prepare_cached(ADVANCE)?.execute(params![
+            row.id,
+            version,
+            commit_id,
+            updated_at,
+            expires_at,
+            owner.unwrap_or(number(row.token))
+        ])?;
         row.id
     } else {
         db.prepare_cached(INSERT)?.execute(params![
             &*commit.session,
-            0,
+            owner.unwrap_or(0),
             None::<i64>,
             version,
             commit_id,
@@ -274,9 +333,10 @@ pub(super) fn delete(
     db: &Connection,
     session: &str,
     fence: Fence,
+    grants: &Grants,
     now: Now,
 ) -> rusqlite::Result<Result<bool>> {
-    match admit(find(db, session, now)?, fence) {
+    match admit(find(db, session, now)?, session, fence, grants) {
         Ok(Some(row)) => {
             if row.expired || row.head.version > 0 {
                 forget(db, row.id)?;
@@ -293,9 +353,10 @@ pub(super) fn touch(
     session: &str,
     fence: Fence,
     ttl: Option<Duration>,
+    grants: &Grants,
     now: Now,
 ) -> rusqlite::Result<Result<bool>> {
-    match admit(find(db, session, now)?, fence) {
+    match admit(find(db, session, now)?, session, fence, grants) {
         Ok(Some(row)) if row.head.version > 0 => {
             db.prepare_cached(TOUCH)?
                 .execute(params![row.id, ttl.map(|ttl| now.after(ttl))])?;

@@ -54,6 +54,13 @@ async fn damage_to_one_session_is_not_the_others() {
     let (bad, good): (SessionId, SessionId) = ("bad".into(), "good".into());
     let token = grant(&store, &good).await.token;
     let bad_token = grant(&store, &bad).await.token;
+    let first = commit(
+        &bad,
+        Fence::Owner(bad_token),
+        0,
+        vec![change("session", "a", "0")],
+    );
+    assert_eq!(store.commit(vec![first]).await[0].as_ref().unwrap().version, 1);
     // A version that no release writes stands for damage that is met only when the row is read.
     store
         .store
@@ -71,7 +78,7 @@ async fn damage_to_one_session_is_not_the_others() {
             commit(
                 &bad,
                 Fence::Owner(bad_token),
-                0,
+                1,
                 vec![change("session", "a", "1")],
             ),
             commit(&good, Fence::Owner(token), 1, vec![change("session", "a", "2")]),
