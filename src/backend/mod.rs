@@ -11,6 +11,8 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod mongo;
 mod owner;
 pub mod redis;
