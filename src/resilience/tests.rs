@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::breaker::{Breaker, BreakerConfig, Outcome, Position};
-use super::time::JumpingClock;
+use super::time::jumping::JumpingClock;
 use super::{Time, wrap_with};
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Memory, Op};

@@ -37,28 +37,79 @@ pub(super) async fn within<T>(time: &dyn Time, limit: Duration, work: impl Futur
     }
 }
 
-/// A clock that jumps: whoever waits is taken there at once.
+/// A clock that jumps: when nobody can go on, it is the time for which the first of them waits.
 #[cfg(test)]
-#[derive(Default)]
-pub struct JumpingClock(parking_lot::Mutex<Duration>);
+pub mod jumping {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
 
-#[cfg(test)]
-impl JumpingClock {
-    /// Lets `duration` pass.
-    pub fn advance(&self, duration: Duration) {
-        *self.0.lock() += duration;
+    use parking_lot::Mutex;
+
+    use super::{BoxFuture, Duration, Time};
+
+    #[derive(Default)]
+    pub struct JumpingClock(Mutex<State>);
+
+    #[derive(Default)]
+    struct State {
+        now: Duration,
+        waiting: Vec<(u64, Duration)>,
+        last: u64,
     }
-}
 
-#[cfg(test)]
-impl Time for std::sync::Arc<JumpingClock> {
-    fn now(&self) -> Duration {
-        *self.0.lock()
+    impl JumpingClock {
+        /// Lets `duration` pass.
+        pub fn advance(&self, duration: Duration) {
+            self.0.lock().now += duration;
+        }
     }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let clock = self.clone();
-        // Time passes only once somebody really waits, which is after the work beside it had its turn.
-        Box::pin(async move { clock.advance(duration) })
+    impl Time for Arc<JumpingClock> {
+        fn now(&self) -> Duration {
+            self.0.lock().now
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            let end = self.0.lock().now + duration;
+            Box::pin(Sleep { clock: self.clone(), end, number: None })
+        }
+    }
+
+    struct Sleep {
+        clock: Arc<JumpingClock>,
+        end: Duration,
+        number: Option<u64>,
+    }
+
+    impl Future for Sleep {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let clock = self.clock.clone();
+            let mut state = clock.0.lock();
+            match self.number {
+                // Everybody else gets a turn before time passes.
+                None => {
+                    state.last += 1;
+                    self.number = Some(state.last);
+                    let entry = (state.last, self.end);
+                    state.waiting.push(entry);
+                }
+                Some(_) if state.waiting.iter().all(|(_, end)| *end >= self.end) => {
+                    state.now = state.now.max(self.end);
+                    return Poll::Ready(());
+                }
+                Some(_) => {}
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            self.clock.0.lock().waiting.retain(|(number, _)| Some(*number) != self.number);
+        }
     }
 }
