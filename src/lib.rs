@@ -4,6 +4,8 @@
 //! - [`session`]: sessions in use: order, ownership, memory.
 //! - [`record`]: record keys, patches, sealed envelopes.
 //! - [`backend`]: where sessions are kept.
+//! - [`resilience`]: time limits, retries and the circuit breaker, around any backend.
+//! - [`observe`]: figures of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`config`]: options, as the TypeScript face hands them over.
 //! - [`error`]: the one error type.
@@ -12,6 +14,8 @@ pub mod backend;
 pub mod config;
 pub mod error;
 pub mod node;
+pub mod observe;
 pub mod record;
+pub mod resilience;
 pub mod runtime;
 pub mod session;

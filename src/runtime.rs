@@ -38,6 +38,12 @@ impl Lane {
             .clone()
     }
 
+    /// The runtime that the caller runs in.
+    #[cfg(test)]
+    pub fn current() -> Self {
+        Self(Handle::current())
+    }
+
     /// Runs `task` in the lane.
     pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.0.spawn(task)

@@ -339,6 +339,20 @@ describe('the store of a hook', () => {
     await store.connect();
     assert.deepEqual((await store.get('a'))?.data.appState, { x: 1 });
   });
+
+  it('begins anew when its folder was removed under it, as bots do after a logout', async () => {
+    const folder = freshFolder();
+    const before = await open(folder);
+    await before.saveCreds();
+    await rm(folder, { recursive: true });
+    const after = await open(folder);
+    assert.notEqual(after.state.creds.advSecretKey, before.state.creds.advSecretKey);
+    await after.saveCreds();
+    await assert.rejects(before.saveCreds(), { code: 'CLOSED' });
+    await before.store.close();
+    await after.state.keys.set({ 'lid-mapping': { a: 'b' } });
+    await after.store.close();
+  });
 });
 
 describe('useHybridAuthState without servers', () => {

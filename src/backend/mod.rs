@@ -11,6 +11,8 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod mongo;
 mod owner;
 pub mod redis;
@@ -161,6 +163,11 @@ pub trait Backend: Send + Sync + 'static {
             sessions: 1,
             in_flight: 64,
         }
+    }
+
+    /// Whether what was opened is still what its name leads to; a file can be removed or replaced under its user.
+    fn is_in_place(&self) -> bool {
+        true
     }
 
     /// Answers once the storage does.

@@ -15,14 +15,17 @@ use bytes::Bytes;
 use napi::bindgen_prelude::{Buffer, BufferSlice, Function};
 use napi_derive::napi;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::port::{Payload, Port, describe};
-use super::stores::{self, Share};
+use super::queue::Jobs;
+use super::stores::{self, Extras, Share};
 use crate::backend::Fence;
 use crate::config::{self, SessionConfig, StoreConfig};
 use crate::error::{Error, Kind, Result};
+use crate::observe::{self, text, text::ProcessGauge};
 use crate::record::{KeyRing, MasterKey, SealOptions, frame};
+use crate::resilience::breaker::Position;
 use crate::runtime::Lane;
 use crate::session::vault::Listener;
 use crate::session::{Event, Lookup, OpenOptions, Session, Vault, cache, whole};
@@ -39,11 +42,13 @@ struct Shared {
     last_handle: AtomicU32,
     stores: Mutex<HashMap<u32, Arc<Store>>>,
     sessions: Mutex<HashMap<u32, Handle>>,
+    jobs: Jobs,
 }
 
 struct Store {
     share: Mutex<Option<Share>>,
     vault: Arc<Vault>,
+    extras: Arc<Extras>,
     options: OpenOptions,
 }
 
@@ -65,6 +70,7 @@ impl Core {
                 last_handle: AtomicU32::new(0),
                 stores: Mutex::default(),
                 sessions: Mutex::default(),
+                jobs: Jobs::default(),
             }),
         })
     }
@@ -226,7 +232,7 @@ impl Core {
         self.in_store(store, move |_, store| async move {
             let found = whole::snapshot(&store.vault, &session_id.into(), &store.options).await?;
             let Some(snapshot) = found else {
-                return Ok(Payload::Json(serde_json::Value::Null));
+                return Ok(Payload::Json(Value::Null));
             };
             let head = json!({ "version": snapshot.head.version, "updatedAt": snapshot.head.updated_at });
             Ok(Payload::Snapshot(
@@ -364,12 +370,92 @@ impl Core {
             return "null".to_owned();
         };
         let memory = cache::usage();
+        let backend = store.vault.backend().name();
+        let figures = store.extras.outbox.as_ref().map(|outbox| outbox.figures());
         json!({
-            "backend": store.vault.backend().name(),
+            "backend": backend,
             "openSessions": store.vault.open_sessions(),
             "cache": { "bytes": memory.bytes, "budget": memory.budget, "entries": memory.entries },
+            "breakers": store.extras.breakers(),
+            "outbox": store.extras.outbox.as_ref().map(|outbox| outbox.stats()),
+            "metrics": figures.unwrap_or_else(|| observe::of(backend).to_json()),
         })
         .to_string()
+    }
+
+    /// Figures of the whole process in the text format of Prometheus.
+    #[napi(catch_unwind)]
+    pub fn metrics_text(&self) -> String {
+        let memory = cache::usage();
+        let gauge = |name, help, value: usize| ProcessGauge {
+            name,
+            help,
+            value: value as u64,
+        };
+        text::render(&[
+            gauge(
+                "cache_bytes",
+                "Bytes of records in the owner's memory.",
+                memory.bytes,
+            ),
+            gauge(
+                "cache_budget_bytes",
+                "Bytes that records in memory may take.",
+                memory.budget,
+            ),
+            gauge("cache_entries", "Records in the owner's memory.", memory.entries),
+        ])
+    }
+
+    /// Request: figures of the store's circuit breakers, by the storage behind each. JSON object.
+    #[napi(catch_unwind)]
+    pub fn breaker_stats(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            Ok(Payload::Json(store.extras.breakers()))
+        })
+    }
+
+    /// Request: progress of the outbox. JSON; `null` for a store without one.
+    #[napi(catch_unwind)]
+    pub fn outbox_stats(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            Ok(Payload::Json(
+                store
+                    .extras
+                    .outbox
+                    .as_ref()
+                    .map_or(Value::Null, |outbox| outbox.stats()),
+            ))
+        })
+    }
+
+    /// Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox.
+    #[napi(catch_unwind)]
+    pub fn dead_letters(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let Some(outbox) = &store.extras.outbox else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            outbox.dead_letters().await.map(Payload::Json)
+        })
+    }
+
+    /// Request: applies what waits in the outbox now. JSON: the outbox' figures afterwards; `null` for a store
+    /// without one.
+    #[napi(catch_unwind)]
+    pub fn reconcile_outbox(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let Some(outbox) = &store.extras.outbox else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            outbox.reconcile().await.map(|()| Payload::Json(outbox.stats()))
+        })
+    }
+
+    /// How adding a job to the program's queue ended: `error` is null, or says why it failed.
+    #[napi(catch_unwind)]
+    pub fn queue_done(&self, request: u32, error: Option<String>) {
+        self.shared.jobs.done(request, error.map_or(Ok(()), Err));
     }
 
     /// Request: gives a store back; its last user closes it.
@@ -483,13 +569,14 @@ impl Shared {
         let vault = share.vault.clone();
         let listener: Arc<dyn Listener> = self.clone();
         vault.listen(Arc::downgrade(&listener));
-        let warnings = share.warnings.clone();
+        let (warnings, extras) = (share.warnings.clone(), share.extras.clone());
         let number = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
         self.stores.lock().insert(
             number,
             Arc::new(Store {
                 share: Mutex::new(Some(share)),
                 vault,
+                extras,
                 options,
             }),
         );
@@ -499,11 +586,28 @@ impl Shared {
 
 impl Listener for Shared {
     fn notice(&self, event: &Event) {
-        let Event::Lost(id, error) = event;
+        let (id, fence, error) = match event {
+            Event::Lost(id, fence, error) => (id, *fence, error),
+            Event::Breaker(layer, position) => {
+                let (level, message) = match position {
+                    Position::Open => ("warn", "the storage keeps failing and is left alone for a while"),
+                    Position::HalfOpen => ("info", "trying whether the storage works again"),
+                    Position::Closed => ("info", "the storage works again"),
+                };
+                let fields = json!({ "layer": layer, "circuit": position });
+                self.port
+                    .event(&json!({ "event": "log", "level": level, "message": message, "fields": fields }));
+                return;
+            }
+        };
         let lost: Vec<u32> = {
             let sessions = self.sessions.lock();
-            let lost = sessions.iter().filter(|(_, handle)| handle.session.id() == id);
-            lost.filter(|(_, handle)| handle.session.refusal().is_some())
+            let ours = |session: &Session| {
+                session.id() == id && session.fence() == fence && session.refusal().is_some()
+            };
+            sessions
+                .iter()
+                .filter(|(_, handle)| ours(&handle.session))
                 .map(|(number, _)| *number)
                 .collect()
         };

@@ -2,8 +2,10 @@
 //!
 //! - [`core`]: the class that JavaScript calls.
 //! - [`port`]: answers and events on their way back, many in one hop.
+//! - [`queue`]: jobs for the program's own queue.
 //! - [`stores`]: stores in use in this process, shared by all its threads.
 
 pub mod core;
 mod port;
+pub mod queue;
 mod stores;

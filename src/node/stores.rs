@@ -7,14 +7,20 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
+use crate::backend::mongo::{MongoBackend, MongoConfig};
+use crate::backend::redis::{RedisBackend, RedisConfig};
 use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
+use crate::resilience::{self, Breaker};
 use crate::runtime::Lane;
-use crate::session::{Settings, Vault};
+use crate::session::{Event, Settings, Vault};
 
 /// A location's vault; empty while nobody uses it.
 #[derive(Default)]
@@ -24,6 +30,7 @@ struct Place {
 
 struct InUse {
     vault: Arc<Vault>,
+    extras: Arc<Extras>,
     users: usize,
 }
 
@@ -33,8 +40,52 @@ pub struct Share {
     location: String,
     /// The vault.
     pub vault: Arc<Vault>,
+    /// What it offers beside its sessions.
+    pub extras: Arc<Extras>,
     /// What the operator should know about the storage's set-up.
     pub warnings: Vec<String>,
+}
+
+/// What a store offers beside its sessions.
+#[derive(Default)]
+pub struct Extras {
+    /// Its circuit breakers.
+    pub breakers: Vec<Arc<Breaker>>,
+    /// Its outbox, if it has one.
+    pub outbox: Option<Arc<dyn Outbox>>,
+}
+
+impl Extras {
+    /// Figures of each breaker, by the storage behind it.
+    pub fn breakers(&self) -> Value {
+        self.breakers
+            .iter()
+            .map(|breaker| (breaker.layer().to_owned(), json!(breaker.stats())))
+            .collect()
+    }
+}
+
+/// Writes on their way from one storage to another.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// How far it is, as JSON; costs no call to a storage.
+    fn stats(&self) -> Value;
+
+    /// Figures of the read and write path, as JSON; costs no call to a storage.
+    fn figures(&self) -> Value;
+
+    /// Entries that can never be applied, as a JSON array.
+    async fn dead_letters(&self) -> Result<Value>;
+
+    /// Applies what waits now.
+    async fn reconcile(&self) -> Result<()>;
+}
+
+/// A backend ready for use.
+struct Connected {
+    backend: Arc<dyn Backend>,
+    extras: Extras,
+    warnings: Vec<String>,
 }
 
 fn places() -> &'static Mutex<HashMap<String, Arc<Place>>> {
@@ -50,11 +101,22 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
             let location = format!("embedded {} {}", canonical(folder), config.exclusive);
             Ok((Lane::disk(&location), location))
         }
-        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => Err(Error::new(
-            Kind::Config,
-            "config",
-            "this build has no such backend",
-        )),
+        BackendKind::Redis => {
+            let section = section(config.redis.as_ref(), "redis")?;
+            let location = format!("redis {} {}", digest(&[&section.url]), section.prefix);
+            Ok((Lane::network(), location))
+        }
+        BackendKind::Mongodb => {
+            let section = section(config.mongodb.as_ref(), "mongodb")?;
+            let location = format!(
+                "mongodb {} {} {}",
+                digest(&[&section.url]),
+                section.database,
+                section.collection
+            );
+            Ok((Lane::network(), location))
+        }
+        BackendKind::Hybrid => Err(no_hybrid()),
     }
 }
 
@@ -62,25 +124,44 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
 pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<Share> {
     let place = places().lock().entry(location.clone()).or_default().clone();
     let mut open = place.open.lock().await;
+    if let Some(in_use) = open.take_if(|in_use| !in_use.vault.backend().is_in_place()) {
+        // Its folder was removed: its handles fail from here on, and what is there now is opened.
+        let _ = in_use.vault.close().await;
+    }
     if let Some(in_use) = &mut *open {
         in_use.users += 1;
-        let vault = in_use.vault.clone();
+        let (vault, extras) = (in_use.vault.clone(), in_use.extras.clone());
         drop(open);
         return Ok(Share {
             place,
             location,
             vault,
+            extras,
             warnings: Vec::new(),
         });
     }
-    let (backend, warnings) = connect(config).await?;
+    let Connected {
+        backend,
+        extras,
+        warnings,
+    } = connect(config).await?;
     let settings = Settings {
         lease: ms(config.lease),
         operation_timeout: ms(config.resilience.operation_timeout),
     };
     let vault = Vault::new(backend, lane, settings);
+    for breaker in &extras.breakers {
+        let (listening, layer) = (Arc::downgrade(&vault), breaker.layer());
+        breaker.watch(Box::new(move |position| {
+            if let Some(vault) = listening.upgrade() {
+                vault.announce(&Event::Breaker(layer, position));
+            }
+        }));
+    }
+    let extras = Arc::new(extras);
     *open = Some(InUse {
         vault: vault.clone(),
+        extras: extras.clone(),
         users: 1,
     });
     drop(open);
@@ -88,6 +169,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
         place,
         location,
         vault,
+        extras,
         warnings,
     })
 }
@@ -97,6 +179,9 @@ impl Share {
     pub async fn close(self) -> Result<()> {
         let mut open = self.place.open.lock().await;
         let Some(in_use) = &mut *open else { return Ok(()) };
+        if !Arc::ptr_eq(&in_use.vault, &self.vault) {
+            return Ok(());
+        }
         in_use.users -= 1;
         if in_use.users > 0 {
             return Ok(());
@@ -116,7 +201,7 @@ impl Share {
     }
 }
 
-async fn connect(config: &StoreConfig) -> Result<(Arc<dyn Backend>, Vec<String>)> {
+async fn connect(config: &StoreConfig) -> Result<Connected> {
     match config.backend {
         BackendKind::Embedded => {
             let section = section(config.embedded.as_ref(), "embedded")?;
@@ -127,14 +212,74 @@ async fn connect(config: &StoreConfig) -> Result<(Arc<dyn Backend>, Vec<String>)
                 open_timeout: ms(config.open_timeout),
             })
             .await?;
-            Ok((Arc::new(backend), Vec::new()))
+            Ok(Connected {
+                backend: Arc::new(backend),
+                extras: Extras::default(),
+                warnings: Vec::new(),
+            })
         }
-        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => Err(Error::new(
-            Kind::Config,
-            "config",
-            "this build has no such backend",
-        )),
+        BackendKind::Redis => {
+            let backend = redis(config)?;
+            match backend.warnings().await {
+                Ok(warnings) => Ok(guarded(Arc::new(backend), config, warnings)),
+                Err(error) => {
+                    // The connection is shared: it must be given back also when nothing comes of it.
+                    let _ = backend.close().await;
+                    Err(error)
+                }
+            }
+        }
+        BackendKind::Mongodb => Ok(guarded(Arc::new(mongodb(config).await?), config, Vec::new())),
+        BackendKind::Hybrid => Err(no_hybrid()),
     }
+}
+
+fn redis(config: &StoreConfig) -> Result<RedisBackend> {
+    let section = section(config.redis.as_ref(), "redis")?;
+    let limit = resilience::driver_limit(&config.resilience);
+    let mut options = RedisConfig::from_url(&section.url)?;
+    options.prefix.clone_from(&section.prefix);
+    options.operation_timeout = limit;
+    options.connect_timeout = options.connect_timeout.min(limit);
+    RedisBackend::new(&options)
+}
+
+async fn mongodb(config: &StoreConfig) -> Result<MongoBackend> {
+    let section = section(config.mongodb.as_ref(), "mongodb")?;
+    MongoBackend::connect(&MongoConfig {
+        database: Some(section.database.clone()).filter(|database| !database.is_empty()),
+        collection_prefix: format!("{}_", section.collection),
+        operation_timeout: resilience::driver_limit(&config.resilience),
+        ..MongoConfig::new(&section.url)
+    })
+    .await
+}
+
+fn guarded(backend: Arc<dyn Backend>, config: &StoreConfig, warnings: Vec<String>) -> Connected {
+    let breaker = resilience::breaker(backend.name(), &config.resilience);
+    let backend = resilience::wrap(backend, breaker.clone(), &config.resilience);
+    Connected {
+        backend,
+        extras: Extras {
+            breakers: vec![breaker],
+            outbox: None,
+        },
+        warnings,
+    }
+}
+
+fn no_hybrid() -> Error {
+    Error::new(Kind::Config, "config", "this build has no hybrid backend").with("field", "backend")
+}
+
+/// Stands for texts that may hold a password.
+fn digest(texts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hex::encode(hash.finalize())
 }
 
 fn section<'a, T>(section: Option<&'a T>, field: &'static str) -> Result<&'a T> {

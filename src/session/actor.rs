@@ -31,6 +31,7 @@ use super::cache::Shelf;
 use super::clock;
 use crate::backend::{Commit, Fence, Head, SessionId};
 use crate::error::{Error, Kind, Result};
+use crate::observe::StoreMetrics;
 use crate::record::{Change, Patch, RecordKey, Sealer};
 
 /// Called once with the session's head after the patch, or with the reason why it was not committed.
@@ -56,10 +57,11 @@ pub struct Session {
     progress: Notify,
     /// Told once when the storage takes the session away.
     on_lost: OnLost,
+    metrics: &'static StoreMetrics,
 }
 
 /// See [`Session`].
-pub(super) type OnLost = Arc<dyn Fn(&SessionId, &Error) + Send + Sync>;
+pub(super) type OnLost = Arc<dyn Fn(&Session, &Error) + Send + Sync>;
 
 struct State {
     head: Head,
@@ -77,8 +79,19 @@ struct State {
     doubt: Option<Doubt>,
     resyncs: u32,
     ttl: Option<Duration>,
-    journals: Vec<(u64, HashMap<RecordKey, Option<Bytes>>)>,
+    /// When the storage last began to count the time to live anew, on [`clock::now`]; 0 if that is not known.
+    refreshed: u64,
+    journals: Vec<Noted>,
     last_journal: u64,
+}
+
+/// What a [`Journal`] has noted.
+#[derive(Default)]
+struct Noted {
+    number: u64,
+    changed: HashMap<RecordKey, Option<Bytes>>,
+    /// Records of commits in doubt: they may have changed at any moment, to a value not known here.
+    doubtful: HashSet<RecordKey>,
 }
 
 struct Queued {
@@ -142,7 +155,9 @@ impl Session {
         patience: Duration,
         ttl: Option<Duration>,
         on_lost: OnLost,
+        metrics: &'static StoreMetrics,
     ) -> Self {
+        metrics.open_sessions.rise();
         Self {
             id,
             fence,
@@ -152,6 +167,7 @@ impl Session {
             patience,
             progress: Notify::new(),
             on_lost,
+            metrics,
             state: Mutex::new(State {
                 head,
                 refusal: None,
@@ -166,6 +182,7 @@ impl Session {
                 doubt: None,
                 resyncs: 0,
                 ttl,
+                refreshed: 0,
                 journals: Vec::new(),
                 last_journal: 0,
             }),
@@ -205,8 +222,36 @@ impl Session {
         clock::now() < self.lease_until.load(Ordering::Acquire)
     }
 
+    /// Whether ownership runs out unless it is renewed.
+    pub(super) fn lease_expires(&self) -> bool {
+        self.lease_until.load(Ordering::Acquire) != u64::MAX
+    }
+
     pub(super) fn set_ttl(&self, ttl: Option<Duration>) {
-        self.state.lock().ttl = ttl;
+        let mut state = self.state.lock();
+        state.ttl = ttl;
+        state.refreshed = clock::now();
+    }
+
+    /// The storage began at `instant` to count the time to live anew.
+    pub(super) fn refreshed(&self, instant: u64) {
+        self.state.lock().refreshed = instant;
+    }
+
+    /// The session's time to live, if it must be touched now lest it ends while it is in use.
+    pub(super) fn wants_touch(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let ttl = state.ttl.filter(|_| state.head.version > 0)?;
+        (clock::now() >= state.refreshed + clock::millis(ttl) / 3 || state.refreshed == 0).then_some(ttl)
+    }
+
+    /// Whether the outcome of an earlier commit is not known yet.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.state.lock().doubt.is_some()
+    }
+
+    pub(super) fn metrics(&self) -> &'static StoreMetrics {
+        self.metrics
     }
 
     /// Queues `patch`; `reply` is called once its outcome is known, maybe before this returns. With `expected`, the
@@ -235,6 +280,8 @@ impl Session {
                 None => return Ok(Lookup::Unknown),
             }
         }
+        drop(state);
+        self.metrics.cache_hits.add(keys.len());
         Ok(Lookup::Found(found))
     }
 
@@ -267,8 +314,11 @@ impl Session {
         let owner = matches!(self.fence, Fence::Owner(_));
         // A commit that ended since may have changed a record after it was read.
         let current = owner && state.head.version == version;
+        // Such a commit also proves that nobody else was the owner meanwhile; without one, memory counts for no
+        // more than the lease does.
+        let remembers = owner && (!current || self.is_trusted());
         for (key, value) in read {
-            if let Some(newer) = self.known(&state, key, owner) {
+            if let Some(newer) = self.known(&state, key, remembers) {
                 *value = newer;
             } else if current && !state.doubt.as_ref().is_some_and(|doubt| doubt.keys.contains(key)) {
                 self.shelf.put(key, value.clone());
@@ -355,6 +405,7 @@ impl Session {
             }
         }
         let mut refused = Vec::new();
+        let first = state.refusal.is_none();
         match &outcome {
             Ok(head) => self.applied(&mut state, &batch.merged, *head),
             Err(error) => {
@@ -367,6 +418,7 @@ impl Session {
                         self.shelf.remove(&change.key);
                         doubt.keys.insert(change.key.clone());
                     }
+                    state.note_doubt();
                 }
             }
         }
@@ -377,9 +429,10 @@ impl Session {
             reply(outcome.clone());
         }
         if let Err(error) = &outcome
+            && first
             && is_final(error.kind())
         {
-            (self.on_lost)(&self.id, error);
+            (self.on_lost)(self, error);
         }
     }
 
@@ -387,12 +440,13 @@ impl Session {
         state.head = head;
         state.doubt = None;
         state.resyncs = 0;
+        state.refreshed = clock::now();
         for Change { key, value } in merged.changes() {
             if matches!(self.fence, Fence::Owner(_)) {
                 self.shelf.put(key, value.clone());
             }
-            for (_, journal) in &mut state.journals {
-                journal.insert(key.clone(), value.clone());
+            for journal in &mut state.journals {
+                journal.changed.insert(key.clone(), value.clone());
             }
         }
     }
@@ -412,6 +466,7 @@ impl Session {
     /// Takes in where the storage says the session stands.
     pub(super) fn settled(&self, outcome: Result<Head>) {
         let mut state = self.state.lock();
+        let first = state.refusal.is_none();
         let refused = match outcome {
             Ok(head) if head.version < state.head.version => {
                 let lost = Error::new(
@@ -449,15 +504,15 @@ impl Session {
         for reply in replies {
             reply(Err(error.clone()));
         }
-        if is_final(error.kind()) {
-            (self.on_lost)(&self.id, &error);
+        if first && is_final(error.kind()) {
+            (self.on_lost)(self, &error);
         }
     }
 
     /// The storage took the session away.
     pub(super) fn lose(&self, reason: &Error) {
         if self.refuse(reason) {
-            (self.on_lost)(&self.id, reason);
+            (self.on_lost)(self, reason);
         }
     }
 
@@ -504,7 +559,16 @@ impl Session {
         let mut state = self.state.lock();
         state.last_journal += 1;
         let number = state.last_journal;
-        state.journals.push((number, HashMap::new()));
+        let doubtful = state
+            .doubt
+            .as_ref()
+            .map(|doubt| doubt.keys.clone())
+            .unwrap_or_default();
+        state.journals.push(Noted {
+            number,
+            doubtful,
+            ..Noted::default()
+        });
         Journal {
             session: self.clone(),
             number,
@@ -516,14 +580,11 @@ impl Session {
     pub(super) fn amend(&self, journal: &Journal, changes: Vec<Change>, reply: Reply) -> (usize, bool) {
         let mut patch = Patch::default();
         let mut state = self.state.lock();
-        let noted = state
-            .journals
-            .iter()
-            .find(|(number, _)| *number == journal.number)
-            .map(|(_, noted)| noted);
+        let noted = state.journals.iter().find(|noted| noted.number == journal.number);
         for Change { key, value } in changes {
-            let changed =
-                state.overlay.contains_key(&key) || noted.is_some_and(|noted| noted.contains_key(&key));
+            let changed = state.overlay.contains_key(&key)
+                || noted
+                    .is_some_and(|noted| noted.changed.contains_key(&key) || noted.doubtful.contains(&key));
             if !changed {
                 patch.set(key, value);
             }
@@ -555,13 +616,14 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// What was noted so far and where the session stood then; an error while the outcome of a commit is in doubt.
+    /// What was noted so far and where the session stood then; an error if the outcome of a commit was in doubt.
     pub fn read(&self) -> Result<(HashMap<RecordKey, Option<Bytes>>, Head)> {
         let state = self.session.state.lock();
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
-        if state.doubt.is_some() {
+        let noted = state.journals.iter().find(|noted| noted.number == self.number);
+        if state.doubt.is_some() || noted.is_some_and(|noted| !noted.doubtful.is_empty()) {
             let error = Error::new(
                 Kind::Unavailable,
                 "session",
@@ -569,11 +631,16 @@ impl Journal {
             );
             return Err(error.in_session(&self.session.id));
         }
-        let noted = state.journals.iter().find(|(number, _)| *number == self.number);
         Ok((
-            noted.map(|(_, noted)| noted.clone()).unwrap_or_default(),
+            noted.map(|noted| noted.changed.clone()).unwrap_or_default(),
             state.head,
         ))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.metrics.open_sessions.fall();
     }
 }
 
@@ -583,7 +650,7 @@ impl Drop for Journal {
             .state
             .lock()
             .journals
-            .retain(|(number, _)| *number != self.number);
+            .retain(|noted| noted.number != self.number);
     }
 }
 
@@ -719,6 +786,16 @@ impl State {
             }
         }
         Some(pending.reply)
+    }
+
+    /// Journals hold what is in doubt for changed, to whatever value.
+    fn note_doubt(&mut self) {
+        let Self { doubt, journals, .. } = self;
+        for key in doubt.iter().flat_map(|doubt| &doubt.keys) {
+            for journal in &mut *journals {
+                journal.doubtful.insert(key.clone());
+            }
+        }
     }
 
     fn drop_all(&mut self) -> Vec<Reply> {

@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -119,10 +120,14 @@ async fn commit(
     batches: Vec<(Arc<Session>, Box<Batch>)>,
     commits: Vec<Commit>,
 ) -> Vec<Done> {
+    let patches: Vec<u32> = commits.iter().map(|commit| commit.patches).collect();
+    let begun = Instant::now();
     let mut outcomes = backend.commit(commits).await.into_iter();
+    let took = begun.elapsed();
     batches
         .into_iter()
-        .map(|(session, batch)| {
+        .zip(patches)
+        .map(|((session, batch), patches)| {
             let missing = || {
                 Err(Error::new(
                     Kind::Internal,
@@ -130,7 +135,12 @@ async fn commit(
                     "the backend left a commit unanswered",
                 ))
             };
-            Done::Committed(session, batch, outcomes.next().unwrap_or_else(missing))
+            let outcome = outcomes.next().unwrap_or_else(missing);
+            match &outcome {
+                Ok(_) => session.metrics().committed(patches, took),
+                Err(_) => session.metrics().commit_failures.increment(),
+            }
+            Done::Committed(session, batch, outcome)
         })
         .collect()
 }

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 
+use super::actor::Session;
 use super::clock;
 use super::vault::Vault;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Holder, Owner, SessionId, Token};
@@ -14,6 +17,9 @@ use crate::record::RecordKey;
 
 /// First and longest pause between two attempts to take a lease that somebody holds.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+
+/// Touches under way at once: many idle sessions must not stand before one that writes.
+const TOUCHES: usize = 16;
 
 /// Leases in use in this process. A lease in our name that is not among them was left behind (its release failed)
 /// and may be taken over at once.
@@ -110,18 +116,70 @@ fn trusted_until(asked: u64, lease: Duration) -> u64 {
     asked.saturating_add(clock::millis(lease) / 10 * 9)
 }
 
-/// Renews the leases of all open sessions three times per lease, for as long as the vault lives.
+/// Renews the leases of all open sessions three times per lease, and touches those that would run out of their time
+/// to live, for as long as the vault lives.
 pub(super) async fn keep(vault: Weak<Vault>, lease: Duration) {
+    let mut renewed = clock::now();
     loop {
-        tokio::time::sleep(lease / 3).await;
+        let due = renewed + clock::millis(lease) / 3;
+        let Some((pause, hurry)) = vault.upgrade().map(|vault| vault.touches()) else {
+            return;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(Duration::from_millis(due.saturating_sub(clock::now())))) => {}
+            () = hurry.notified() => {}
+        }
         let Some(vault) = vault.upgrade() else { return };
-        renew(&vault, vault.leased()).await;
+        let sessions = vault.leased();
+        if clock::now() < due {
+            touch(&vault, &sessions).await;
+        } else {
+            renewed = clock::now();
+            let expiring = sessions
+                .iter()
+                .filter(|session| session.lease_expires())
+                .cloned()
+                .collect();
+            tokio::join!(renew(&vault, expiring), touch(&vault, &sessions));
+        }
+    }
+}
+
+/// Storages count a session's time to live from its last write, also while it is held by an owner with nothing to
+/// write.
+async fn touch(vault: &Vault, sessions: &[Arc<Session>]) {
+    let mut waiting = sessions
+        .iter()
+        .filter_map(|session| Some(touch_one(vault, session, session.wants_touch()?)));
+    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(TOUCHES).collect();
+    while under_way.next().await.is_some() {
+        under_way.extend(waiting.next());
+    }
+}
+
+async fn touch_one(vault: &Vault, session: &Session, ttl: Duration) {
+    let asked = clock::now();
+    match vault
+        .backend()
+        .touch(session.id(), session.fence(), Some(ttl))
+        .await
+    {
+        Ok(true) => session.refreshed(asked),
+        Ok(false) => {
+            let gone = "the storage no longer holds the session: its time to live ran out, or it was deleted";
+            session.lose(&Error::new(Kind::SessionLost, "session", gone).in_session(session.id()));
+        }
+        Err(error) if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) => {
+            session.lose(&error.in_session(session.id()));
+        }
+        // The next round tries again; two thirds of the time are left for that.
+        Err(_) => {}
     }
 }
 
 /// Renews the leases of `sessions`; those that were lost are told so. An outage changes nothing here: the lease runs
 /// out by itself, and until it is renewed memory is not trusted any more.
-pub(super) async fn renew(vault: &Vault, sessions: Vec<Arc<super::Session>>) {
+pub(super) async fn renew(vault: &Vault, sessions: Vec<Arc<Session>>) {
     let leases: Vec<_> = sessions
         .iter()
         .filter_map(|session| match session.fence() {

@@ -14,6 +14,8 @@ pub mod cache;
 mod clock;
 mod committer;
 mod lease;
+#[cfg(test)]
+mod tests;
 pub mod vault;
 pub mod whole;
 

@@ -4,7 +4,7 @@
 //! last handle.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::actor::{Lookup, Reply, Session};
+use super::clock;
 use super::committer::Committer;
 use super::lease::{self, Wanted};
 use crate::backend::{Backend, Fence, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::observe::{self, StoreMetrics};
 use crate::record::{KeyRing, Patch, RecordKey, SealOptions, Sealer};
+use crate::resilience::breaker::Position;
 use crate::runtime::Lane;
 
 /// What holds for every session of a vault.
@@ -46,11 +49,13 @@ pub struct OpenOptions {
     pub ttl: Option<Duration>,
 }
 
-/// Something that happened to a session on its own.
+/// Something that happened on its own.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The storage took the session away: another owner came, or its records are gone.
-    Lost(SessionId, Error),
+    /// The storage took a session away: another owner came, or its records are gone.
+    Lost(SessionId, Fence, Error),
+    /// The circuit breaker before this storage changed its position.
+    Breaker(&'static str, Position),
 }
 
 /// Told of every [`Event`].
@@ -93,7 +98,12 @@ pub struct Vault {
     committer: Arc<Committer>,
     sessions: Mutex<HashMap<Name, Slot>>,
     listeners: Listeners,
-    renewing: AtomicBool,
+    keeping: AtomicBool,
+    /// Milliseconds after which sessions are looked through for ones to touch.
+    touch_every: AtomicU64,
+    hurry: Arc<Notify>,
+    closed: AtomicBool,
+    metrics: &'static StoreMetrics,
 }
 
 impl Vault {
@@ -102,13 +112,17 @@ impl Vault {
         let committer = Arc::new(Committer::default());
         lane.spawn(committer.clone().run(backend.clone()));
         Arc::new(Self {
+            metrics: observe::of(backend.name()),
+            touch_every: AtomicU64::new(u64::MAX),
             backend,
             lane,
             settings,
             committer,
             sessions: Mutex::default(),
             listeners: Listeners::default(),
-            renewing: AtomicBool::new(false),
+            keeping: AtomicBool::new(false),
+            hurry: Arc::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -134,6 +148,28 @@ impl Vault {
         listeners.push(listener);
     }
 
+    /// Tells every listener.
+    pub fn announce(&self, event: &Event) {
+        announce(&self.listeners, event);
+    }
+
+    /// How long [`lease::keep`] may wait before it looks for sessions to touch, and what ends its wait early.
+    pub(super) fn touches(&self) -> (Duration, Arc<Notify>) {
+        (
+            Duration::from_millis(self.touch_every.load(Ordering::Relaxed)),
+            self.hurry.clone(),
+        )
+    }
+
+    /// Sees to it that a session with this time to live is touched in time.
+    fn keep_alive(&self, ttl: Option<Duration>) {
+        if let Some(ttl) = ttl {
+            self.touch_every
+                .fetch_min(clock::millis(ttl / 3).max(1), Ordering::Relaxed);
+            self.hurry.notify_one();
+        }
+    }
+
     /// How many sessions are open.
     pub fn open_sessions(&self) -> usize {
         self.sessions.lock().len()
@@ -148,6 +184,13 @@ impl Vault {
                 Entry::Busy(busy) => self.wait_for(&name, &busy).await,
                 Entry::Mine(notify) => {
                     let outcome = self.take(id, options).await.map_err(|error| error.in_session(id));
+                    if let Ok(session) = &outcome
+                        && self.closed.load(Ordering::Acquire)
+                    {
+                        self.end(session, STORE_CLOSED).await;
+                        self.leave(name, None, &notify);
+                        return Err(store_closed());
+                    }
                     let slot = outcome.as_ref().ok().map(|session| Slot::Open {
                         session: session.clone(),
                         handles: 1,
@@ -163,6 +206,9 @@ impl Vault {
     /// Shares the slot of `name` if it is open, or makes it busy for the caller.
     fn enter(&self, name: &Name, fingerprint: Fingerprint) -> Result<Entry> {
         let mut sessions = self.sessions.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(store_closed());
+        }
         match sessions.get_mut(name) {
             Some(Slot::Busy(busy)) => return Ok(Entry::Busy(busy.clone())),
             Some(Slot::Open {
@@ -235,10 +281,12 @@ impl Vault {
                 let session = Arc::new(self.session(id, fence, sealer, grant.head, options));
                 session.remember(&RecordKey::creds(), plain);
                 session.trust_until(trusted_until);
-                if grant.expires && !self.renewing.swap(true, Ordering::AcqRel) {
+                let keep = grant.expires || options.ttl.is_some();
+                if keep && !self.keeping.swap(true, Ordering::AcqRel) {
                     self.lane
                         .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
                 }
+                self.keep_alive(options.ttl);
                 Ok(session)
             }
             Err(error) => {
@@ -257,20 +305,23 @@ impl Vault {
         options: &OpenOptions,
     ) -> Session {
         let listeners = self.listeners.clone();
-        let on_lost = Arc::new(move |id: &SessionId, error: &Error| {
-            let listeners: Vec<_> = listeners.lock().iter().filter_map(Weak::upgrade).collect();
-            for listener in listeners {
-                listener.notice(&Event::Lost(id.clone(), error.clone()));
-            }
+        let on_lost = Arc::new(move |session: &Session, error: &Error| {
+            session.metrics().leases_lost.increment();
+            announce(
+                &listeners,
+                &Event::Lost(session.id().clone(), session.fence(), error.clone()),
+            );
         });
+        let patience = self.settings.operation_timeout;
         Session::new(
             id.clone(),
             fence,
             sealer,
             head,
-            self.settings.operation_timeout,
+            patience,
             options.ttl,
             on_lost,
+            self.metrics,
         )
     }
 
@@ -286,10 +337,16 @@ impl Vault {
         if let Some(sealed) = creds {
             return sealer.open(&RecordKey::creds(), sealed).map(Some);
         }
-        if head.version > 0 {
-            let page = self.backend.scan(id, None, None, 1).await?;
+        let mut cursor = None;
+        while head.version > 0 {
+            let page = self.backend.scan(id, None, cursor, 1).await?;
             if let Some((key, sealed)) = page.items.first() {
                 sealer.open(key, sealed)?;
+                break;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
             }
         }
         Ok(None)
@@ -375,12 +432,15 @@ impl Vault {
             return Ok(found);
         }
         let (mut known, version) = session.recall(keys);
+        self.metrics.reads.increment();
         let unknown: Vec<_> = keys
             .iter()
             .zip(&known)
             .filter(|(_, known)| known.is_none())
             .map(|(key, _)| key.clone())
             .collect();
+        self.metrics.cache_misses.add(unknown.len());
+        self.metrics.cache_hits.add(keys.len() - unknown.len());
         let sealed = self
             .backend
             .read(session.id(), &unknown)
@@ -406,12 +466,13 @@ impl Vault {
     /// Deletes session `id`; `false` if there was none. If it is open here its handles take no writes any more,
     /// even when the storage fails to delete it.
     pub async fn delete(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<bool> {
-        let session = self.open(id, options).await?;
         let name = (id.clone(), options.exclusive);
-        let notify = Arc::new(Notify::new());
-        self.sessions
-            .lock()
-            .insert(name.clone(), Slot::Busy(notify.clone()));
+        let (session, notify) = loop {
+            let session = self.open(id, options).await?;
+            if let Some(notify) = self.seize(&name, &session) {
+                break (session, notify);
+            }
+        };
         session.refuse(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
         session.quiesce().await;
         let outcome = self.backend.delete(id, session.fence()).await;
@@ -420,6 +481,17 @@ impl Vault {
         }
         self.leave(name, None, &notify);
         outcome.map_err(|error| error.in_session(id))
+    }
+
+    /// Makes the slot of `session` busy for the caller, unless somebody else ended it since it was opened.
+    fn seize(&self, name: &Name, session: &Arc<Session>) -> Option<Arc<Notify>> {
+        let mut sessions = self.sessions.lock();
+        let ours = matches!(sessions.get(name), Some(Slot::Open { session: open, .. }) if Arc::ptr_eq(open, session));
+        ours.then(|| {
+            let notify = Arc::new(Notify::new());
+            sessions.insert(name.clone(), Slot::Busy(notify.clone()));
+            notify
+        })
     }
 
     /// Makes session `id` live `ttl` from now; `false` if there is none.
@@ -436,6 +508,7 @@ impl Vault {
             .map_err(|error| error.in_session(id))?;
         if let Some(session) = open {
             session.set_ttl(ttl);
+            self.keep_alive(ttl);
         }
         Ok(touched)
     }
@@ -477,18 +550,65 @@ impl Vault {
         }
     }
 
+    /// Closes what stands in a slot, or waits until whoever is opening or closing it has.
+    async fn close_slot(&self, name: &Name) {
+        enum Found {
+            Session(Arc<Session>, Arc<Notify>),
+            Busy(Arc<Notify>),
+        }
+        loop {
+            let found = {
+                let mut sessions = self.sessions.lock();
+                match sessions.get_mut(name) {
+                    None => return,
+                    Some(Slot::Busy(busy)) => Found::Busy(busy.clone()),
+                    Some(slot @ Slot::Open { .. }) => {
+                        let notify = Arc::new(Notify::new());
+                        let Slot::Open { session, .. } = std::mem::replace(slot, Slot::Busy(notify.clone()))
+                        else {
+                            return;
+                        };
+                        Found::Session(session, notify)
+                    }
+                }
+            };
+            match found {
+                Found::Busy(busy) => self.wait_for(name, &busy).await,
+                Found::Session(session, notify) => {
+                    session.flush().await;
+                    self.end(&session, STORE_CLOSED).await;
+                    self.leave(name.clone(), None, &notify);
+                }
+            }
+        }
+    }
+
     /// Closes every session and the backend.
     pub async fn close(&self) -> Result<()> {
-        let open: Vec<_> = self.sessions.lock().drain().collect();
-        for (_, slot) in open {
-            if let Slot::Open { session, .. } = slot {
-                session.flush().await;
-                self.end(&session, "the store is closed").await;
-            }
+        let open: Vec<_> = {
+            let sessions = self.sessions.lock();
+            self.closed.store(true, Ordering::Release);
+            sessions.keys().cloned().collect()
+        };
+        for name in open {
+            self.close_slot(&name).await;
         }
         self.committer.close();
         self.backend.close().await
     }
+}
+
+fn announce(listeners: &Listeners, event: &Event) {
+    let listeners: Vec<_> = listeners.lock().iter().filter_map(Weak::upgrade).collect();
+    for listener in listeners {
+        listener.notice(event);
+    }
+}
+
+const STORE_CLOSED: &str = "the store is closed";
+
+fn store_closed() -> Error {
+    Error::new(Kind::Closed, "session", STORE_CLOSED)
 }
 
 impl Drop for Vault {

@@ -12,7 +12,7 @@ use super::actor::Session;
 use super::vault::{OpenOptions, Vault, waiting};
 use crate::backend::{Head, SessionId};
 use crate::error::{Error, Kind, Result};
-use crate::record::{Change, RecordKey, Sealer};
+use crate::record::{Change, Patch, RecordKey, Sealer};
 
 /// Records per page.
 const PAGE: usize = 1000;
@@ -47,7 +47,7 @@ pub async fn snapshot(vault: &Vault, id: &SessionId, options: &OpenOptions) -> R
 }
 
 async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Option<Snapshot>> {
-    session.flush().await;
+    settle(vault, session).await?;
     let journal = session.open_journal();
     let mut records = scan(vault, session.id(), session.sealer(), None).await?;
     session.quiesce().await;
@@ -84,6 +84,16 @@ async fn snapshot_of_others(
         "session",
         "the session's owner kept changing it while it was read",
     ))
+}
+
+/// Waits for what is queued. If the outcome of an earlier commit is in doubt, an empty patch ends that: once it is
+/// committed, the doubtful one can never be applied any more.
+async fn settle(vault: &Vault, session: &Arc<Session>) -> Result<()> {
+    session.flush().await;
+    if session.in_doubt() {
+        vault.committed(session, Patch::default(), None).await?;
+    }
+    Ok(())
 }
 
 async fn scan(
@@ -127,7 +137,7 @@ pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Resu
 
 /// Deletes every record but the creds; what is set after the call stays.
 pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
-    session.flush().await;
+    settle(vault, session).await?;
     let journal = session.open_journal();
     let mut doomed = Vec::new();
     let mut cursor = None;
@@ -154,6 +164,7 @@ pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
 
 /// Seals every record anew that is not sealed with the active key and algorithm, a page at a time.
 pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
+    settle(vault, session).await?;
     let journal = session.open_journal();
     let mut rotation = Rotation {
         resealed: 0,
@@ -180,6 +191,8 @@ pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
         rotation.resealed += count;
         cursor = page.next;
         if cursor.is_none() {
+            // A record whose last change is in doubt was left as it is.
+            journal.read()?;
             return Ok(rotation);
         }
     }

@@ -143,6 +143,12 @@ impl Backend for Embedded {
         LAYER
     }
 
+    fn is_in_place(&self) -> bool {
+        self.store
+            .with(|database| Ok(database.is_in_place()))
+            .unwrap_or(false)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.store.pulse.check()?;
         self.store.with(Database::ping)

@@ -1,6 +1,7 @@
 //! The connection: opening, transactions, group commit, checkpoints.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -76,6 +77,14 @@ impl Database {
     /// Which file is open.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Whether the name still leads to the file that is open, as far as can be seen.
+    pub fn is_in_place(&self) -> bool {
+        match self.files.identity() {
+            Ok(now) => now == self.identity,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Answers if the file is in its place and can be read.

@@ -1,0 +1,139 @@
+//! A backend behind a [`Breaker`].
+//!
+//! Renewing and giving back leases and `ping` go through in every state: they are few, a lease that is not renewed
+//! is a session lost, and their answers tell early that the storage is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::breaker::{Breaker, Outcome};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
+use crate::error::Result;
+use crate::record::RecordKey;
+
+/// See the module.
+pub struct Guarded {
+    inner: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+}
+
+impl Guarded {
+    /// Puts `breaker` before `inner`.
+    pub fn new(inner: Arc<dyn Backend>, breaker: Arc<Breaker>) -> Self {
+        Self { inner, breaker }
+    }
+}
+
+/// A storage that answered anything in a call of many works.
+fn outcome_of_many<T>(answers: &[Result<T>]) -> Outcome {
+    let outcomes = answers
+        .iter()
+        .map(|answer| answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
+    outcomes
+        .reduce(|a, b| if a == Outcome::Answered { a } else { b })
+        .unwrap_or(Outcome::Answered)
+}
+
+#[async_trait]
+impl Backend for Guarded {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn commit_policy(&self) -> CommitPolicy {
+        self.inner.commit_policy()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.breaker.call_always(self.inner.ping()).await
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        let session = request.session.clone();
+        self.breaker
+            .call(self.inner.acquire(request))
+            .await
+            .map_err(|error| error.in_session(&session))
+    }
+
+    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        let permit = self.breaker.allow_always();
+        let answers = self.inner.renew(leases, lease).await;
+        permit.record(outcome_of_many(&answers));
+        answers
+    }
+
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.breaker.call_always(self.inner.release(session, token)).await
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        self.breaker
+            .call(self.inner.head(session))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.breaker
+            .call(self.inner.read(session, keys))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        let scan = self.inner.scan(session, kind, cursor, limit);
+        self.breaker
+            .call(scan)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        let permit = match self.breaker.allow() {
+            Ok(permit) => permit,
+            Err(open) => {
+                return commits
+                    .iter()
+                    .map(|commit| Err(open.clone().in_session(&commit.session)))
+                    .collect();
+            }
+        };
+        let answers = self.inner.commit(commits).await;
+        permit.record(outcome_of_many(&answers));
+        answers
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.breaker
+            .call(self.inner.delete(session, fence))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.breaker
+            .call(self.inner.touch(session, fence, ttl))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.breaker.call(self.inner.list(cursor, limit)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

@@ -1,0 +1,97 @@
+//! What is done about storages that fail: time limits, retries, a circuit breaker. Each wraps any [`Backend`].
+//!
+//! The order matters. Right:
+//!
+//! ```text
+//! Retry( Guarded( Timeout( backend ) ) )
+//! ```
+//!
+//! Each try is bounded by itself, the breaker sees each try, and retries stop as soon as it opens. All tries of one
+//! call end within `operationTimeout`, which `Retry` sees to.
+//!
+//! Wrong:
+//! - `Timeout(Retry(…))`: one hanging try takes all the time there is, and is never tried again;
+//! - `Guarded(Retry(…))`: four failures look like one, so the breaker opens late, and the storage is hammered
+//!   meanwhile;
+//! - `Timeout(Guarded(…))`: a call that hangs is dropped before the breaker learns of it.
+//!
+//! The embedded store has none of this: there is no network, and what a disk refuses it refuses again.
+
+pub mod breaker;
+mod guarded;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod time;
+mod timeout;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use breaker::{Breaker, BreakerConfig, BreakerStats};
+pub use guarded::Guarded;
+pub use retry::{Jitter, Retry, RetryPolicy};
+pub use time::{SystemClock, Time};
+pub use timeout::{TimeLimits, Timeout};
+
+use crate::backend::Backend;
+use crate::config::{ResilienceSection, ms};
+use crate::observe;
+
+/// A breaker for the storage called `layer`, on the real clock.
+pub fn breaker(layer: &'static str, config: &ResilienceSection) -> Arc<Breaker> {
+    let time = Arc::new(SystemClock);
+    Arc::new(Breaker::new(
+        layer,
+        (&config.breaker).into(),
+        time,
+        observe::of(layer),
+    ))
+}
+
+/// Puts retries, `breaker` and time limits around `backend`, in the right order.
+pub fn wrap(
+    backend: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+    config: &ResilienceSection,
+) -> Arc<dyn Backend> {
+    let time: Arc<dyn Time> = Arc::new(SystemClock);
+    let jitter = || f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / (f64::from(u32::MAX) + 1.0);
+    wrap_with(backend, breaker, config, time, Box::new(jitter))
+}
+
+fn wrap_with(
+    backend: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+    config: &ResilienceSection,
+    time: Arc<dyn Time>,
+    jitter: Jitter,
+) -> Arc<dyn Backend> {
+    let operation = ms(config.operation_timeout);
+    let limits = TimeLimits {
+        attempt: attempt_limit(config),
+        operation,
+    };
+    let bounded = Arc::new(Timeout::new(backend, limits, time.clone()));
+    let guarded = Arc::new(Guarded::new(bounded, breaker));
+    let policy = RetryPolicy {
+        max_retries: config.max_retries,
+        base_delay: ms(config.retry_base_delay),
+        multiplier: config.retry_multiplier,
+        deadline: operation,
+    };
+    Arc::new(Retry::new(guarded, policy, time, jitter))
+}
+
+/// How long one try may take: half of the operation, so that a connection that died without a word leaves time
+/// for a second try on a new one.
+fn attempt_limit(config: &ResilienceSection) -> Duration {
+    let tries = if config.max_retries == 0 { 1 } else { 2 };
+    ms(config.operation_timeout) / tries
+}
+
+/// How long a driver may take for one try: somewhat less than we give it, because a driver that notices the end of
+/// its time by itself also replaces the connection.
+pub fn driver_limit(config: &ResilienceSection) -> Duration {
+    attempt_limit(config) / 10 * 9
+}

@@ -1,0 +1,283 @@
+//! Tries again what failed for a moment, with exponential backoff and full jitter.
+//!
+//! Tried again are `Unavailable` and `Timeout`, and only calls for which twice is as good as once:
+//! - reads of every kind, touch, renew and release;
+//! - commits: a commit sent again is known by its id (see [`crate::backend`]). An owner's commit is guarded by its
+//!   version beside. A shared one may be forgotten by the storage once many others came after it; being applied
+//!   again then is what "the last write wins" allows while its caller still waits;
+//! - acquire: a grant whose answer was lost is found held in the name of this process, by a token nobody here
+//!   knows; the session layer takes over from such a holder at once.
+//!
+//! Not tried again: delete (the second answer would say that there was nothing), ping (it asks about now), and
+//! whatever an open breaker refused. A commit that was tried again keeps the doubt of its first try: an answer that
+//! does not say what became of it (the breaker opened meanwhile, the storage is full now) does not replace a time-out.
+//! All tries and pauses of one call end within one operation's time limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::time::{Time, within};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
+use crate::error::{Error, Kind, Result};
+use crate::observe::{self, StoreMetrics};
+use crate::record::RecordKey;
+
+/// How often and how fast.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    /// How often a call is tried again; 0 is never.
+    pub max_retries: u32,
+    /// The longest pause before the first retry.
+    pub base_delay: Duration,
+    /// By how much that grows with each retry.
+    pub multiplier: f64,
+    /// When all tries of one call must be over.
+    pub deadline: Duration,
+}
+
+/// Gives numbers from 0 up to 1, evenly.
+pub type Jitter = Box<dyn Fn() -> f64 + Send + Sync>;
+
+/// See the module.
+pub struct Retry {
+    inner: Arc<dyn Backend>,
+    policy: RetryPolicy,
+    time: Arc<dyn Time>,
+    jitter: Jitter,
+    metrics: &'static StoreMetrics,
+}
+
+impl Retry {
+    /// Tries calls of `inner` again.
+    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, time: Arc<dyn Time>, jitter: Jitter) -> Self {
+        let metrics = observe::of(inner.name());
+        Self {
+            inner,
+            policy,
+            time,
+            jitter,
+            metrics,
+        }
+    }
+
+    fn begin(&self, limit: Duration) -> Tries<'_> {
+        Tries {
+            retry: self,
+            deadline: self.time.now() + limit,
+            retries: 0,
+        }
+    }
+
+    async fn repeat<T, F>(&self, mut call: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        let mut tries = self.begin(self.policy.deadline);
+        loop {
+            let answer = match tries.within_deadline(call()).await {
+                Some(answer) => answer,
+                None => return Err(self.out_of_time()),
+            };
+            match answer {
+                Err(error) if may_pass(&error) && tries.pause().await => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Calls for many things at once; those that failed for a moment are tried again, the others are not.
+    async fn repeat_many<I, T, F>(
+        &self,
+        limit: Duration,
+        items: Vec<I>,
+        mut call: impl FnMut(Vec<I>) -> F + Send,
+    ) -> Vec<Result<T>>
+    where
+        I: Clone + Send,
+        F: Future<Output = Vec<Result<T>>> + Send,
+        T: Send,
+    {
+        let mut tries = self.begin(limit);
+        let mut answers: Vec<Option<Result<T>>> = items.iter().map(|_| None).collect();
+        let mut given_up = Vec::new();
+        let mut waiting: Vec<(usize, I)> = items.into_iter().enumerate().collect();
+        while !waiting.is_empty() {
+            let sent = waiting.iter().map(|(_, item)| item.clone()).collect();
+            match tries.within_deadline(call(sent)).await {
+                Some(answered) => {
+                    for ((at, _), answer) in waiting.iter().zip(answered) {
+                        let keeps_doubt = matches!(&answer, Err(error) if !is_conclusive(error));
+                        if !keeps_doubt || answers[*at].is_none() {
+                            answers[*at] = Some(answer);
+                        } else if !matches!(&answer, Err(error) if may_pass(error)) {
+                            given_up.push(*at);
+                        }
+                    }
+                }
+                None => {
+                    for (at, _) in &waiting {
+                        answers[*at] = Some(Err(self.out_of_time()));
+                    }
+                    break;
+                }
+            }
+            waiting.retain(|(at, _)| {
+                !given_up.contains(at) && matches!(&answers[*at], Some(Err(error)) if may_pass(error))
+            });
+            if waiting.is_empty() || !tries.pause().await {
+                break;
+            }
+        }
+        let missing = || {
+            Err(Error::new(
+                Kind::Internal,
+                self.inner.name(),
+                "the backend left a call unanswered",
+            ))
+        };
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(missing))
+            .collect()
+    }
+
+    fn out_of_time(&self) -> Error {
+        self.metrics.timeouts.increment();
+        Error::new(
+            Kind::Timeout,
+            self.inner.name(),
+            "the storage did not answer within operationTimeout",
+        )
+    }
+}
+
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
+}
+
+/// Whether the answer holds for earlier tries too.
+fn is_conclusive(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Fenced | Kind::VersionMismatch | Kind::SessionLost | Kind::Deleted
+    )
+}
+
+/// The tries of one call.
+struct Tries<'a> {
+    retry: &'a Retry,
+    deadline: Duration,
+    retries: u32,
+}
+
+impl Tries<'_> {
+    async fn within_deadline<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let left = self.deadline.saturating_sub(self.retry.time.now());
+        within(&*self.retry.time, left, call).await
+    }
+
+    /// Waits before the next try; `false` if there is none.
+    async fn pause(&mut self) -> bool {
+        let Retry {
+            policy,
+            time,
+            jitter,
+            metrics,
+            ..
+        } = self.retry;
+        if self.retries >= policy.max_retries {
+            return false;
+        }
+        let left = self.deadline.saturating_sub(time.now());
+        let growth = policy
+            .multiplier
+            .powi(i32::try_from(self.retries).unwrap_or(i32::MAX));
+        let most = (policy.base_delay.as_secs_f64() * growth).min(left.as_secs_f64());
+        let pause = Duration::from_secs_f64(most * jitter());
+        if pause >= left {
+            return false;
+        }
+        time.sleep(pause).await;
+        self.retries += 1;
+        metrics.retries.increment();
+        true
+    }
+}
+
+#[async_trait]
+impl Backend for Retry {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn commit_policy(&self) -> CommitPolicy {
+        self.inner.commit_policy()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        self.repeat(|| self.inner.acquire(request.clone())).await
+    }
+
+    /// Gives up in time for the next renewal, which comes after a third of `lease`.
+    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        let limit = self.policy.deadline.min(lease / 2);
+        let renew = |leases: Vec<(SessionId, Token)>| async move { self.inner.renew(&leases, lease).await };
+        self.repeat_many(limit, leases.to_vec(), renew).await
+    }
+
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.repeat(|| self.inner.release(session, token)).await
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        self.repeat(|| self.inner.head(session)).await
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.repeat(|| self.inner.read(session, keys)).await
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        self.repeat(|| self.inner.scan(session, kind, cursor.clone(), limit))
+            .await
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        self.repeat_many(self.policy.deadline, commits, |commits| {
+            self.inner.commit(commits)
+        })
+        .await
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.inner.delete(session, fence).await
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.repeat(|| self.inner.touch(session, fence, ttl)).await
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.repeat(|| self.inner.list(cursor.clone(), limit)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

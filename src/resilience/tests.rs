@@ -1,0 +1,409 @@
+//! The wrappers over a backend that fails on demand, on a clock that jumps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::breaker::{Breaker, BreakerConfig, Outcome, Position};
+use super::time::jumping::JumpingClock;
+use super::{Time, wrap_with};
+use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
+use crate::backend::memory::{Fault, Memory, Op};
+use crate::backend::{Acquired, Backend, Fence, SessionId};
+use crate::config::ResilienceSection;
+use crate::error::{Error, Kind};
+use crate::observe::StoreMetrics;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Bench {
+    memory: Arc<Memory>,
+    clock: Arc<JumpingClock>,
+    breaker: Arc<Breaker>,
+    backend: Arc<dyn Backend>,
+}
+
+fn clocked_breaker(clock: &Arc<JumpingClock>) -> Breaker {
+    let config = BreakerConfig::from(&ResilienceSection::default().breaker);
+    let metrics = Box::leak(Box::new(StoreMetrics::new()));
+    Breaker::new("memory", config, Arc::new(clock.clone()), metrics)
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (memory, clock) = (Arc::new(Memory::default()), Arc::new(JumpingClock::default()));
+        let breaker = Arc::new(clocked_breaker(&clock));
+        let config = ResilienceSection::default();
+        let (time, longest) = (Arc::new(clock.clone()), Box::new(|| 1.0));
+        let backend = wrap_with(memory.clone(), breaker.clone(), &config, time, longest);
+        Self {
+            memory,
+            clock,
+            breaker,
+            backend,
+        }
+    }
+
+    fn fail(&self, op: Op, fault: Fault, times: usize) {
+        for _ in 0..times {
+            self.memory.fail(op, fault);
+        }
+    }
+
+    async fn owned(&self, name: &str) -> (SessionId, Fence) {
+        let session: SessionId = name.into();
+        match self.backend.acquire(acquire(&session)).await.unwrap() {
+            Acquired::Granted(grant) => (session, Fence::Owner(grant.token)),
+            Acquired::Held(holder) => panic!("held by {holder:?}"),
+        }
+    }
+
+    fn passed(&self) -> Duration {
+        self.clock.clone().now()
+    }
+}
+
+fn outage() -> Outcome {
+    Outcome::Outage(false)
+}
+
+#[tokio::test]
+async fn wrapped_backends_keep_every_promise() {
+    contract::run(&*Bench::new().backend).await;
+    contract::closed(&*Bench::new().backend).await;
+}
+
+#[tokio::test]
+async fn what_failed_for_a_moment_is_tried_again_with_growing_pauses() {
+    let bench = Bench::new();
+    let (session, _) = bench.owned("s").await;
+    bench.fail(Op::Read, Fault::Refuse(Kind::Unavailable), 2);
+    bench.fail(Op::Read, Fault::Lose(Kind::Timeout), 1);
+    assert_eq!(
+        bench.backend.read(&session, &[key("a", "1")]).await.unwrap(),
+        [None]
+    );
+    assert_eq!(bench.memory.calls(Op::Read), 4);
+    assert_eq!(bench.passed(), Duration::from_millis(50 + 100 + 200));
+}
+
+#[tokio::test]
+async fn retries_end() {
+    let bench = Bench::new();
+    bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 4);
+    let error = bench.backend.head(&"s".into()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (Kind::Unavailable, true));
+    assert_eq!(bench.memory.calls(Op::Head), 4, "one try and three retries");
+}
+
+#[tokio::test]
+async fn what_will_not_pass_is_not_tried_again() {
+    for kind in [
+        Kind::Fenced,
+        Kind::Config,
+        Kind::Corrupt,
+        Kind::StorageFull,
+        Kind::Closed,
+    ] {
+        let bench = Bench::new();
+        bench.memory.fail(Op::Head, Fault::Refuse(kind));
+        assert_eq!(bench.backend.head(&"s".into()).await.unwrap_err().kind(), kind);
+        assert_eq!(bench.memory.calls(Op::Head), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_is_never_sent_twice() {
+    let bench = Bench::new();
+    let (session, fence) = bench.owned("s").await;
+    commit_one(
+        &*bench.backend,
+        commit(&session, fence, 0, vec![change("a", "1", "x")]),
+    )
+    .await
+    .unwrap();
+    bench.memory.fail(Op::Delete, Fault::Lose(Kind::Unavailable));
+    assert_eq!(
+        bench.backend.delete(&session, fence).await.unwrap_err().kind(),
+        Kind::Unavailable
+    );
+    assert_eq!(bench.memory.calls(Op::Delete), 1);
+}
+
+#[tokio::test]
+async fn only_the_failed_commits_of_a_batch_are_sent_again() {
+    let bench = Bench::new();
+    let mut commits = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        let (session, fence) = bench.owned(name).await;
+        commits.push(commit(&session, fence, 0, vec![change("a", "1", name)]));
+    }
+    commits[3].base = 9;
+    bench.memory.fail(Op::Commit, Fault::Lose(Kind::Unavailable));
+    let ids: Vec<_> = commits.iter().map(|commit| commit.id).collect();
+    let answers = bench.backend.commit(commits).await;
+    let kinds: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().map(|head| head.version).map_err(Error::kind))
+        .collect();
+    assert_eq!(kinds, [Ok(1), Ok(1), Ok(1), Err(Kind::VersionMismatch)]);
+    let sent: Vec<_> = bench.memory.commits().iter().map(|commit| commit.id).collect();
+    assert_eq!(sent, [ids[0], ids[1], ids[2], ids[3], ids[0]]);
+    assert_eq!(bench.memory.version("one"), 1, "applied once");
+}
+
+#[tokio::test]
+async fn every_wait_is_bounded() {
+    let bench = Bench::new();
+    let (session, fence) = bench.owned("s").await;
+    bench.fail(Op::Commit, Fault::Hang, 4);
+    let outcome = commit_one(&*bench.backend, commit(&session, fence, 0, Vec::new())).await;
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Timeout);
+    assert_eq!(
+        bench.memory.commits().len(),
+        2,
+        "a try that hangs leaves time for another"
+    );
+    assert!(bench.passed() <= 5 * SECOND, "{:?}", bench.passed());
+
+    let before = bench.passed();
+    bench.fail(Op::Delete, Fault::Hang, 1);
+    assert_eq!(
+        bench.backend.delete(&session, fence).await.unwrap_err().kind(),
+        Kind::Timeout
+    );
+    assert!(bench.passed() - before <= 5 * SECOND);
+
+    let before = bench.passed();
+    bench.fail(Op::Renew, Fault::Hang, 4);
+    let Fence::Owner(token) = fence else {
+        unreachable!("an owner was asked for")
+    };
+    let answers = bench.backend.renew(&[(session, token)], 3 * SECOND).await;
+    assert_eq!(answers[0].as_ref().unwrap_err().kind(), Kind::Timeout);
+    assert!(
+        bench.passed() - before <= 3 * SECOND / 2,
+        "before the lease is over"
+    );
+}
+
+#[tokio::test]
+async fn a_grant_whose_answer_was_lost_is_found_in_our_own_name() {
+    let bench = Bench::new();
+    let request = acquire(&"s".into());
+    bench.memory.fail(Op::Acquire, Fault::Lose(Kind::Timeout));
+    match bench.backend.acquire(request.clone()).await.unwrap() {
+        Acquired::Held(holder) => assert_eq!(holder.owner, request.owner),
+        Acquired::Granted(_) => panic!("the first grant stands"),
+    }
+}
+
+#[tokio::test]
+async fn a_later_refusal_does_not_hide_that_a_commit_may_have_been_applied() {
+    let bench = Bench::new();
+    let (session, fence) = bench.owned("s").await;
+    bench.memory.fail(Op::Commit, Fault::Lose(Kind::Timeout));
+    bench.memory.fail(Op::Commit, Fault::Refuse(Kind::StorageFull));
+    let outcome = commit_one(&*bench.backend, commit(&session, fence, 0, Vec::new())).await;
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Timeout);
+    assert_eq!(bench.memory.version("s"), 1);
+    assert_eq!(bench.memory.commits().len(), 2);
+
+    // An answer that does tell is given.
+    bench.memory.fail(Op::Commit, Fault::Refuse(Kind::Timeout));
+    bench.memory.fail(Op::Commit, Fault::Refuse(Kind::Fenced));
+    let outcome = commit_one(&*bench.backend, commit(&session, fence, 1, Vec::new())).await;
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Fenced);
+}
+
+#[tokio::test]
+async fn the_breaker_sees_every_try_and_ends_the_retries() {
+    let bench = Bench::new();
+    bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 100);
+    let session: SessionId = "s".into();
+    bench.backend.head(&session).await.unwrap_err();
+    assert_eq!(bench.breaker.stats().failures, 4);
+    let error = bench.backend.head(&session).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::CircuitOpen, "opened by the fifth failure");
+    assert_eq!(bench.memory.calls(Op::Head), 5);
+    bench.backend.head(&session).await.unwrap_err();
+    let refused = commit_one(&*bench.backend, commit(&session, Fence::Shared, 0, Vec::new()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.session()),
+        (Kind::CircuitOpen, Some(&session))
+    );
+    assert_eq!(
+        bench.memory.calls(Op::Head) + bench.memory.commits().len(),
+        5,
+        "left alone"
+    );
+
+    // Leases are renewed all the same, and tell that the storage is back.
+    let renewed = bench.backend.renew(&[(session.clone(), 0)], SECOND).await;
+    assert!(renewed[0].is_ok(), "{renewed:?}");
+    assert_eq!(bench.breaker.stats().state, Position::Closed);
+}
+
+#[tokio::test]
+async fn a_storage_that_refuses_works() {
+    let bench = Bench::new();
+    bench.fail(Op::Head, Fault::Refuse(Kind::Corrupt), 50);
+    for _ in 0..50 {
+        bench.backend.head(&"s".into()).await.unwrap_err();
+    }
+    let stats = bench.breaker.stats();
+    assert_eq!(
+        (stats.state, stats.failures, stats.successes),
+        (Position::Closed, 0, 50)
+    );
+}
+
+#[test]
+fn it_opens_at_the_threshold_and_not_before_the_minimum() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = clocked_breaker(&clock);
+    for _ in 0..4 {
+        breaker.allow().unwrap().record(outage());
+    }
+    assert!(!breaker.is_open(), "four calls say nothing");
+    breaker.allow().unwrap().record(Outcome::Answered);
+    // 4 of 5 would do, but only a failure opens it.
+    assert!(!breaker.is_open());
+    for _ in 0..5 {
+        breaker.allow().unwrap().record(Outcome::Answered);
+    }
+    assert_eq!(breaker.stats().state, Position::Closed, "4 of 10");
+    breaker.allow().unwrap().record(outage());
+    assert_eq!(breaker.stats().state, Position::Closed, "5 of 11");
+    breaker.allow().unwrap().record(outage());
+    assert_eq!(breaker.stats().state, Position::Open, "6 of 12");
+    assert_eq!(
+        breaker.allow().err().map(|error| error.kind()),
+        Some(Kind::CircuitOpen)
+    );
+    let stats = breaker.stats();
+    assert_eq!(
+        (stats.failures, stats.successes, stats.rejects, stats.opens),
+        (6, 6, 1, 1)
+    );
+    assert_eq!(stats.next_probe_in, Some(30_000));
+}
+
+#[test]
+fn what_is_older_than_the_window_does_not_count() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = clocked_breaker(&clock);
+    for _ in 0..4 {
+        breaker.allow().unwrap().record(outage());
+    }
+    clock.advance(11 * SECOND);
+    breaker.allow().unwrap().record(outage());
+    assert_eq!(breaker.stats().state, Position::Closed);
+    clock.advance(5 * SECOND);
+    for _ in 0..4 {
+        breaker.allow().unwrap().record(outage());
+    }
+    assert_eq!(breaker.stats().state, Position::Open, "five within ten seconds");
+}
+
+fn opened(clock: &Arc<JumpingClock>) -> Breaker {
+    let breaker = clocked_breaker(clock);
+    for _ in 0..5 {
+        breaker.allow().unwrap().record(outage());
+    }
+    assert!(breaker.is_open());
+    breaker
+}
+
+#[test]
+fn one_probe_decides_after_the_cool_down() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = opened(&clock);
+    clock.advance(29 * SECOND);
+    assert!(breaker.allow().is_err());
+    clock.advance(SECOND);
+    let probe = breaker.allow().unwrap();
+    assert_eq!(breaker.stats().state, Position::HalfOpen);
+    assert!(breaker.allow().is_err(), "one at a time");
+    probe.record(outage());
+    assert_eq!(breaker.stats().state, Position::Open);
+    clock.advance(29 * SECOND);
+    assert!(breaker.allow().is_err(), "the cool-down begins anew");
+    clock.advance(SECOND);
+    breaker.allow().unwrap().record(Outcome::Answered);
+    assert_eq!(breaker.stats().state, Position::Closed);
+    for _ in 0..4 {
+        breaker.allow().unwrap().record(outage());
+    }
+    assert_eq!(breaker.stats().state, Position::Closed, "the window was emptied");
+}
+
+#[test]
+fn a_probe_that_is_given_up_makes_room_for_the_next() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = opened(&clock);
+    clock.advance(30 * SECOND);
+    drop(breaker.allow().unwrap());
+    assert!(!breaker.is_open());
+    breaker.allow().unwrap().record(Outcome::Answered);
+    assert_eq!(breaker.stats().state, Position::Closed);
+}
+
+#[test]
+fn answers_from_before_change_nothing() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = clocked_breaker(&clock);
+    let slow = breaker.allow().unwrap();
+    let slower = breaker.allow().unwrap();
+    for _ in 0..5 {
+        breaker.allow().unwrap().record(outage());
+    }
+    slow.record(Outcome::Answered);
+    assert_eq!(breaker.stats().state, Position::Open);
+    clock.advance(30 * SECOND);
+    let probe = breaker.allow().unwrap();
+    slower.record(outage());
+    assert_eq!(breaker.stats().state, Position::HalfOpen);
+    probe.record(Outcome::Answered);
+    assert_eq!(breaker.stats().state, Position::Closed);
+}
+
+#[tokio::test]
+async fn a_call_that_always_goes_through_closes_it_early() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = opened(&clock);
+    let failing = async { Err::<(), _>(Error::new(Kind::Unavailable, "memory", "down")) };
+    breaker.call_always(failing).await.unwrap_err();
+    assert_eq!(breaker.stats().state, Position::Open);
+    assert_eq!(
+        breaker.stats().next_probe_in,
+        Some(30_000),
+        "the cool-down goes on"
+    );
+    breaker.call_always(async { Ok(()) }).await.unwrap();
+    assert_eq!(breaker.call(async { Ok(7) }).await.unwrap(), 7);
+}
+
+#[test]
+fn every_change_of_position_is_told_once() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = Arc::new(clocked_breaker(&clock));
+    let changes = Arc::new(AtomicU64::new(0));
+    let (seen, told) = (changes.clone(), Arc::downgrade(&breaker));
+    breaker.watch(Box::new(move |position| {
+        // Outside all locks: asking back must not hang.
+        assert_eq!(told.upgrade().unwrap().stats().state, position);
+        seen.fetch_add(1, Ordering::Relaxed);
+    }));
+    for _ in 0..5 {
+        breaker.allow().unwrap().record(outage());
+    }
+    clock.advance(30 * SECOND);
+    let probe = breaker.allow().unwrap();
+    assert_eq!(changes.load(Ordering::Relaxed), 2);
+    probe.record(Outcome::Answered);
+    breaker.allow().unwrap().record(Outcome::Answered);
+    assert_eq!(changes.load(Ordering::Relaxed), 3);
+}

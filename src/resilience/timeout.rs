@@ -1,0 +1,141 @@
+//! Bounds every call. A commit that runs out of time may have been applied: that is what [`Kind::Timeout`] says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::time::{Time, within};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
+use crate::error::{Error, Kind, Result};
+use crate::observe::{self, StoreMetrics};
+use crate::record::RecordKey;
+
+/// See the module.
+pub struct Timeout {
+    inner: Arc<dyn Backend>,
+    limits: TimeLimits,
+    time: Arc<dyn Time>,
+    metrics: &'static StoreMetrics,
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// One try of a call that is tried again.
+    pub attempt: Duration,
+    /// A call that is tried once only.
+    pub operation: Duration,
+}
+
+impl Timeout {
+    /// Bounds the calls of `inner`.
+    pub fn new(inner: Arc<dyn Backend>, limits: TimeLimits, time: Arc<dyn Time>) -> Self {
+        let metrics = observe::of(inner.name());
+        Self {
+            inner,
+            limits,
+            time,
+            metrics,
+        }
+    }
+
+    async fn attempt<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.bounded(self.limits.attempt, call).await
+    }
+
+    async fn bounded<T>(&self, limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+        match within(&*self.time, limit, call).await {
+            Some(answer) => answer,
+            None => Err(self.timed_out(limit)),
+        }
+    }
+
+    fn timed_out(&self, limit: Duration) -> Error {
+        self.metrics.timeouts.increment();
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Error::new(
+            Kind::Timeout,
+            self.inner.name(),
+            "the storage did not answer in time",
+        )
+        .with("limitMs", limit)
+    }
+}
+
+#[async_trait]
+impl Backend for Timeout {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn commit_policy(&self) -> CommitPolicy {
+        self.inner.commit_policy()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.attempt(self.inner.ping()).await
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        self.attempt(self.inner.acquire(request)).await
+    }
+
+    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        let limit = self.limits.attempt;
+        match within(&*self.time, limit, self.inner.renew(leases, lease)).await {
+            Some(answers) => answers,
+            None => vec![Err(self.timed_out(limit)); leases.len()],
+        }
+    }
+
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.attempt(self.inner.release(session, token)).await
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        self.attempt(self.inner.head(session)).await
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.attempt(self.inner.read(session, keys)).await
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        self.attempt(self.inner.scan(session, kind, cursor, limit)).await
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        let (limit, count) = (self.limits.attempt, commits.len());
+        match within(&*self.time, limit, self.inner.commit(commits)).await {
+            Some(answers) => answers,
+            None => vec![Err(self.timed_out(limit)); count],
+        }
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.bounded(self.limits.operation, self.inner.delete(session, fence))
+            .await
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.attempt(self.inner.touch(session, fence, ttl)).await
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.attempt(self.inner.list(cursor, limit)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.bounded(self.limits.operation, self.inner.close()).await
+    }
+}
