@@ -8,7 +8,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token};
+use super::{
+    Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token,
+};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -103,7 +105,8 @@ impl Memory {
 
     /// Waits until `op` was called `count` times.
     pub async fn called(&self, op: Op, count: usize) {
-        self.until(|inner| inner.calls.get(&op).copied().unwrap_or(0) >= count).await;
+        self.until(|inner| inner.calls.get(&op).copied().unwrap_or(0) >= count)
+            .await;
     }
 
     /// Every commit that arrived so far, resent ones included.
@@ -115,7 +118,9 @@ impl Memory {
     pub fn deliver(&self) -> usize {
         let mut inner = self.inner.lock();
         let late = std::mem::take(&mut inner.late);
-        late.into_iter().filter(|commit| inner.commit(commit).is_ok()).count()
+        late.into_iter()
+            .filter(|commit| inner.commit(commit).is_ok())
+            .count()
     }
 
     /// Puts `session` back to how it was at `version`: a copy without what came later.
@@ -128,17 +133,29 @@ impl Memory {
 
     /// The sealed bytes of a record.
     pub fn stored(&self, session: &str, key: &RecordKey) -> Option<Bytes> {
-        self.inner.lock().sessions.get(session).and_then(|stored| stored.records.get(key).cloned())
+        self.inner
+            .lock()
+            .sessions
+            .get(session)
+            .and_then(|stored| stored.records.get(key).cloned())
     }
 
     /// Where a session stands.
     pub fn version(&self, session: &str) -> u64 {
-        self.inner.lock().sessions.get(session).map_or(0, |stored| stored.head.version)
+        self.inner
+            .lock()
+            .sessions
+            .get(session)
+            .map_or(0, |stored| stored.head.version)
     }
 
     /// Whether somebody holds the lease.
     pub fn is_held(&self, session: &str) -> bool {
-        self.inner.lock().sessions.get(session).is_some_and(|stored| stored.lease.is_some())
+        self.inner
+            .lock()
+            .sessions
+            .get(session)
+            .is_some_and(|stored| stored.lease.is_some())
     }
 
     async fn until(&self, done: impl Fn(&mut Inner) -> bool) {
@@ -171,7 +188,11 @@ impl Memory {
         .await;
         let work = || {
             let mut inner = self.inner.lock();
-            if inner.closed { Err(error(Kind::Closed)) } else { work(&mut inner) }
+            if inner.closed {
+                Err(error(Kind::Closed))
+            } else {
+                work(&mut inner)
+            }
         };
         match fault {
             None => work(),
@@ -211,7 +232,8 @@ impl Inner {
         let stored = self.fenced(session, commit.fence)?;
         let version = match commit.fence {
             Fence::Owner(_) => {
-                if stored.head.version == commit.version() && stored.commit == Some((commit.fence, commit.id)) {
+                if stored.head.version == commit.version() && stored.commit == Some((commit.fence, commit.id))
+                {
                     return Ok(stored.head);
                 }
                 commit.version()
@@ -226,7 +248,9 @@ impl Inner {
         let checked = matches!(commit.fence, Fence::Owner(_)) || commit.expected;
         if checked && stored.head.version != commit.base {
             let found = stored.head.version;
-            return Err(error(Kind::VersionMismatch).with("version", found).in_session(session));
+            return Err(error(Kind::VersionMismatch)
+                .with("version", found)
+                .in_session(session));
         }
         for change in &commit.changes {
             match &change.value {
@@ -234,7 +258,10 @@ impl Inner {
                 None => stored.records.remove(&change.key),
             };
         }
-        stored.head = Head { version, updated_at: now_millis() };
+        stored.head = Head {
+            version,
+            updated_at: now_millis(),
+        };
         stored.commit = Some((commit.fence, commit.id));
         stored.expires = commit.ttl.map(|ttl| Instant::now() + ttl);
         if commit.fence == Fence::Shared {
@@ -245,7 +272,10 @@ impl Inner {
 
     fn acquire(&mut self, request: Acquire) -> Result<Acquired> {
         let stored = self.stored(&request.session);
-        if request.claim.is_some_and(|claim| stored.claim.is_some_and(|accepted| claim < accepted)) {
+        if request
+            .claim
+            .is_some_and(|claim| stored.claim.is_some_and(|accepted| claim < accepted))
+        {
             return Err(error(Kind::Fenced).in_session(&request.session));
         }
         let now = Instant::now();
@@ -254,14 +284,27 @@ impl Inner {
             && request.displace != Some(*token)
         {
             let (owner, expires_in) = (owner.clone(), Some(*until - now));
-            return Ok(Acquired::Held(Holder { owner, token: *token, expires_in }));
+            return Ok(Acquired::Held(Holder {
+                owner,
+                token: *token,
+                expires_in,
+            }));
         }
         stored.claim = stored.claim.max(request.claim);
         // Small numbers are what tests take for tokens that were never granted.
         stored.token = (stored.token + 1).max(1000);
         stored.lease = Some((stored.token, request.owner, now + request.lease));
-        let records = request.read.iter().map(|key| stored.records.get(key).cloned()).collect();
-        Ok(Acquired::Granted(Grant { token: stored.token, head: stored.head, records, expires: true }))
+        let records = request
+            .read
+            .iter()
+            .map(|key| stored.records.get(key).cloned())
+            .collect();
+        Ok(Acquired::Granted(Grant {
+            token: stored.token,
+            head: stored.head,
+            records,
+            expires: true,
+        }))
     }
 }
 
@@ -275,7 +318,9 @@ impl Stored {
 }
 
 fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is past 1970");
     u64::try_from(since.as_millis()).expect("the clock is before the year 500,000,000")
 }
 
@@ -343,12 +388,23 @@ impl Backend for Memory {
             let records = &inner.stored(session).records;
             let wanted = |key: &RecordKey| {
                 kind.is_none_or(|kind| key.kind() == kind)
-                    && cursor.as_ref().is_none_or(|after| hex::encode(key.as_bytes()).as_str() > &**after)
+                    && cursor
+                        .as_ref()
+                        .is_none_or(|after| hex::encode(key.as_bytes()).as_str() > &**after)
             };
             let mut found = records.iter().filter(|(key, _)| wanted(key));
             let items: Vec<_> = found.by_ref().take(limit).collect();
-            let next = found.next().and_then(|_| items.last()).map(|(key, _)| hex::encode(key.as_bytes()).into());
-            Ok(Page { items: items.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect(), next })
+            let next = found
+                .next()
+                .and_then(|_| items.last())
+                .map(|(key, _)| hex::encode(key.as_bytes()).into());
+            Ok(Page {
+                items: items
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+                next,
+            })
         })
         .await
     }
@@ -395,8 +451,10 @@ impl Backend for Memory {
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
         self.call(Op::List, |inner| {
             let names: Vec<_> = inner.sessions.keys().cloned().collect();
-            let mut names: Vec<_> =
-                names.into_iter().filter(|name| inner.stored(name).head.version > 0).collect();
+            let mut names: Vec<_> = names
+                .into_iter()
+                .filter(|name| inner.stored(name).head.version > 0)
+                .collect();
             names.sort();
             names.retain(|name| cursor.as_ref().is_none_or(|after| **name > **after));
             let more = names.len() > limit;

@@ -33,7 +33,10 @@ pub struct Histogram {
 impl Histogram {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1], micros: AtomicU64::new(0) }
+        Self {
+            buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
+            micros: AtomicU64::new(0),
+        }
     }
 
     /// Counts `took`.

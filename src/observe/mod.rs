@@ -124,26 +124,74 @@ impl StoreMetrics {
     /// The counters as JSON, for the statistics of a store.
     pub fn to_json(&self) -> serde_json::Value {
         let counters = self.counters();
-        counters.iter().map(|counter| (counter.json.to_owned(), serde_json::Value::from(counter.value))).collect()
+        counters
+            .iter()
+            .map(|counter| (counter.json.to_owned(), serde_json::Value::from(counter.value)))
+            .collect()
     }
 
     fn counters(&self) -> [Row; 11] {
-        let row = |name, json, help, counter: &Counter| Row { name, json, help, value: counter.get() };
+        let row = |name, json, help, counter: &Counter| Row {
+            name,
+            json,
+            help,
+            value: counter.get(),
+        };
         [
-            row("commits_total", "commits", "Commits that the storage acknowledged.", &self.commits),
-            row("commit_failures_total", "commitFailures", "Commits that failed.", &self.commit_failures),
-            row("patches_total", "patches", "Patches in the acknowledged commits.", &self.patches),
-            row("reads_total", "reads", "Reads that went to the storage.", &self.reads),
-            row("cache_hits_total", "cacheHits", "Records answered from memory.", &self.cache_hits),
+            row(
+                "commits_total",
+                "commits",
+                "Commits that the storage acknowledged.",
+                &self.commits,
+            ),
+            row(
+                "commit_failures_total",
+                "commitFailures",
+                "Commits that failed.",
+                &self.commit_failures,
+            ),
+            row(
+                "patches_total",
+                "patches",
+                "Patches in the acknowledged commits.",
+                &self.patches,
+            ),
+            row(
+                "reads_total",
+                "reads",
+                "Reads that went to the storage.",
+                &self.reads,
+            ),
+            row(
+                "cache_hits_total",
+                "cacheHits",
+                "Records answered from memory.",
+                &self.cache_hits,
+            ),
             row(
                 "cache_misses_total",
                 "cacheMisses",
                 "Records that had to be read from the storage.",
                 &self.cache_misses,
             ),
-            row("retries_total", "retries", "Calls sent to the storage again.", &self.retries),
-            row("timeouts_total", "timeouts", "Calls given up for want of an answer.", &self.timeouts),
-            row("breaker_opens_total", "breakerOpens", "How often a breaker opened.", &self.breaker_opens),
+            row(
+                "retries_total",
+                "retries",
+                "Calls sent to the storage again.",
+                &self.retries,
+            ),
+            row(
+                "timeouts_total",
+                "timeouts",
+                "Calls given up for want of an answer.",
+                &self.timeouts,
+            ),
+            row(
+                "breaker_opens_total",
+                "breakerOpens",
+                "How often a breaker opened.",
+                &self.breaker_opens,
+            ),
             row(
                 "breaker_rejects_total",
                 "breakerRejects",

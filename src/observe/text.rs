@@ -25,7 +25,10 @@ pub fn render(process: &[ProcessGauge]) -> String {
 
 fn render_stores(stores: &[(&str, &StoreMetrics)], process: &[ProcessGauge]) -> String {
     let mut text = String::with_capacity(8 * 1024);
-    let counters: Vec<_> = stores.iter().map(|(store, metrics)| (*store, metrics.counters())).collect();
+    let counters: Vec<_> = stores
+        .iter()
+        .map(|(store, metrics)| (*store, metrics.counters()))
+        .collect();
     let names = counters.first().map_or(0, |(_, rows)| rows.len());
     for at in 0..names {
         for (index, (store, rows)) in counters.iter().enumerate() {
@@ -33,13 +36,19 @@ fn render_stores(stores: &[(&str, &StoreMetrics)], process: &[ProcessGauge]) -> 
             if index == 0 {
                 head(&mut text, row.name, "counter", row.help);
             }
-            line(&mut text, format_args!("{PREFIX}_{}{{store=\"{store}\"}} {}", row.name, row.value));
+            line(
+                &mut text,
+                format_args!("{PREFIX}_{}{{store=\"{store}\"}} {}", row.name, row.value),
+            );
         }
     }
     head(&mut text, "open_sessions", "gauge", "Sessions open now.");
     for (store, metrics) in stores {
         let open = metrics.open_sessions.get();
-        line(&mut text, format_args!("{PREFIX}_open_sessions{{store=\"{store}\"}} {open}"));
+        line(
+            &mut text,
+            format_args!("{PREFIX}_open_sessions{{store=\"{store}\"}} {open}"),
+        );
     }
     durations(&mut text, stores);
     for ProcessGauge { name, help, value } in process {
@@ -51,16 +60,30 @@ fn render_stores(stores: &[(&str, &StoreMetrics)], process: &[ProcessGauge]) -> 
 
 fn durations(text: &mut String, stores: &[(&str, &StoreMetrics)]) {
     const NAME: &str = "commit_duration_seconds";
-    head(text, NAME, "histogram", "How long commits took, retries included.");
+    head(
+        text,
+        NAME,
+        "histogram",
+        "How long commits took, retries included.",
+    );
     for (store, metrics) in stores {
         let (counts, sum) = metrics.commit_duration.cumulative();
         let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
         for (bound, count) in bounds.zip(counts) {
-            line(text, format_args!("{PREFIX}_{NAME}_bucket{{store=\"{store}\",le=\"{bound}\"}} {count}"));
+            line(
+                text,
+                format_args!("{PREFIX}_{NAME}_bucket{{store=\"{store}\",le=\"{bound}\"}} {count}"),
+            );
         }
         let (sum, count) = (sum.as_secs_f64(), counts[BOUNDS.len()]);
-        line(text, format_args!("{PREFIX}_{NAME}_sum{{store=\"{store}\"}} {sum}"));
-        line(text, format_args!("{PREFIX}_{NAME}_count{{store=\"{store}\"}} {count}"));
+        line(
+            text,
+            format_args!("{PREFIX}_{NAME}_sum{{store=\"{store}\"}} {sum}"),
+        );
+        line(
+            text,
+            format_args!("{PREFIX}_{NAME}_count{{store=\"{store}\"}} {count}"),
+        );
     }
 }
 
@@ -88,7 +111,11 @@ mod tests {
         redis.committed(1, Duration::from_secs(60));
         mongodb.timeouts.increment();
         mongodb.open_sessions.rise();
-        let cache = ProcessGauge { name: "cache_bytes", help: "Bytes of records in memory.", value: 7 };
+        let cache = ProcessGauge {
+            name: "cache_bytes",
+            help: "Bytes of records in memory.",
+            value: 7,
+        };
         let text = render_stores(&[("redis", &redis), ("mongodb", &mongodb)], &[cache]);
         for expected in [
             "# TYPE baileys_vault_commits_total counter",
@@ -106,10 +133,17 @@ mod tests {
             "baileys_vault_commit_duration_seconds_count{store=\"redis\"} 2",
             "baileys_vault_cache_bytes 7",
         ] {
-            assert_eq!(text.lines().filter(|line| *line == expected).count(), 1, "{expected}\nin\n{text}");
+            assert_eq!(
+                text.lines().filter(|line| *line == expected).count(),
+                1,
+                "{expected}\nin\n{text}"
+            );
         }
-        let series: Vec<_> =
-            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        let series: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.rsplit_once(' ').unwrap().0)
+            .collect();
         assert_eq!(series.iter().collect::<HashSet<_>>().len(), series.len());
         assert!(text.ends_with('\n'));
     }

@@ -237,14 +237,22 @@ impl Breaker {
         }
         let era = state.era;
         self.announce(before, state);
-        Ok(Permit { breaker: self, era, kind })
+        Ok(Permit {
+            breaker: self,
+            era,
+            kind,
+        })
     }
 
     /// Leave for a call that goes through in any state.
     pub fn allow_always(&self) -> Permit<'_> {
         let mut state = self.state.lock();
         state.totals.fires += 1;
-        Permit { breaker: self, era: state.era, kind: Leave::Always }
+        Permit {
+            breaker: self,
+            era: state.era,
+            kind: Leave::Always,
+        }
     }
 
     /// Whether calls are refused now.
@@ -260,7 +268,14 @@ impl Breaker {
     /// Figures since it was made.
     pub fn stats(&self) -> BreakerStats {
         let state = self.state.lock();
-        let Totals { fires, successes, failures, timeouts, rejects, opens } = state.totals;
+        let Totals {
+            fires,
+            successes,
+            failures,
+            timeouts,
+            rejects,
+            opens,
+        } = state.totals;
         let rest = (state.opened_at + self.config.cool_down).saturating_sub(self.time.now());
         let next_probe_in =
             (state.position == Position::Open).then(|| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
@@ -297,7 +312,8 @@ impl Breaker {
         let failed = outcome != Outcome::Answered;
         match (state.position, kind) {
             (Position::Closed, _) => {
-                if state.count(self.slot_number(now), failed) && self.too_many_failures(&state, now) {
+                state.count(self.slot_number(now), failed);
+                if failed && self.too_many_failures(&state, now) {
                     self.open(&mut state, now);
                 }
             }
@@ -323,7 +339,11 @@ impl Breaker {
     fn too_many_failures(&self, state: &State, now: Duration) -> bool {
         let newest = self.slot_number(now);
         let (mut calls, mut failures) = (0, 0);
-        for slot in state.slots.iter().filter(|slot| slot.number + SLOTS as u128 > newest) {
+        for slot in state
+            .slots
+            .iter()
+            .filter(|slot| slot.number + SLOTS as u128 > newest)
+        {
             calls += slot.calls;
             failures += slot.failures;
         }
@@ -355,15 +375,16 @@ impl State {
         self.enter(Position::Closed);
     }
 
-    /// Counts a call; gives back whether it failed.
-    fn count(&mut self, number: u128, failed: bool) -> bool {
+    fn count(&mut self, number: u128, failed: bool) {
         let slot = &mut self.slots[usize::try_from(number % SLOTS as u128).unwrap_or(0)];
         if slot.number != number {
-            *slot = Slot { number, ..Slot::default() };
+            *slot = Slot {
+                number,
+                ..Slot::default()
+            };
         }
         slot.calls = slot.calls.saturating_add(1);
         slot.failures = slot.failures.saturating_add(u32::from(failed));
-        failed
     }
 }
 

@@ -31,8 +31,12 @@ impl Guarded {
 
 /// A storage that answered anything in a call of many works.
 fn outcome_of_many<T>(answers: &[Result<T>]) -> Outcome {
-    let outcomes = answers.iter().map(|answer| answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
-    outcomes.reduce(|a, b| if a == Outcome::Answered { a } else { b }).unwrap_or(Outcome::Answered)
+    let outcomes = answers
+        .iter()
+        .map(|answer| answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
+    outcomes
+        .reduce(|a, b| if a == Outcome::Answered { a } else { b })
+        .unwrap_or(Outcome::Answered)
 }
 
 #[async_trait]
@@ -51,7 +55,10 @@ impl Backend for Guarded {
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
         let session = request.session.clone();
-        self.breaker.call(self.inner.acquire(request)).await.map_err(|error| error.in_session(&session))
+        self.breaker
+            .call(self.inner.acquire(request))
+            .await
+            .map_err(|error| error.in_session(&session))
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
@@ -66,11 +73,17 @@ impl Backend for Guarded {
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.breaker.call(self.inner.head(session)).await.map_err(|error| error.in_session(session))
+        self.breaker
+            .call(self.inner.head(session))
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.breaker.call(self.inner.read(session, keys)).await.map_err(|error| error.in_session(session))
+        self.breaker
+            .call(self.inner.read(session, keys))
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn scan(
@@ -81,14 +94,20 @@ impl Backend for Guarded {
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let scan = self.inner.scan(session, kind, cursor, limit);
-        self.breaker.call(scan).await.map_err(|error| error.in_session(session))
+        self.breaker
+            .call(scan)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
         let permit = match self.breaker.allow() {
             Ok(permit) => permit,
             Err(open) => {
-                return commits.iter().map(|commit| Err(open.clone().in_session(&commit.session))).collect();
+                return commits
+                    .iter()
+                    .map(|commit| Err(open.clone().in_session(&commit.session)))
+                    .collect();
             }
         };
         let answers = self.inner.commit(commits).await;
@@ -97,11 +116,17 @@ impl Backend for Guarded {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.breaker.call(self.inner.delete(session, fence)).await.map_err(|error| error.in_session(session))
+        self.breaker
+            .call(self.inner.delete(session, fence))
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.breaker.call(self.inner.touch(session, fence, ttl)).await.map_err(|error| error.in_session(session))
+        self.breaker
+            .call(self.inner.touch(session, fence, ttl))
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {

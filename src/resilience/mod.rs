@@ -41,11 +41,20 @@ use crate::observe;
 /// A breaker for the storage called `layer`, on the real clock.
 pub fn breaker(layer: &'static str, config: &ResilienceSection) -> Arc<Breaker> {
     let time = Arc::new(SystemClock);
-    Arc::new(Breaker::new(layer, (&config.breaker).into(), time, observe::of(layer)))
+    Arc::new(Breaker::new(
+        layer,
+        (&config.breaker).into(),
+        time,
+        observe::of(layer),
+    ))
 }
 
 /// Puts retries, `breaker` and time limits around `backend`, in the right order.
-pub fn wrap(backend: Arc<dyn Backend>, breaker: Arc<Breaker>, config: &ResilienceSection) -> Arc<dyn Backend> {
+pub fn wrap(
+    backend: Arc<dyn Backend>,
+    breaker: Arc<Breaker>,
+    config: &ResilienceSection,
+) -> Arc<dyn Backend> {
     let time: Arc<dyn Time> = Arc::new(SystemClock);
     let jitter = || f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / (f64::from(u32::MAX) + 1.0);
     wrap_with(backend, breaker, config, time, Box::new(jitter))
@@ -59,7 +68,10 @@ fn wrap_with(
     jitter: Jitter,
 ) -> Arc<dyn Backend> {
     let operation = ms(config.operation_timeout);
-    let limits = TimeLimits { attempt: attempt_limit(config), operation };
+    let limits = TimeLimits {
+        attempt: attempt_limit(config),
+        operation,
+    };
     let bounded = Arc::new(Timeout::new(backend, limits, time.clone()));
     let guarded = Arc::new(Guarded::new(bounded, breaker));
     let policy = RetryPolicy {

@@ -56,11 +56,21 @@ impl Retry {
     /// Tries calls of `inner` again.
     pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, time: Arc<dyn Time>, jitter: Jitter) -> Self {
         let metrics = observe::of(inner.name());
-        Self { inner, policy, time, jitter, metrics }
+        Self {
+            inner,
+            policy,
+            time,
+            jitter,
+            metrics,
+        }
     }
 
     fn begin(&self, limit: Duration) -> Tries<'_> {
-        Tries { retry: self, deadline: self.time.now() + limit, retries: 0 }
+        Tries {
+            retry: self,
+            deadline: self.time.now() + limit,
+            retries: 0,
+        }
     }
 
     async fn repeat<T, F>(&self, mut call: impl FnMut() -> F + Send) -> Result<T>
@@ -70,9 +80,8 @@ impl Retry {
     {
         let mut tries = self.begin(self.policy.deadline);
         loop {
-            let answer = match tries.within_deadline(call()).await {
-                Some(answer) => answer,
-                None => return Err(self.out_of_time()),
+            let Some(answer) = tries.within_deadline(call()).await else {
+                return Err(self.out_of_time());
             };
             match answer {
                 Err(error) if may_pass(&error) && tries.pause().await => {}
@@ -82,7 +91,12 @@ impl Retry {
     }
 
     /// Calls for many things at once; those that failed for a moment are tried again, the others are not.
-    async fn repeat_many<I, T, F>(&self, limit: Duration, items: Vec<I>, mut call: impl FnMut(Vec<I>) -> F + Send) -> Vec<Result<T>>
+    async fn repeat_many<I, T, F>(
+        &self,
+        limit: Duration,
+        items: Vec<I>,
+        mut call: impl FnMut(Vec<I>) -> F + Send,
+    ) -> Vec<Result<T>>
     where
         I: Clone + Send,
         F: Future<Output = Vec<Result<T>>> + Send,
@@ -94,22 +108,18 @@ impl Retry {
         let mut waiting: Vec<(usize, I)> = items.into_iter().enumerate().collect();
         while !waiting.is_empty() {
             let sent = waiting.iter().map(|(_, item)| item.clone()).collect();
-            match tries.within_deadline(call(sent)).await {
-                Some(answered) => {
-                    for ((at, _), answer) in waiting.iter().zip(answered) {
-                        let keeps_doubt = matches!(&answer, Err(error) if !is_conclusive(error));
-                        if !keeps_doubt || answers[*at].is_none() {
-                            answers[*at] = Some(answer);
-                        } else if !matches!(&answer, Err(error) if may_pass(error)) {
-                            given_up.push(*at);
-                        }
-                    }
+            let Some(answered) = tries.within_deadline(call(sent)).await else {
+                for (at, _) in &waiting {
+                    answers[*at] = Some(Err(self.out_of_time()));
                 }
-                None => {
-                    for (at, _) in &waiting {
-                        answers[*at] = Some(Err(self.out_of_time()));
-                    }
-                    break;
+                break;
+            };
+            for ((at, _), answer) in waiting.iter().zip(answered) {
+                let keeps_doubt = matches!(&answer, Err(error) if !is_conclusive(error));
+                if !keeps_doubt || answers[*at].is_none() {
+                    answers[*at] = Some(answer);
+                } else if !matches!(&answer, Err(error) if may_pass(error)) {
+                    given_up.push(*at);
                 }
             }
             waiting.retain(|(at, _)| {
@@ -119,13 +129,26 @@ impl Retry {
                 break;
             }
         }
-        let missing = || Err(Error::new(Kind::Internal, self.inner.name(), "the backend left a call unanswered"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
+        let missing = || {
+            Err(Error::new(
+                Kind::Internal,
+                self.inner.name(),
+                "the backend left a call unanswered",
+            ))
+        };
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(missing))
+            .collect()
     }
 
     fn out_of_time(&self) -> Error {
         self.metrics.timeouts.increment();
-        Error::new(Kind::Timeout, self.inner.name(), "the storage did not answer within operationTimeout")
+        Error::new(
+            Kind::Timeout,
+            self.inner.name(),
+            "the storage did not answer within operationTimeout",
+        )
     }
 }
 
@@ -135,7 +158,10 @@ fn may_pass(error: &Error) -> bool {
 
 /// Whether the answer holds for earlier tries too.
 fn is_conclusive(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Fenced | Kind::VersionMismatch | Kind::SessionLost | Kind::Deleted)
+    matches!(
+        error.kind(),
+        Kind::Fenced | Kind::VersionMismatch | Kind::SessionLost | Kind::Deleted
+    )
 }
 
 /// The tries of one call.
@@ -153,12 +179,20 @@ impl Tries<'_> {
 
     /// Waits before the next try; `false` if there is none.
     async fn pause(&mut self) -> bool {
-        let Retry { policy, time, jitter, metrics, .. } = self.retry;
+        let Retry {
+            policy,
+            time,
+            jitter,
+            metrics,
+            ..
+        } = self.retry;
         if self.retries >= policy.max_retries {
             return false;
         }
         let left = self.deadline.saturating_sub(time.now());
-        let growth = policy.multiplier.powi(i32::try_from(self.retries).unwrap_or(i32::MAX));
+        let growth = policy
+            .multiplier
+            .powi(i32::try_from(self.retries).unwrap_or(i32::MAX));
         let most = (policy.base_delay.as_secs_f64() * growth).min(left.as_secs_f64());
         let pause = Duration::from_secs_f64(most * jitter());
         if pause >= left {
@@ -215,11 +249,15 @@ impl Backend for Retry {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.repeat(|| self.inner.scan(session, kind, cursor.clone(), limit)).await
+        self.repeat(|| self.inner.scan(session, kind, cursor.clone(), limit))
+            .await
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        self.repeat_many(self.policy.deadline, commits, |commits| self.inner.commit(commits)).await
+        self.repeat_many(self.policy.deadline, commits, |commits| {
+            self.inner.commit(commits)
+        })
+        .await
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {

@@ -72,7 +72,11 @@ pub mod jumping {
 
         fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
             let end = self.0.lock().now + duration;
-            Box::pin(Sleep { clock: self.clone(), end, number: None })
+            Box::pin(Sleep {
+                clock: self.clone(),
+                end,
+                number: None,
+            })
         }
     }
 
@@ -109,7 +113,11 @@ pub mod jumping {
 
     impl Drop for Sleep {
         fn drop(&mut self) {
-            self.clock.0.lock().waiting.retain(|(number, _)| Some(*number) != self.number);
+            self.clock
+                .0
+                .lock()
+                .waiting
+                .retain(|(number, _)| Some(*number) != self.number);
         }
     }
 }

@@ -35,7 +35,12 @@ impl Timeout {
     /// Bounds the calls of `inner`.
     pub fn new(inner: Arc<dyn Backend>, limits: TimeLimits, time: Arc<dyn Time>) -> Self {
         let metrics = observe::of(inner.name());
-        Self { inner, limits, time, metrics }
+        Self {
+            inner,
+            limits,
+            time,
+            metrics,
+        }
     }
 
     async fn attempt<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
@@ -52,7 +57,12 @@ impl Timeout {
     fn timed_out(&self, limit: Duration) -> Error {
         self.metrics.timeouts.increment();
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        Error::new(Kind::Timeout, self.inner.name(), "the storage did not answer in time").with("limitMs", limit)
+        Error::new(
+            Kind::Timeout,
+            self.inner.name(),
+            "the storage did not answer in time",
+        )
+        .with("limitMs", limit)
     }
 }
 
@@ -113,7 +123,8 @@ impl Backend for Timeout {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.bounded(self.limits.operation, self.inner.delete(session, fence)).await
+        self.bounded(self.limits.operation, self.inner.delete(session, fence))
+            .await
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
