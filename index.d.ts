@@ -55,6 +55,21 @@ export declare class Core {
   storePing(store: number): number
   /** Figures of a store and of the process' memory, as JSON; `null` for a closed store. */
   storeStats(store: number): string
+  /** Figures of the whole process in the text format of Prometheus. */
+  metricsText(): string
+  /** Request: figures of the store's circuit breakers, by the storage behind each. JSON object. */
+  breakerStats(store: number): number
+  /** Request: progress of the outbox. JSON; `null` for a store without one. */
+  outboxStats(store: number): number
+  /** Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox. */
+  deadLetters(store: number): number
+  /**
+   * Request: applies what waits in the outbox now. JSON: the outbox' figures afterwards; `null` for a store
+   * without one.
+   */
+  reconcileOutbox(store: number): number
+  /** How adding a job to the program's queue ended: `error` is null, or says why it failed. */
+  queueDone(request: number, error?: string | undefined | null): void
   /** Request: gives a store back; its last user closes it. */
   closeStore(store: number): number
 }

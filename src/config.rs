@@ -79,9 +79,9 @@ pub struct RedisSection {
 pub struct MongoSection {
     /// `mongodb://` or `mongodb+srv://`.
     pub url: String,
-    /// Name of the database.
+    /// Name of the database; empty is the one in the URL, or the default.
     pub database: String,
-    /// Name of the collection.
+    /// What the names of the collections begin with: `<collection>_sessions`, `<collection>_records` …
     pub collection: String,
 }
 

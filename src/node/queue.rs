@@ -1,4 +1,4 @@
-//! Jobs handed to the program's own queue (BullMQ, Kafka …), which lives in JavaScript.
+//! Jobs handed to the program's own queue (`BullMQ`, Kafka …), which lives in JavaScript.
 
 use std::collections::HashMap;
 

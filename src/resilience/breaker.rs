@@ -312,7 +312,8 @@ impl Breaker {
         let failed = outcome != Outcome::Answered;
         match (state.position, kind) {
             (Position::Closed, _) => {
-                if state.count(self.slot_number(now), failed) && self.too_many_failures(&state, now) {
+                state.count(self.slot_number(now), failed);
+                if failed && self.too_many_failures(&state, now) {
                     self.open(&mut state, now);
                 }
             }
@@ -374,8 +375,7 @@ impl State {
         self.enter(Position::Closed);
     }
 
-    /// Counts a call; gives back whether it failed.
-    fn count(&mut self, number: u128, failed: bool) -> bool {
+    fn count(&mut self, number: u128, failed: bool) {
         let slot = &mut self.slots[usize::try_from(number % SLOTS as u128).unwrap_or(0)];
         if slot.number != number {
             *slot = Slot {
@@ -385,7 +385,6 @@ impl State {
         }
         slot.calls = slot.calls.saturating_add(1);
         slot.failures = slot.failures.saturating_add(u32::from(failed));
-        failed
     }
 }
 

@@ -80,9 +80,8 @@ impl Retry {
     {
         let mut tries = self.begin(self.policy.deadline);
         loop {
-            let answer = match tries.within_deadline(call()).await {
-                Some(answer) => answer,
-                None => return Err(self.out_of_time()),
+            let Some(answer) = tries.within_deadline(call()).await else {
+                return Err(self.out_of_time());
             };
             match answer {
                 Err(error) if may_pass(&error) && tries.pause().await => {}
@@ -109,22 +108,18 @@ impl Retry {
         let mut waiting: Vec<(usize, I)> = items.into_iter().enumerate().collect();
         while !waiting.is_empty() {
             let sent = waiting.iter().map(|(_, item)| item.clone()).collect();
-            match tries.within_deadline(call(sent)).await {
-                Some(answered) => {
-                    for ((at, _), answer) in waiting.iter().zip(answered) {
-                        let keeps_doubt = matches!(&answer, Err(error) if !is_conclusive(error));
-                        if !keeps_doubt || answers[*at].is_none() {
-                            answers[*at] = Some(answer);
-                        } else if !matches!(&answer, Err(error) if may_pass(error)) {
-                            given_up.push(*at);
-                        }
-                    }
+            let Some(answered) = tries.within_deadline(call(sent)).await else {
+                for (at, _) in &waiting {
+                    answers[*at] = Some(Err(self.out_of_time()));
                 }
-                None => {
-                    for (at, _) in &waiting {
-                        answers[*at] = Some(Err(self.out_of_time()));
-                    }
-                    break;
+                break;
+            };
+            for ((at, _), answer) in waiting.iter().zip(answered) {
+                let keeps_doubt = matches!(&answer, Err(error) if !is_conclusive(error));
+                if !keeps_doubt || answers[*at].is_none() {
+                    answers[*at] = Some(answer);
+                } else if !matches!(&answer, Err(error) if may_pass(error)) {
+                    given_up.push(*at);
                 }
             }
             waiting.retain(|(at, _)| {

@@ -52,15 +52,22 @@ pub struct Session {
     shelf: Shelf,
     /// Until when, on [`clock::now`], memory may be trusted without asking the storage.
     lease_until: AtomicU64,
-    patience: Duration,
+    place: Place,
     state: Mutex<State>,
     progress: Notify,
-    /// Told once when the storage takes the session away.
-    on_lost: OnLost,
-    metrics: &'static StoreMetrics,
 }
 
-/// See [`Session`].
+/// What a session needs of the vault that it is in.
+pub(super) struct Place {
+    /// How long a patch may wait for the ones before it.
+    pub patience: Duration,
+    /// Told once when the storage takes the session away.
+    pub on_lost: OnLost,
+    /// Where it is counted.
+    pub metrics: &'static StoreMetrics,
+}
+
+/// See [`Place`].
 pub(super) type OnLost = Arc<dyn Fn(&Session, &Error) + Send + Sync>;
 
 struct State {
@@ -152,22 +159,18 @@ impl Session {
         fence: Fence,
         sealer: Sealer,
         head: Head,
-        patience: Duration,
         ttl: Option<Duration>,
-        on_lost: OnLost,
-        metrics: &'static StoreMetrics,
+        place: Place,
     ) -> Self {
-        metrics.open_sessions.rise();
+        place.metrics.open_sessions.rise();
         Self {
             id,
             fence,
             sealer,
             shelf: Shelf::new(),
             lease_until: AtomicU64::new(0),
-            patience,
+            place,
             progress: Notify::new(),
-            on_lost,
-            metrics,
             state: Mutex::new(State {
                 head,
                 refusal: None,
@@ -251,7 +254,7 @@ impl Session {
     }
 
     pub(super) fn metrics(&self) -> &'static StoreMetrics {
-        self.metrics
+        self.place.metrics
     }
 
     /// Queues `patch`; `reply` is called once its outcome is known, maybe before this returns. With `expected`, the
@@ -259,7 +262,10 @@ impl Session {
     /// Returns whether the session must be handed to the committer.
     #[must_use]
     pub(super) fn enqueue(&self, patch: Patch, expected: Option<u64>, reply: Reply) -> bool {
-        let pushed = self.state.lock().push(patch, expected, self.patience, reply);
+        let pushed = self
+            .state
+            .lock()
+            .push(patch, expected, self.place.patience, reply);
         pushed.unwrap_or_else(|(error, reply)| {
             reply(Err(error.in_session(&self.id)));
             false
@@ -281,7 +287,7 @@ impl Session {
             }
         }
         drop(state);
-        self.metrics.cache_hits.add(keys.len());
+        self.place.metrics.cache_hits.add(keys.len());
         Ok(Lookup::Found(found))
     }
 
@@ -432,7 +438,7 @@ impl Session {
             && first
             && is_final(error.kind())
         {
-            (self.on_lost)(self, error);
+            (self.place.on_lost)(self, error);
         }
     }
 
@@ -505,14 +511,14 @@ impl Session {
             reply(Err(error.clone()));
         }
         if first && is_final(error.kind()) {
-            (self.on_lost)(self, &error);
+            (self.place.on_lost)(self, &error);
         }
     }
 
     /// The storage took the session away.
     pub(super) fn lose(&self, reason: &Error) {
         if self.refuse(reason) {
-            (self.on_lost)(self, reason);
+            (self.place.on_lost)(self, reason);
         }
     }
 
@@ -594,7 +600,7 @@ impl Session {
             Err((None, reply))
         } else {
             state
-                .push(patch, None, self.patience, reply)
+                .push(patch, None, self.place.patience, reply)
                 .map_err(|(error, reply)| (Some(error), reply))
         };
         let head = state.head;
@@ -640,7 +646,7 @@ impl Journal {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.metrics.open_sessions.fall();
+        self.place.metrics.open_sessions.fall();
     }
 }
 

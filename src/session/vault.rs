@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::actor::{Lookup, Reply, Session};
+use super::actor::{Lookup, Place, Reply, Session};
 use super::clock;
 use super::committer::Committer;
 use super::lease::{self, Wanted};
@@ -312,17 +312,12 @@ impl Vault {
                 &Event::Lost(session.id().clone(), session.fence(), error.clone()),
             );
         });
-        let patience = self.settings.operation_timeout;
-        Session::new(
-            id.clone(),
-            fence,
-            sealer,
-            head,
-            patience,
-            options.ttl,
+        let place = Place {
+            patience: self.settings.operation_timeout,
             on_lost,
-            self.metrics,
-        )
+            metrics: self.metrics,
+        };
+        Session::new(id.clone(), fence, sealer, head, options.ttl, place)
     }
 
     /// A wrong key must show before the first write, not at the first read: so one stored record is opened.
@@ -337,19 +332,20 @@ impl Vault {
         if let Some(sealed) = creds {
             return sealer.open(&RecordKey::creds(), sealed).map(Some);
         }
+        if head.version == 0 {
+            return Ok(None);
+        }
         let mut cursor = None;
-        while head.version > 0 {
+        loop {
             let page = self.backend.scan(id, None, cursor, 1).await?;
             if let Some((key, sealed)) = page.items.first() {
-                sealer.open(key, sealed)?;
-                break;
+                return sealer.open(key, sealed).map(|_| None);
             }
             cursor = page.next;
             if cursor.is_none() {
-                break;
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 
     async fn give_back(&self, id: &SessionId, token: Token) {
