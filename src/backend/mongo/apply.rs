@@ -12,6 +12,7 @@ use mongodb::bson::{DateTime, Document, doc};
 
 use super::connection::after;
 use super::documents::{Entry, change_size, epoch_prefix, long, random, record_statement};
+use super::errors::corrupt;
 use super::state::{Core, Slot};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
@@ -53,7 +54,7 @@ impl Core {
         }
     }
 
-    async fn apply_together(&self, work: &[(Arc<Slot>, Arc<str>, Vec<Arc<Entry>>)]) -> Result<()> {
+    async fn apply_together(&self, work: &[Work]) -> Result<()> {
         let until = after(self.connection.now().await?, TOMBSTONE);
         let mut statements = Vec::new();
         for (slot, epoch, entries) in work {
@@ -62,9 +63,8 @@ impl Core {
         }
         self.send(statements).await?;
         for (slot, epoch, entries) in work {
-            let prefix = epoch_prefix(&slot.session, epoch);
             for entry in entries {
-                self.apply_chunks(&prefix, entry, until).await?;
+                self.apply_chunks(&slot.session, epoch, entry, until).await?;
             }
             let Some(last) = entries.last() else { continue };
             // A large patch's chunks may go only when no reader is sent to them any more.
@@ -88,7 +88,7 @@ impl Core {
         newest(entries, &prefix, until, &mut statements);
         self.send(statements).await?;
         for entry in entries {
-            self.apply_chunks(&prefix, entry, until).await?;
+            self.apply_chunks(session, epoch, entry, until).await?;
         }
         if let Some(last) = entries.iter().rev().find(|entry| entry.stage.is_some()) {
             self.trim(session, epoch, last.version).await?;
@@ -98,22 +98,37 @@ impl Core {
     }
 
     /// Applies a staged patch that was not loaded, chunk by chunk.
-    async fn apply_chunks(&self, prefix: &str, entry: &Entry, tombstone_until: DateTime) -> Result<()> {
+    async fn apply_chunks(
+        &self,
+        session: &str,
+        epoch: &str,
+        entry: &Entry,
+        tombstone_until: DateTime,
+    ) -> Result<()> {
         let (Some(stage), None) = (&entry.stage, &entry.changes) else {
             return Ok(());
         };
+        let prefix = epoch_prefix(session, epoch);
         for chunk in 0..stage.chunks {
-            // Chunks are removed after their patch was applied and taken out of `pending`.
-            let changes = self.load_chunk(stage, chunk).await?.ok_or_else(|| {
-                Error::new(
-                    Kind::Unavailable,
-                    super::LAYER,
-                    "somebody else is applying this patch",
-                )
-            })?;
+            let Some(changes) = self.load_chunk(stage, chunk).await? else {
+                // Chunks go only after their patch was applied and taken out of `pending`: somebody else did that.
+                let found = self.session(session).await?;
+                let pending = found.is_some_and(|found| {
+                    *found.epoch == *epoch
+                        && found
+                            .pending
+                            .iter()
+                            .any(|other| other.stage.as_ref() == Some(stage))
+                });
+                return if pending {
+                    Err(corrupt("chunks of a committed patch are missing"))
+                } else {
+                    Ok(())
+                };
+            };
             let statements = changes
                 .iter()
-                .map(|change| statement(prefix, entry.version, change, tombstone_until));
+                .map(|change| statement(&prefix, entry.version, change, tombstone_until));
             self.send(statements.collect()).await?;
         }
         Ok(())
@@ -156,6 +171,9 @@ impl Core {
         ))
     }
 }
+
+/// A session, its incarnation and the patches waiting there.
+type Work = (Arc<Slot>, Arc<str>, Vec<Arc<Entry>>);
 
 /// Sessions an applier works on; given up also when its task is dropped.
 struct Turns(Vec<Arc<Slot>>);

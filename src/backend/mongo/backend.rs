@@ -15,7 +15,7 @@ use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Pa
 use crate::error::Result;
 use crate::record::RecordKey;
 
-/// Sessions in MongoDB. Cheap to clone; clones share everything.
+/// Sessions in `MongoDB`. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct MongoBackend(pub(super) Arc<Core>);
 

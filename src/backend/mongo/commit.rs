@@ -120,7 +120,7 @@ impl Core {
             }
         };
         let mut slow = Vec::new();
-        let mut tries = Vec::with_capacity(jobs.len());
+        let mut ready = Vec::with_capacity(jobs.len());
         for mut job in jobs {
             // Unknown until the answer is here, also if this future is dropped.
             let Some(known) = job.known.take() else {
@@ -134,25 +134,25 @@ impl Core {
             });
             let statement = commit_statement(&job.commit, &known, &entry, job.slot.queued(), now, None);
             let size = STATEMENT_OVERHEAD + size_of(&job.commit.changes);
-            tries.push(((job, known, entry, statement), size));
+            ready.push(((job, known, entry, statement), size));
         }
-        for group in commands(tries) {
+        for group in commands(ready) {
             let mut statements = Vec::with_capacity(group.len());
-            let mut tried = Vec::with_capacity(group.len());
+            let mut sent = Vec::with_capacity(group.len());
             for (job, known, entry, statement) in group {
                 statements.push(statement);
-                tried.push((job, known, entry));
+                sent.push((job, known, entry));
             }
             let sessions = &self.connection.sessions;
             match self.connection.update(sessions, statements).await {
-                Ok(updated) if updated.matched == tried.len() as u64 => {
-                    for (mut job, known, entry) in tried {
+                Ok(updated) if updated.matched == sent.len() as u64 => {
+                    for (mut job, known, entry) in sent {
                         answers[job.at] = Ok(job.passed(&known, entry, now));
                     }
                 }
-                Ok(_) => slow.extend(tried.into_iter().map(|(job, ..)| job)),
+                Ok(_) => slow.extend(sent.into_iter().map(|(job, ..)| job)),
                 Err(error) => {
-                    for (job, ..) in tried {
+                    for (job, ..) in sent {
                         job.slot.forget();
                         answers[job.at] = Err(error.clone().in_session(&job.commit.session));
                     }
@@ -272,7 +272,7 @@ pub(super) fn tombstone_update(old: &str, new: &str, now: DateTime) -> Document 
 }
 
 impl Job {
-    /// Whether the commit can be tried without reading first.
+    /// Whether the commit can be sent without reading first.
     fn is_fast(&self) -> bool {
         let Some(known) = self.known.as_ref() else {
             return false;

@@ -216,14 +216,11 @@ impl Connection {
         let answer = self
             .write(doc! { "insert": collection.name(), "documents": documents })
             .await?;
-        for error in answer.get_array("writeErrors").into_iter().flatten() {
-            match error.as_document().map(code_and_text) {
-                Some((DUPLICATE_KEY, _)) => return Ok(false),
-                Some((code, text)) => return Err(from_code(code, text)),
-                None => return Err(corrupt("a write error is not a document")),
-            }
+        match first_write_error(&answer) {
+            None => Ok(true),
+            Some((DUPLICATE_KEY, _)) => Ok(false),
+            Some((code, text)) => Err(from_code(code, text)),
         }
-        Ok(true)
     }
 
     /// Removes whatever matches; how many.
@@ -231,12 +228,7 @@ impl Connection {
         let answer = self
             .write(doc! { "delete": collection.name(), "deletes": [{ "q": filter, "limit": 0 }] })
             .await?;
-        if let Some(error) = answer
-            .get_array("writeErrors")
-            .ok()
-            .and_then(|errors| errors.first()?.as_document())
-        {
-            let (code, text) = code_and_text(error);
+        if let Some((code, text)) = first_write_error(&answer) {
             return Err(from_code(code, text));
         }
         count(&answer, "n")
@@ -308,10 +300,10 @@ fn later(millis: i64, by: Duration) -> DateTime {
 /// server's threads for nobody.
 fn write_concern_document(concern: &WriteConcern, timeout: Duration) -> Document {
     let acknowledgment = match &concern.w {
-        None | Some(Acknowledgment::Majority) => Bson::from("majority"),
         Some(Acknowledgment::Nodes(nodes)) => Bson::from(i64::from(*nodes)),
         Some(Acknowledgment::Custom(tag)) => Bson::from(tag.as_str()),
-        Some(_) => Bson::from("majority"),
+        // `Majority`, and whatever the driver may add.
+        _ => Bson::from("majority"),
     };
     let timeout = concern.w_timeout.unwrap_or(timeout).min(timeout);
     doc! {
@@ -319,6 +311,11 @@ fn write_concern_document(concern: &WriteConcern, timeout: Duration) -> Document
         "j": concern.journal.unwrap_or(true),
         "wtimeout": i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
     }
+}
+
+fn first_write_error(answer: &Document) -> Option<(i32, &str)> {
+    let errors = answer.get_array("writeErrors").ok()?;
+    errors.first()?.as_document().map(code_and_text)
 }
 
 fn code_and_text(error: &Document) -> (i32, &str) {

@@ -110,13 +110,15 @@ impl Core {
             "$or",
             vec![doc! { "expiresAt": null }, doc! { "expiresAt": { "$gt": now } }],
         );
-        let update = match ttl {
-            Some(ttl) => doc! { "$set": { "expiresAt": after(now, ttl) } },
-            None => doc! { "$unset": { "expiresAt": "" } },
+        let expires_at = ttl.map(|ttl| after(now, ttl));
+        let update = if let Some(at) = expires_at {
+            doc! { "$set": { "expiresAt": at } }
+        } else {
+            doc! { "$unset": { "expiresAt": "" } }
         };
         if self.connection.update_session(filter, update).await? {
             if let Some(slot) = self.known_slot(session) {
-                slot.lives_until(ttl.map(|ttl| after(now, ttl)));
+                slot.lives_until(expires_at);
             }
             return Ok(true);
         }

@@ -131,9 +131,9 @@ impl Core {
         }
         update.insert("$set", set);
         update.insert("$inc", doc! { "sweeps": 1_i64 });
-        let taken = self.connection.modify_session(filter, update).await?;
-        let taken = taken.as_ref().map(SessionDoc::parse).transpose()?;
-        Ok(taken.map(|session| Taken { session, chunks }))
+        let modified = self.connection.modify_session(filter, update).await?;
+        let session = modified.as_ref().map(SessionDoc::parse).transpose()?;
+        Ok(session.map(|session| Taken { session, chunks }))
     }
 
     /// Rolls unapplied patches forward, and reads the records asked for.

@@ -1,4 +1,4 @@
-//! Sessions in MongoDB: one document per record and one per session.
+//! Sessions in `MongoDB`: one document per record and one per session.
 //!
 //! - `config`: what users set.
 //! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent.
