@@ -6,8 +6,8 @@
  */
 import { parseArgs } from 'node:util';
 import { fetchLatestBaileysVersion } from 'baileys';
+import { useMultiFileAuthState } from 'baileys-vault';
 import qrcode from 'qrcode-terminal';
-import { useMultiFileAuthState } from './support/auth.mjs';
 import { type BotEvent, startBot } from './support/bot.mjs';
 import { isDriven, obey, report } from './support/ipc.mjs';
 

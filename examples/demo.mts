@@ -10,8 +10,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { useMultiFileAuthState } from 'baileys-vault';
 import { startWhatsAppServer, type WhatsAppServer } from '../__test__/whatsapp/server.mjs';
-import { countRecords } from './support/auth.mjs';
 import { BotProcess } from './support/process.mjs';
 
 const BOT = fileURLToPath(new URL('./bot.mts', import.meta.url));
@@ -23,6 +23,19 @@ const WHILE_DEAD = 5;
 const ms = (value: number): string => `${Math.round(value)} ms`;
 
 const userOf = (jid: string): string => jid.replace(/:\d+@/, '@');
+
+async function countRecords(folder: string): Promise<number> {
+  const { store } = await useMultiFileAuthState(folder);
+  try {
+    const [sessionId = ''] = await store.list();
+    const { keys } = (await store.get(sessionId))?.data ?? {
+      keys: {} as Record<string, Record<string, unknown>>,
+    };
+    return Object.values(keys).reduce<number>((count, ofType) => count + Object.keys(ofType).length, 1);
+  } finally {
+    await store.close();
+  }
+}
 
 function say(text: string): void {
   console.log(`• ${text}`);
@@ -77,7 +90,7 @@ class Demo {
     say(`${ROUND_TRIPS} messages from B to A and ${ROUND_TRIPS} from A to B, end-to-end encrypted`);
 
     await first.kill();
-    say('A was killed with SIGKILL in the middle of it: no handler ran, nothing was flushed');
+    say('A was killed with SIGKILL in the middle of the conversation: no handler ran');
     const missed = Array.from({ length: WHILE_DEAD }, (_, i) => `missed ${i}`);
     for (const text of missed) await peer.send(toA, text, text.toUpperCase().replace(' ', '-'), STEP_MS);
     say(`B sent ${WHILE_DEAD} messages to the dead A`);

@@ -1,11 +1,89 @@
 export { CodecService, createCodecService } from './compat/services.js';
 export { CryptoService, createCryptoService } from './crypto.js';
 export { useMultiFileAuthState } from './hooks/multi-file.js';
-export * from './hybrid.js';
+export {
+  type BreakerStats,
+  type ConfigPreset,
+  createHybridConfigFromPreset,
+  createHybridStore,
+  DEVELOPMENT,
+  type DeadLetter,
+  getPreset,
+  HybridAuthStore,
+  type HybridMetrics,
+  type HybridStoreConfig,
+  type JobOptions,
+  type OutboxReconcilerStats,
+  type PersistJob,
+  PRESETS,
+  PRODUCTION,
+  type PresetName,
+  type QueueAdapter,
+  TESTING,
+  type UseHybridAuthStateOptions,
+  useHybridAuthState,
+} from './hybrid.js';
 export { getMetricsText, metricsRegistry } from './metrics.js';
-export * from './mongodb.js';
+export {
+  createMongoStore,
+  MongoAuthStore,
+  type MongoAuthStoreConfig,
+  type UseMongoAuthStateOptions,
+  useMongoAuthState,
+} from './mongodb.js';
 export type { UseMultiFileAuthStateOptions } from './options/types.js';
-export * from './redis.js';
+export {
+  createRedisStore,
+  RedisAuthStore,
+  type RedisStoreConfig,
+  type UseRedisAuthStateOptions,
+  useRedisAuthState,
+} from './redis.js';
 export { EmbeddedAuthStore } from './store/stores.js';
 export { VaultStore } from './store/vault-store.js';
-export * from './types.js';
+export {
+  type AuthenticationCreds,
+  type AuthenticationState,
+  type AuthPatch,
+  type AuthSnapshot,
+  type AuthStateResult,
+  type AuthStore,
+  assertBufferTypes,
+  type BatchResult,
+  type BatchUpdate,
+  type BreakerConfig,
+  CompressionError,
+  ConfigError,
+  CorruptRecordError,
+  DEFAULT_OBSERVABILITY_CONFIG,
+  DEFAULT_RESILIENCE_CONFIG,
+  DEFAULT_SECURITY_CONFIG,
+  DEFAULT_TTL_CONFIG,
+  EncryptionError,
+  FencedError,
+  isValidAuthCreds,
+  isValidBuffer,
+  isValidKeyPair,
+  type LoggerLike,
+  type MasterKey,
+  type ObservabilityConfig,
+  type ResilienceConfig,
+  type RotationResult,
+  type SecurityConfig,
+  SessionBusyError,
+  type SessionId,
+  type SharedOptions,
+  type SignalDataTypeMap,
+  StorageError,
+  type StorageErrorDetails,
+  type StorageLayer,
+  TimeoutError,
+  type TtlConfig,
+  type TypedAuthenticationCreds,
+  type TypedKeyPair,
+  ValueError,
+  type VaultKeyStore,
+  type Versioned,
+  type VersionedResult,
+  VersionMismatchError,
+} from './types.js';

@@ -139,7 +139,11 @@ pub struct BreakerSection {
 
 impl Default for BreakerSection {
     fn default() -> Self {
-        Self { error_threshold: 0.5, window: 10_000, cool_down: 30_000 }
+        Self {
+            error_threshold: 0.5,
+            window: 10_000,
+            cool_down: 30_000,
+        }
     }
 }
 
@@ -205,8 +209,9 @@ pub struct SessionConfig {
 
 /// Parses JSON from the face.
 pub fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json)
-        .map_err(|error| Error::new(Kind::Config, "config", "options do not have the expected shape").because(&error))
+    serde_json::from_str(json).map_err(|error| {
+        Error::new(Kind::Config, "config", "options do not have the expected shape").because(&error)
+    })
 }
 
 /// Milliseconds as a duration.

@@ -23,7 +23,8 @@ impl Lane {
     /// The lane of every store that is reached over the network.
     pub fn network() -> Self {
         static LANE: OnceLock<Lane> = OnceLock::new();
-        LANE.get_or_init(|| Self::start("baileys-vault-net".to_owned())).clone()
+        LANE.get_or_init(|| Self::start("baileys-vault-net".to_owned()))
+            .clone()
     }
 
     /// The lane of the embedded store at `location`.
@@ -32,7 +33,9 @@ impl Lane {
         let mut hasher = DefaultHasher::new();
         location.hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % DISK_LANES as u64).unwrap_or(0);
-        LANES[index].get_or_init(|| Self::start(format!("baileys-vault-disk{index}"))).clone()
+        LANES[index]
+            .get_or_init(|| Self::start(format!("baileys-vault-disk{index}")))
+            .clone()
     }
 
     /// Runs `task` in the lane.

@@ -27,8 +27,6 @@ export interface NativeCore {
   rotateKey(store: number, sessionId: string): number;
   reconcileOutbox(store: number): number;
   deadLetters(store: number): number;
-  outboxStats(store: number): number;
-  breakerStats(store: number): number;
   closeStore(store: number): number;
   sessionInfo(session: number): string;
   queueDone(request: number, error: string | null): void;

@@ -28,8 +28,7 @@ export class Connection {
     private readonly handle: Handle,
   ) {}
 
-  static async open(settings: StoreSettings): Promise<Connection> {
-    const thread = coreThread();
+  static async open(settings: StoreSettings, thread: CoreThread = coreThread()): Promise<Connection> {
     const { masterKey, previousMasterKeys } = settings.security;
     const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
     const { store, warnings } = (await thread.json(request)) as { store: number; warnings?: string[] };

@@ -29,6 +29,7 @@ export class Prepared {
 export class VaultStore implements AuthStore {
   protected connection: Connection | undefined;
   private connecting: Promise<void> | undefined;
+  private closing: Promise<void> | undefined;
   private readonly sessions = new Set<Session>();
   private rotationDue: number;
 
@@ -42,6 +43,8 @@ export class VaultStore implements AuthStore {
 
   /** Opens the store; does nothing when it is open. */
   async connect(): Promise<void> {
+    // How closing went is for whoever closed it to know.
+    await this.closing?.catch(() => {});
     if (this.connection === undefined) {
       this.connecting ??= this.open();
       await this.connecting;
@@ -63,10 +66,16 @@ export class VaultStore implements AuthStore {
   async disconnect(): Promise<void> {
     await this.connecting;
     const { connection } = this;
-    if (connection === undefined) {
-      return;
+    if (connection !== undefined) {
+      this.connection = undefined;
+      this.closing = this.shut(connection).finally(() => {
+        this.closing = undefined;
+      });
     }
-    this.connection = undefined;
+    await this.closing;
+  }
+
+  private async shut(connection: Connection): Promise<void> {
     const outcomes = await Promise.allSettled([...this.sessions].map((session) => session.close()));
     this.sessions.clear();
     await connection.close();

@@ -157,7 +157,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How commits of many sessions are best handed over.
     fn commit_policy(&self) -> CommitPolicy {
-        CommitPolicy { sessions: 1, in_flight: 64 }
+        CommitPolicy {
+            sessions: 1,
+            in_flight: 64,
+        }
     }
 
     /// Answers once the storage does.

@@ -3,6 +3,8 @@
 //! A method that answers later returns a request number; the answer comes through the [`Port`] with that number.
 //! What can be expected to fail never throws: it comes as an error answer.
 
+#![expect(clippy::needless_pass_by_value, reason = "napi hands arguments over by value")]
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -107,7 +109,13 @@ impl Core {
                 Fence::Shared => None,
             };
             let number = shared.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
-            shared.sessions.lock().insert(number, Handle { session, vault: store.vault.clone() });
+            shared.sessions.lock().insert(
+                number,
+                Handle {
+                    session,
+                    vault: store.vault.clone(),
+                },
+            );
             Ok(Payload::Json(json!({
                 "session": number,
                 "version": head.version,
@@ -123,7 +131,10 @@ impl Core {
     pub fn set(&self, session: u32, frame: &[u8], length: u32, expected_version: f64) -> u32 {
         let shared = &self.shared;
         let request = shared.next_request();
-        match shared.handle(session).and_then(|handle| Ok((handle, decode(frame, length)?))) {
+        match shared
+            .handle(session)
+            .and_then(|handle| Ok((handle, decode(frame, length)?)))
+        {
             Ok((handle, patch)) => {
                 let reply = shared.clone();
                 handle.vault.commit(
@@ -168,7 +179,9 @@ impl Core {
         let shared = shared.clone();
         handle.vault.lane().clone().spawn(async move {
             let outcome = handle.vault.read(&handle.session, &keys).await;
-            shared.port.answer(request, outcome.map(|records| Payload::Answer(answer(&records))));
+            shared
+                .port
+                .answer(request, outcome.map(|records| Payload::Answer(answer(&records))));
         });
         -i64::from(request)
     }
@@ -194,7 +207,9 @@ impl Core {
     /// `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle.
     #[napi(catch_unwind)]
     pub fn session_info(&self, session: u32) -> String {
-        let Ok(handle) = self.shared.handle(session) else { return "null".to_owned() };
+        let Ok(handle) = self.shared.handle(session) else {
+            return "null".to_owned();
+        };
         let head = handle.session.head();
         let token = match handle.session.fence() {
             Fence::Owner(token) => Some(token),
@@ -210,9 +225,14 @@ impl Core {
     pub fn store_get(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
             let found = whole::snapshot(&store.vault, &session_id.into(), &store.options).await?;
-            let Some(snapshot) = found else { return Ok(Payload::Json(serde_json::Value::Null)) };
+            let Some(snapshot) = found else {
+                return Ok(Payload::Json(serde_json::Value::Null));
+            };
             let head = json!({ "version": snapshot.head.version, "updatedAt": snapshot.head.updated_at });
-            Ok(Payload::Snapshot(head, frame::encode_records(snapshot.records.iter())?))
+            Ok(Payload::Snapshot(
+                head,
+                frame::encode_records(snapshot.records.iter())?,
+            ))
         })
     }
 
@@ -230,9 +250,15 @@ impl Core {
         let patch = decode(frame, length);
         self.in_store(store, move |_, store| async move {
             let patch = patch?;
-            let options = OpenOptions { claim: version(fencing_token), ..store.options.clone() };
+            let options = OpenOptions {
+                claim: version(fencing_token),
+                ..store.options.clone()
+            };
             let session = store.vault.open(&session_id.into(), &options).await?;
-            let outcome = store.vault.committed(&session, patch, version(expected_version)).await;
+            let outcome = store
+                .vault
+                .committed(&session, patch, version(expected_version))
+                .await;
             store.vault.close_session(&session).await;
             outcome.map(Payload::Committed)
         })
@@ -242,7 +268,11 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_delete(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            store.vault.delete(&session_id.into(), &store.options).await.map(|existed| Payload::Json(existed.into()))
+            store
+                .vault
+                .delete(&session_id.into(), &store.options)
+                .await
+                .map(|existed| Payload::Json(existed.into()))
         })
     }
 
@@ -250,8 +280,14 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_touch(&self, store: u32, session_id: String, ttl_seconds: f64) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let ttl = version(ttl_seconds).map(Duration::from_secs).or(store.options.ttl);
-            store.vault.touch(&session_id.into(), ttl).await.map(|exists| Payload::Json(exists.into()))
+            let ttl = version(ttl_seconds)
+                .map(Duration::from_secs)
+                .or(store.options.ttl);
+            store
+                .vault
+                .touch(&session_id.into(), ttl)
+                .await
+                .map(|exists| Payload::Json(exists.into()))
         })
     }
 
@@ -260,7 +296,12 @@ impl Core {
     pub fn store_exists(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
             let id = session_id.into();
-            let head = store.vault.backend().head(&id).await.map_err(|error| error.in_session(&id))?;
+            let head = store
+                .vault
+                .backend()
+                .head(&id)
+                .await
+                .map_err(|error| error.in_session(&id))?;
             Ok(Payload::Json((head.version > 0).into()))
         })
     }
@@ -270,7 +311,9 @@ impl Core {
     pub fn store_list(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
             let ids = store.vault.list().await?;
-            Ok(Payload::Json(ids.iter().map(|id| &**id).collect::<Vec<_>>().into()))
+            Ok(Payload::Json(
+                ids.iter().map(|id| &**id).collect::<Vec<_>>().into(),
+            ))
         })
     }
 
@@ -278,7 +321,9 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_list_ids(&self, session: u32, kind: String) -> u32 {
         self.in_session(session, move |handle| async move {
-            whole::list_ids(&handle.vault, &handle.session, &kind).await.map(|ids| Payload::Json(ids.into()))
+            whole::list_ids(&handle.vault, &handle.session, &kind)
+                .await
+                .map(|ids| Payload::Json(ids.into()))
         })
     }
 
@@ -286,7 +331,9 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_clear(&self, session: u32) -> u32 {
         self.in_session(session, move |handle| async move {
-            whole::clear(&handle.vault, &handle.session).await.map(Payload::Committed)
+            whole::clear(&handle.vault, &handle.session)
+                .await
+                .map(Payload::Committed)
         })
     }
 
@@ -313,7 +360,9 @@ impl Core {
     /// Figures of a store and of the process' memory, as JSON; `null` for a closed store.
     #[napi(catch_unwind)]
     pub fn store_stats(&self, store: u32) -> String {
-        let Ok(store) = self.shared.store(store) else { return "null".to_owned() };
+        let Ok(store) = self.shared.store(store) else {
+            return "null".to_owned();
+        };
         let memory = cache::usage();
         json!({
             "backend": store.vault.backend().name(),
@@ -328,7 +377,11 @@ impl Core {
     pub fn close_store(&self, store: u32) -> u32 {
         let shared = self.shared.clone();
         let request = shared.next_request();
-        let share = shared.stores.lock().remove(&store).and_then(|store| store.share.lock().take());
+        let share = shared
+            .stores
+            .lock()
+            .remove(&store)
+            .and_then(|store| store.share.lock().take());
         match share {
             Some(share) => {
                 share.vault.lane().clone().spawn(async move {
@@ -387,7 +440,10 @@ impl Drop for Core {
     fn drop(&mut self) {
         let sessions: Vec<_> = self.shared.sessions.lock().drain().collect();
         for (_, Handle { session, vault }) in sessions {
-            vault.lane().clone().spawn(async move { vault.close_session(&session).await });
+            vault
+                .lane()
+                .clone()
+                .spawn(async move { vault.close_session(&session).await });
         }
         let stores: Vec<_> = self.shared.stores.lock().drain().collect();
         for (_, store) in stores {
@@ -429,7 +485,14 @@ impl Shared {
         vault.listen(Arc::downgrade(&listener));
         let warnings = share.warnings.clone();
         let number = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
-        self.stores.lock().insert(number, Arc::new(Store { share: Mutex::new(Some(share)), vault, options }));
+        self.stores.lock().insert(
+            number,
+            Arc::new(Store {
+                share: Mutex::new(Some(share)),
+                vault,
+                options,
+            }),
+        );
         Ok(Payload::Json(json!({ "store": number, "warnings": warnings })))
     }
 }
@@ -440,7 +503,9 @@ impl Listener for Shared {
         let lost: Vec<u32> = {
             let sessions = self.sessions.lock();
             let lost = sessions.iter().filter(|(_, handle)| handle.session.id() == id);
-            lost.filter(|(_, handle)| handle.session.refusal().is_some()).map(|(number, _)| *number).collect()
+            lost.filter(|(_, handle)| handle.session.refusal().is_some())
+                .map(|(number, _)| *number)
+                .collect()
         };
         for session in lost {
             self.port.event(&json!({
@@ -454,9 +519,13 @@ type Prepared = (StoreConfig, OpenOptions, Lane, String);
 
 fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Result<Prepared> {
     let config: StoreConfig = config::parse(config)?;
-    let active = master_key.map(|key| MasterKey::from_bytes("masterKey", key)).transpose()?;
-    let previous: Result<Vec<_>> =
-        previous.iter().map(|key| MasterKey::from_bytes("previousMasterKeys", key)).collect();
+    let active = master_key
+        .map(|key| MasterKey::from_bytes("masterKey", key))
+        .transpose()?;
+    let previous: Result<Vec<_>> = previous
+        .iter()
+        .map(|key| MasterKey::from_bytes("previousMasterKeys", key))
+        .collect();
     let options = OpenOptions {
         ring: Arc::new(KeyRing::new(active, previous?)),
         seal: SealOptions::from(&config.security),
@@ -470,8 +539,17 @@ fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Resu
 }
 
 fn part(frame: &[u8], length: u32) -> Result<&[u8]> {
-    let short = || Error::new(Kind::InvalidValue, "session", "the frame is shorter than its length");
-    usize::try_from(length).ok().and_then(|length| frame.get(..length)).ok_or_else(short)
+    let short = || {
+        Error::new(
+            Kind::InvalidValue,
+            "session",
+            "the frame is shorter than its length",
+        )
+    };
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| frame.get(..length))
+        .ok_or_else(short)
 }
 
 fn decode(frame: &[u8], length: u32) -> Result<crate::record::Patch> {
@@ -479,13 +557,19 @@ fn decode(frame: &[u8], length: u32) -> Result<crate::record::Patch> {
 }
 
 /// A number that JavaScript passes as -1 when there is none.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, and below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked, and below 2^53"
+)]
 fn version(number: f64) -> Option<u64> {
     (number >= 0.0).then_some(number as u64)
 }
 
 fn numbered(records: &[Option<Bytes>]) -> impl Iterator<Item = (u32, &[u8])> + Clone {
-    (0..).zip(records).filter_map(|(index, record)| record.as_deref().map(|record| (index, record)))
+    (0..)
+        .zip(records)
+        .filter_map(|(index, record)| record.as_deref().map(|record| (index, record)))
 }
 
 fn answer(records: &[Option<Bytes>]) -> Vec<u8> {

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
+use napi::Status;
 use napi::bindgen_prelude::{Buffer, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::Status;
 use parking_lot::Mutex;
 
 use crate::backend::Head;
@@ -113,4 +113,3 @@ pub fn describe(error: &Error) -> serde_json::Value {
         "details": error.details(),
     })
 }
-

@@ -50,9 +50,11 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
             let location = format!("embedded {} {}", canonical(folder), config.exclusive);
             Ok((Lane::disk(&location), location))
         }
-        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => {
-            Err(Error::new(Kind::Config, "config", "this build has no such backend"))
-        }
+        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => Err(Error::new(
+            Kind::Config,
+            "config",
+            "this build has no such backend",
+        )),
     }
 }
 
@@ -64,15 +66,30 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
         in_use.users += 1;
         let vault = in_use.vault.clone();
         drop(open);
-        return Ok(Share { place, location, vault, warnings: Vec::new() });
+        return Ok(Share {
+            place,
+            location,
+            vault,
+            warnings: Vec::new(),
+        });
     }
     let (backend, warnings) = connect(config).await?;
-    let settings =
-        Settings { lease: ms(config.lease), operation_timeout: ms(config.resilience.operation_timeout) };
+    let settings = Settings {
+        lease: ms(config.lease),
+        operation_timeout: ms(config.resilience.operation_timeout),
+    };
     let vault = Vault::new(backend, lane, settings);
-    *open = Some(InUse { vault: vault.clone(), users: 1 });
+    *open = Some(InUse {
+        vault: vault.clone(),
+        users: 1,
+    });
     drop(open);
-    Ok(Share { place, location, vault, warnings })
+    Ok(Share {
+        place,
+        location,
+        vault,
+        warnings,
+    })
 }
 
 impl Share {
@@ -89,7 +106,10 @@ impl Share {
         drop(open);
         let mut places = places().lock();
         // Two strong references are the map's and ours: nobody is waiting to open it again.
-        if places.get(&self.location).is_some_and(|place| Arc::strong_count(place) == 2) {
+        if places
+            .get(&self.location)
+            .is_some_and(|place| Arc::strong_count(place) == 2)
+        {
             places.remove(&self.location);
         }
         outcome
@@ -109,15 +129,22 @@ async fn connect(config: &StoreConfig) -> Result<(Arc<dyn Backend>, Vec<String>)
             .await?;
             Ok((Arc::new(backend), Vec::new()))
         }
-        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => {
-            Err(Error::new(Kind::Config, "config", "this build has no such backend"))
-        }
+        BackendKind::Redis | BackendKind::Mongodb | BackendKind::Hybrid => Err(Error::new(
+            Kind::Config,
+            "config",
+            "this build has no such backend",
+        )),
     }
 }
 
 fn section<'a, T>(section: Option<&'a T>, field: &'static str) -> Result<&'a T> {
     section.ok_or_else(|| {
-        Error::new(Kind::Config, "config", format!("`{field}` is needed for this backend")).with("field", field)
+        Error::new(
+            Kind::Config,
+            "config",
+            format!("`{field}` is needed for this backend"),
+        )
+        .with("field", field)
     })
 }
 

@@ -249,7 +249,12 @@ impl Session {
     pub(super) fn recall(&self, keys: &[RecordKey]) -> (Vec<Option<Option<Bytes>>>, u64) {
         let state = self.state.lock();
         let remembers = self.is_trusted();
-        (keys.iter().map(|key| self.known(&state, key, remembers)).collect(), state.head.version)
+        (
+            keys.iter()
+                .map(|key| self.known(&state, key, remembers))
+                .collect(),
+            state.head.version,
+        )
     }
 
     /// Takes in records read from the storage since the session stood at `version`. What was queued or committed
@@ -304,8 +309,14 @@ impl Session {
             .changes()
             .iter()
             .map(|Change { key, value }| {
-                let value = value.as_ref().map(|plain| self.sealer.seal(key, plain)).transpose()?;
-                Ok(Change { key: key.clone(), value })
+                let value = value
+                    .as_ref()
+                    .map(|plain| self.sealer.seal(key, plain))
+                    .transpose()?;
+                Ok(Change {
+                    key: key.clone(),
+                    value,
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Commit {
@@ -313,7 +324,8 @@ impl Session {
             fence: self.fence,
             base: batch.base,
             patches: u32::try_from(batch.pending.len()).unwrap_or(u32::MAX),
-            expected: self.fence == Fence::Shared && batch.pending.iter().any(|pending| pending.expected.is_some()),
+            expected: self.fence == Fence::Shared
+                && batch.pending.iter().any(|pending| pending.expected.is_some()),
             id: getrandom::u64()
                 .map_err(|error| Error::new(Kind::Internal, "session", "no randomness").because(&error))?,
             changes,
@@ -334,7 +346,11 @@ impl Session {
         };
         state.settled_seq = batch.last_seq;
         for key in batch.merged.changes().iter().map(|change| &change.key) {
-            if state.overlay.get(key).is_some_and(|queued| queued.seq <= batch.last_seq) {
+            if state
+                .overlay
+                .get(key)
+                .is_some_and(|queued| queued.seq <= batch.last_seq)
+            {
                 state.overlay.remove(key);
             }
         }
@@ -398,10 +414,14 @@ impl Session {
         let mut state = self.state.lock();
         let refused = match outcome {
             Ok(head) if head.version < state.head.version => {
-                let lost = Error::new(Kind::SessionLost, "session", "the storage holds an older version of the session")
-                    .with("version", state.head.version)
-                    .with("found", head.version)
-                    .in_session(&self.id);
+                let lost = Error::new(
+                    Kind::SessionLost,
+                    "session",
+                    "the storage holds an older version of the session",
+                )
+                .with("version", state.head.version)
+                .with("found", head.version)
+                .in_session(&self.id);
                 (state.refuse(lost.clone()), lost)
             }
             Ok(head) => {
@@ -415,7 +435,11 @@ impl Session {
             }
             Err(error) => {
                 let error = error.in_session(&self.id);
-                let waiting = if is_final(error.kind()) { state.refuse(error.clone()) } else { state.drop_all() };
+                let waiting = if is_final(error.kind()) {
+                    state.refuse(error.clone())
+                } else {
+                    state.drop_all()
+                };
                 (waiting, error)
             }
         };
@@ -454,7 +478,8 @@ impl Session {
     /// Waits until every patch queued before this call has its outcome.
     pub async fn flush(&self) {
         let last = self.state.lock().last_seq;
-        self.wait(|state| state.settled_seq >= last || !state.scheduled).await;
+        self.wait(|state| state.settled_seq >= last || !state.scheduled)
+            .await;
     }
 
     /// Waits until every commit that is in flight has its outcome.
@@ -480,7 +505,10 @@ impl Session {
         state.last_journal += 1;
         let number = state.last_journal;
         state.journals.push((number, HashMap::new()));
-        Journal { session: self.clone(), number }
+        Journal {
+            session: self.clone(),
+            number,
+        }
     }
 
     /// Queues those changes of `changes` whose records nothing else has changed since `journal` was opened.
@@ -488,16 +516,25 @@ impl Session {
     pub(super) fn amend(&self, journal: &Journal, changes: Vec<Change>, reply: Reply) -> (usize, bool) {
         let mut patch = Patch::default();
         let mut state = self.state.lock();
-        let noted = state.journals.iter().find(|(number, _)| *number == journal.number).map(|(_, noted)| noted);
+        let noted = state
+            .journals
+            .iter()
+            .find(|(number, _)| *number == journal.number)
+            .map(|(_, noted)| noted);
         for Change { key, value } in changes {
-            let changed = state.overlay.contains_key(&key) || noted.is_some_and(|noted| noted.contains_key(&key));
+            let changed =
+                state.overlay.contains_key(&key) || noted.is_some_and(|noted| noted.contains_key(&key));
             if !changed {
                 patch.set(key, value);
             }
         }
         let count = patch.changes().len();
-        let outcome = if count == 0 { Err((None, reply)) } else {
-            state.push(patch, None, self.patience, reply).map_err(|(error, reply)| (Some(error), reply))
+        let outcome = if count == 0 {
+            Err((None, reply))
+        } else {
+            state
+                .push(patch, None, self.patience, reply)
+                .map_err(|(error, reply)| (Some(error), reply))
         };
         let head = state.head;
         drop(state);
@@ -525,17 +562,28 @@ impl Journal {
             return Err(refusal.clone());
         }
         if state.doubt.is_some() {
-            let error = Error::new(Kind::Unavailable, "session", "the outcome of an earlier write is not known yet");
+            let error = Error::new(
+                Kind::Unavailable,
+                "session",
+                "the outcome of an earlier write is not known yet",
+            );
             return Err(error.in_session(&self.session.id));
         }
         let noted = state.journals.iter().find(|(number, _)| *number == self.number);
-        Ok((noted.map(|(_, noted)| noted.clone()).unwrap_or_default(), state.head))
+        Ok((
+            noted.map(|(_, noted)| noted.clone()).unwrap_or_default(),
+            state.head,
+        ))
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.session.state.lock().journals.retain(|(number, _)| *number != self.number);
+        self.session
+            .state
+            .lock()
+            .journals
+            .retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -559,27 +607,53 @@ impl State {
         patience: Duration,
         reply: Reply,
     ) -> std::result::Result<bool, (Error, Reply)> {
-        let bytes = patch.changes().iter().map(|change| change.value.as_ref().map_or(0, Bytes::len)).sum();
+        let bytes = patch
+            .changes()
+            .iter()
+            .map(|change| change.value.as_ref().map_or(0, Bytes::len))
+            .sum();
         if let Err(error) = self.admit(bytes) {
             return Err((error, reply));
         }
         self.last_seq += 1;
         let seq = self.last_seq;
         for Change { key, value } in patch.changes() {
-            self.overlay.insert(key.clone(), Queued { seq, value: value.clone() });
+            self.overlay.insert(
+                key.clone(),
+                Queued {
+                    seq,
+                    value: value.clone(),
+                },
+            );
         }
         self.queued_bytes += bytes;
         let deadline = clock::now().saturating_add(clock::millis(patience));
-        self.queue.push_back(Pending { seq, patch, bytes, expected, deadline, reply });
+        self.queue.push_back(Pending {
+            seq,
+            patch,
+            bytes,
+            expected,
+            deadline,
+            reply,
+        });
         Ok(!std::mem::replace(&mut self.scheduled, true))
     }
 
     /// The next batch, if there is one and it may go.
     fn next(&mut self, fence: Fence, failed: &mut Vec<(Reply, Error)>) -> Next {
         let now = clock::now();
-        let mut batch = Batch { pending: Vec::new(), merged: Patch::default(), base: self.head.version, last_seq: 0 };
+        let mut batch = Batch {
+            pending: Vec::new(),
+            merged: Patch::default(),
+            base: self.head.version,
+            last_seq: 0,
+        };
         while self.queue.front().is_some_and(|pending| pending.deadline < now) {
-            let late = Error::new(Kind::Timeout, "session", "earlier writes took too long; this one was not sent");
+            let late = Error::new(
+                Kind::Timeout,
+                "session",
+                "earlier writes took too long; this one was not sent",
+            );
             failed.extend(self.drop_front(&batch).map(|reply| (reply, late)));
         }
         if self.doubt.as_ref().is_some_and(|doubt| !doubt.settled) && !self.queue.is_empty() {
@@ -627,9 +701,19 @@ impl State {
             self.settled_seq = pending.seq;
         }
         for Change { key, .. } in pending.patch.changes() {
-            if self.overlay.get(key).is_some_and(|queued| queued.seq == pending.seq) {
+            if self
+                .overlay
+                .get(key)
+                .is_some_and(|queued| queued.seq == pending.seq)
+            {
                 match before.merged.get(key) {
-                    Some(value) => self.overlay.insert(key.clone(), Queued { seq: before.last_seq, value: value.clone() }),
+                    Some(value) => self.overlay.insert(
+                        key.clone(),
+                        Queued {
+                            seq: before.last_seq,
+                            value: value.clone(),
+                        },
+                    ),
                     None => self.overlay.remove(key),
                 };
             }
@@ -668,16 +752,26 @@ fn answer(pending: Vec<Pending>, outcome: &Result<Head>) {
 }
 
 fn is_final(kind: Kind) -> bool {
-    matches!(kind, Kind::Fenced | Kind::SessionLost | Kind::Deleted | Kind::Closed)
+    matches!(
+        kind,
+        Kind::Fenced | Kind::SessionLost | Kind::Deleted | Kind::Closed
+    )
 }
 
 fn is_doubtful(kind: Kind) -> bool {
-    matches!(kind, Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt)
+    matches!(
+        kind,
+        Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt
+    )
 }
 
 /// The error of a patch that expected another version.
 pub(super) fn version_mismatch(expected: u64, found: u64) -> Error {
-    Error::new(Kind::VersionMismatch, "session", format!("expected version {expected}, the session stands at {found}"))
-        .with("expectedVersion", expected)
-        .with("actualVersion", found)
+    Error::new(
+        Kind::VersionMismatch,
+        "session",
+        format!("expected version {expected}, the session stands at {found}"),
+    )
+    .with("expectedVersion", expected)
+    .with("actualVersion", found)
 }

@@ -63,7 +63,11 @@ pub fn set_budget(bytes: usize) {
 /// Figures of the whole process.
 pub fn usage() -> Usage {
     let memory = memory().lock();
-    Usage { bytes: memory.bytes, budget: memory.budget, entries: memory.entries.len() }
+    Usage {
+        bytes: memory.bytes,
+        budget: memory.budget,
+        entries: memory.entries.len(),
+    }
 }
 
 impl Memory {
@@ -92,7 +96,9 @@ impl Memory {
 
     fn make_room(&mut self) {
         while self.bytes > self.budget {
-            let Some(((shelf, key), value)) = self.entries.pop_lru() else { break };
+            let Some(((shelf, key), value)) = self.entries.pop_lru() else {
+                break;
+            };
             self.bytes -= size_of_entry(&key, value.as_ref());
             self.forget(shelf, &key);
         }
@@ -118,7 +124,10 @@ pub struct Shelf(u64);
 
 impl Shelf {
     /// An empty shelf.
-    #[expect(clippy::new_without_default, reason = "a shelf takes a number from the process; it is not a value")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a shelf takes a number from the process; it is not a value"
+    )]
     pub fn new() -> Self {
         let mut memory = memory().lock();
         memory.next_shelf += 1;
@@ -195,7 +204,11 @@ mod tests {
         assert!(memory.entries.contains(&(1, key(0))));
         assert!(memory.entries.contains(&(1, key(99))));
         assert!(!memory.entries.contains(&(1, key(50))));
-        let held: usize = memory.entries.iter().map(|((_, key), value)| size_of_entry(key, value.as_ref())).sum();
+        let held: usize = memory
+            .entries
+            .iter()
+            .map(|((_, key), value)| size_of_entry(key, value.as_ref()))
+            .sum();
         assert_eq!(memory.bytes, held);
         memory.put(1, &key(0), Some(vec![0; 11 * 1024].into()));
         assert!(!memory.entries.contains(&(1, key(0))));

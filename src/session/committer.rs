@@ -123,7 +123,13 @@ async fn commit(
     batches
         .into_iter()
         .map(|(session, batch)| {
-            let missing = || Err(Error::new(Kind::Internal, "session", "the backend left a commit unanswered"));
+            let missing = || {
+                Err(Error::new(
+                    Kind::Internal,
+                    "session",
+                    "the backend left a commit unanswered",
+                ))
+            };
             Done::Committed(session, batch, outcomes.next().unwrap_or_else(missing))
         })
         .collect()

@@ -49,7 +49,11 @@ pub(super) async fn take(backend: &dyn Backend, wanted: Wanted) -> Result<(Grant
         let holder = match backend.acquire(request.clone()).await? {
             Acquired::Granted(grant) => {
                 live().lock().insert((request.session, grant.token));
-                let until = if grant.expires { trusted_until(asked, wanted.lease) } else { u64::MAX };
+                let until = if grant.expires {
+                    trusted_until(asked, wanted.lease)
+                } else {
+                    u64::MAX
+                };
                 return Ok((grant, until));
             }
             Acquired::Held(holder) => holder,
@@ -63,7 +67,12 @@ pub(super) async fn take(backend: &dyn Backend, wanted: Wanted) -> Result<(Grant
             return Err(busy(&holder).in_session(&request.session));
         }
         let rest = Duration::from_millis(deadline - now);
-        tokio::time::sleep(pause.min(rest).min(holder.expires_in.unwrap_or(pause).max(POLL.0))).await;
+        tokio::time::sleep(
+            pause
+                .min(rest)
+                .min(holder.expires_in.unwrap_or(pause).max(POLL.0)),
+        )
+        .await;
         pause = (pause * 2).min(POLL.1);
     }
 }
@@ -81,8 +90,15 @@ fn is_abandoned(session: &SessionId, holder: &Holder) -> bool {
 }
 
 fn busy(holder: &Holder) -> Error {
-    let mut error = Error::new(Kind::SessionBusy, "session", format!("the session is held by {}", holder.owner))
-        .with("holder", serde_json::json!({ "host": holder.owner.host, "pid": holder.owner.pid }));
+    let mut error = Error::new(
+        Kind::SessionBusy,
+        "session",
+        format!("the session is held by {}", holder.owner),
+    )
+    .with(
+        "holder",
+        serde_json::json!({ "host": holder.owner.host, "pid": holder.owner.pid }),
+    );
     if let Some(rest) = holder.expires_in {
         error = error.with("expiresInMs", clock::millis(rest));
     }

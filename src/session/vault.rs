@@ -165,7 +165,11 @@ impl Vault {
         let mut sessions = self.sessions.lock();
         match sessions.get_mut(name) {
             Some(Slot::Busy(busy)) => return Ok(Entry::Busy(busy.clone())),
-            Some(Slot::Open { session, handles, fingerprint: in_use }) => {
+            Some(Slot::Open {
+                session,
+                handles,
+                fingerprint: in_use,
+            }) => {
                 if session.refusal().is_none() {
                     if *in_use != fingerprint {
                         return Err(other_sealing(&name.0));
@@ -212,7 +216,8 @@ impl Vault {
         if !options.exclusive {
             let head = self.backend.head(id).await?;
             let creds = self.backend.read(id, &[RecordKey::creds()]).await?;
-            self.check_readable(id, &sealer, head, creds.first().and_then(Option::as_ref)).await?;
+            self.check_readable(id, &sealer, head, creds.first().and_then(Option::as_ref))
+                .await?;
             return Ok(Arc::new(self.session(id, Fence::Shared, sealer, head, options)));
         }
         let wanted = Wanted {
@@ -231,7 +236,8 @@ impl Vault {
                 session.remember(&RecordKey::creds(), plain);
                 session.trust_until(trusted_until);
                 if grant.expires && !self.renewing.swap(true, Ordering::AcqRel) {
-                    self.lane.spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
+                    self.lane
+                        .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
                 }
                 Ok(session)
             }
@@ -257,7 +263,15 @@ impl Vault {
                 listener.notice(&Event::Lost(id.clone(), error.clone()));
             }
         });
-        Session::new(id.clone(), fence, sealer, head, self.settings.operation_timeout, options.ttl, on_lost)
+        Session::new(
+            id.clone(),
+            fence,
+            sealer,
+            head,
+            self.settings.operation_timeout,
+            options.ttl,
+            on_lost,
+        )
     }
 
     /// A wrong key must show before the first write, not at the first read: so one stored record is opened.
@@ -302,7 +316,11 @@ impl Vault {
     fn drop_handle(&self, name: &Name, session: &Arc<Session>) -> Option<Arc<Notify>> {
         let mut sessions = self.sessions.lock();
         match sessions.get_mut(name) {
-            Some(Slot::Open { session: open, handles, .. }) if Arc::ptr_eq(open, session) => {
+            Some(Slot::Open {
+                session: open,
+                handles,
+                ..
+            }) if Arc::ptr_eq(open, session) => {
                 *handles -= 1;
                 if *handles > 0 {
                     return None;
@@ -332,7 +350,12 @@ impl Vault {
     }
 
     /// [`Vault::commit`], waiting for the outcome.
-    pub async fn committed(&self, session: &Arc<Session>, patch: Patch, expected: Option<u64>) -> Result<Head> {
+    pub async fn committed(
+        &self,
+        session: &Arc<Session>,
+        patch: Patch,
+        expected: Option<u64>,
+    ) -> Result<Head> {
         let (reply, outcome) = waiting();
         self.commit(session, patch, expected, reply);
         outcome.await
@@ -352,12 +375,22 @@ impl Vault {
             return Ok(found);
         }
         let (mut known, version) = session.recall(keys);
-        let unknown: Vec<_> =
-            keys.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(key, _)| key.clone()).collect();
-        let sealed = self.backend.read(session.id(), &unknown).await.map_err(|error| error.in_session(session.id()))?;
+        let unknown: Vec<_> = keys
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
+        let sealed = self
+            .backend
+            .read(session.id(), &unknown)
+            .await
+            .map_err(|error| error.in_session(session.id()))?;
         let mut read = Vec::with_capacity(unknown.len());
         for (key, sealed) in unknown.into_iter().zip(sealed) {
-            let plain = sealed.map(|sealed| session.sealer().open(&key, &sealed)).transpose()?;
+            let plain = sealed
+                .map(|sealed| session.sealer().open(&key, &sealed))
+                .transpose()?;
             read.push((key, plain));
         }
         session.learn(version, &mut read)?;
@@ -376,7 +409,9 @@ impl Vault {
         let session = self.open(id, options).await?;
         let name = (id.clone(), options.exclusive);
         let notify = Arc::new(Notify::new());
-        self.sessions.lock().insert(name.clone(), Slot::Busy(notify.clone()));
+        self.sessions
+            .lock()
+            .insert(name.clone(), Slot::Busy(notify.clone()));
         session.refuse(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
         session.quiesce().await;
         let outcome = self.backend.delete(id, session.fence()).await;
@@ -394,7 +429,11 @@ impl Vault {
             _ => None,
         };
         let fence = open.as_ref().map_or(Fence::Shared, |session| session.fence());
-        let touched = self.backend.touch(id, fence, ttl).await.map_err(|error| error.in_session(id))?;
+        let touched = self
+            .backend
+            .touch(id, fence, ttl)
+            .await
+            .map_err(|error| error.in_session(id))?;
         if let Some(session) = open {
             session.set_ttl(ttl);
         }
@@ -422,7 +461,9 @@ impl Vault {
             .lock()
             .values()
             .filter_map(|slot| match slot {
-                Slot::Open { session, .. } if matches!(session.fence(), Fence::Owner(_)) => Some(session.clone()),
+                Slot::Open { session, .. } if matches!(session.fence(), Fence::Owner(_)) => {
+                    Some(session.clone())
+                }
                 _ => None,
             })
             .filter(|session| session.refusal().is_none())
@@ -463,7 +504,13 @@ pub(super) fn waiting() -> (Reply, impl Future<Output = Result<Head>>) {
         let _ = sender.send(outcome);
     });
     (reply, async {
-        receiver.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "session", "a write was dropped unanswered")))
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::Internal,
+                "session",
+                "a write was dropped unanswered",
+            ))
+        })
     })
 }
 
@@ -473,5 +520,7 @@ fn fingerprint(options: &OpenOptions) -> Fingerprint {
 
 fn other_sealing(id: &SessionId) -> Error {
     let text = "the session is already open in this process with another masterKey or other security options";
-    Error::new(Kind::Config, "session", text).with("field", "masterKey").in_session(id)
+    Error::new(Kind::Config, "session", text)
+        .with("field", "masterKey")
+        .in_session(id)
 }

@@ -61,7 +61,11 @@ async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Optio
     Ok((head.version > 0).then_some(Snapshot { head, records }))
 }
 
-async fn snapshot_of_others(vault: &Vault, id: &SessionId, options: &OpenOptions) -> Result<Option<Snapshot>> {
+async fn snapshot_of_others(
+    vault: &Vault,
+    id: &SessionId,
+    options: &OpenOptions,
+) -> Result<Option<Snapshot>> {
     let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
     let mut head = vault.backend().head(id).await?;
     for _ in 0..ATTEMPTS {
@@ -75,7 +79,11 @@ async fn snapshot_of_others(vault: &Vault, id: &SessionId, options: &OpenOptions
         }
         head = after;
     }
-    Err(Error::new(Kind::Unavailable, "session", "the session's owner kept changing it while it was read"))
+    Err(Error::new(
+        Kind::Unavailable,
+        "session",
+        "the session's owner kept changing it while it was read",
+    ))
 }
 
 async fn scan(
@@ -126,7 +134,11 @@ pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
     loop {
         let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
         let page = page.map_err(|error| error.in_session(session.id()))?;
-        let keys = page.items.into_iter().map(|(key, _)| key).filter(|key| *key != RecordKey::creds());
+        let keys = page
+            .items
+            .into_iter()
+            .map(|(key, _)| key)
+            .filter(|key| *key != RecordKey::creds());
         doomed.extend(keys.map(|key| Change { key, value: None }));
         cursor = page.next;
         if cursor.is_none() {
@@ -143,7 +155,10 @@ pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
 /// Seals every record anew that is not sealed with the active key and algorithm, a page at a time.
 pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
     let journal = session.open_journal();
-    let mut rotation = Rotation { resealed: 0, total: 0 };
+    let mut rotation = Rotation {
+        resealed: 0,
+        total: 0,
+    };
     let mut cursor = None;
     loop {
         let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
