@@ -11,6 +11,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+pub mod hybrid;
 pub mod mongo;
 mod owner;
 pub mod redis;

@@ -11,15 +11,17 @@ mod batch;
 mod config;
 mod connection;
 mod errors;
+mod hot;
 mod keys;
 mod scripts;
 mod sentinel;
 mod warnings;
 
 pub use backend::RedisBackend;
+pub use hot::{Copied, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
 pub use config::{Address, Login, RedisConfig, Tls, Topology};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
