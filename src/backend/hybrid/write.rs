@@ -77,6 +77,7 @@ impl Core {
         let behind_first = self.config.mode == Mode::WriteBehind || slot.has_pending();
         let mut in_doubt = slot.doubt().is_some();
         let mut closed = None;
+        let mut shut = None;
         if behind_first {
             match self.behind(slot, &commit).await {
                 Ok(head) => return Ok(head),
@@ -88,7 +89,7 @@ impl Core {
                     in_doubt = true;
                     closed = Some(error);
                 }
-                Err(Closed::Before(_)) => {}
+                Err(Closed::Before(error)) => shut = Some(error),
             }
         }
         let error = match self.through(slot, &commit).await {
@@ -108,20 +109,27 @@ impl Core {
                     return Err(error);
                 }
                 Err(Closed::InDoubt(_)) => in_doubt = true,
-                Err(Closed::Before(_)) => {}
+                Err(Closed::Before(error)) => shut = Some(error),
             }
         }
         if !in_doubt {
             slot.set_doubt(None);
         }
         // Where it may have arrived says that, so that the session asks before it goes on.
-        Err(closed.unwrap_or(error))
+        let error = closed.unwrap_or(error);
+        Err(match shut {
+            Some(shut) => error.with("outbox", shut.to_string()),
+            None => error,
+        })
     }
 
     async fn behind(self: &Arc<Self>, slot: &Arc<Slot>, commit: &Commit) -> std::result::Result<Head, Closed> {
         let closed = |kind, message: &'static str| Closed::Before(Error::new(kind, LAYER, message));
-        if !self.config.uses_outbox() || slot.may_have_expired() || commit.base != slot.mark().version {
-            return Err(closed(Kind::Unavailable, "the outbox does not take this commit"));
+        if !self.config.uses_outbox() {
+            return Err(closed(Kind::Config, "no outbox is allowed"));
+        }
+        if slot.may_have_expired() || commit.base != slot.mark().version {
+            return Err(closed(Kind::Unavailable, "only MongoDB can say whether this commit may be made"));
         }
         MongoBackend::check_changes(&commit.changes).map_err(Closed::Refused)?;
         let size = entry::size_of(&commit.changes);
