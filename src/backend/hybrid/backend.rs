@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::LAYER;
 use super::breaker::BreakerStats;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::reconciler;
 use super::state::Core;
 use super::stats::{DeadLetter, OutboxStats};
-use super::LAYER;
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::{HotCopies, RedisConfig};
 use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
@@ -95,7 +95,10 @@ impl Backend for HybridBackend {
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
         let session = request.session.clone();
-        self.0.acquire(request).await.map_err(|error| error.in_session(&session))
+        self.0
+            .acquire(request)
+            .await
+            .map_err(|error| error.in_session(&session))
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
@@ -103,15 +106,24 @@ impl Backend for HybridBackend {
     }
 
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
-        self.0.release(session, token).await.map_err(|error| error.in_session(session))
+        self.0
+            .release(session, token)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.0.head(session).await.map_err(|error| error.in_session(session))
+        self.0
+            .head(session)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.0.read(session, keys).await.map_err(|error| error.in_session(session))
+        self.0
+            .read(session, keys)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn scan(
@@ -121,7 +133,10 @@ impl Backend for HybridBackend {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.0.scan(session, kind, cursor, limit).await.map_err(|error| error.in_session(session))
+        self.0
+            .scan(session, kind, cursor, limit)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
@@ -129,11 +144,17 @@ impl Backend for HybridBackend {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.0.delete(session, fence).await.map_err(|error| error.in_session(session))
+        self.0
+            .delete(session, fence)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.0.touch(session, fence, ttl).await.map_err(|error| error.in_session(session))
+        self.0
+            .touch(session, fence, ttl)
+            .await
+            .map_err(|error| error.in_session(session))
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {

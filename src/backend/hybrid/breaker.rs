@@ -93,7 +93,10 @@ struct Inner {
 
 impl Breaker {
     pub fn new(config: BreakerConfig) -> Self {
-        Self { config, inner: Mutex::default() }
+        Self {
+            config,
+            inner: Mutex::default(),
+        }
     }
 
     /// Lets a call through, or not; tell [`Breaker::record`] how it ended.
@@ -103,8 +106,12 @@ impl Breaker {
 
     fn admit_at(&self, now: Instant) -> Result<()> {
         let mut inner = self.inner.lock();
-        let Some(until) = inner.open_until else { return Ok(()) };
-        let taken = inner.trying.is_some_and(|since| now.duration_since(since) < self.config.cool_down);
+        let Some(until) = inner.open_until else {
+            return Ok(());
+        };
+        let taken = inner
+            .trying
+            .is_some_and(|since| now.duration_since(since) < self.config.cool_down);
         if now >= until && !taken {
             inner.trying = Some(now);
             return Ok(());
@@ -166,7 +173,11 @@ impl Breaker {
 
 impl Inner {
     fn forget(&mut self, now: Instant, window: Duration) {
-        while self.calls.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > window) {
+        while self
+            .calls
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) > window)
+        {
             self.calls.pop_front();
         }
     }
@@ -184,19 +195,28 @@ mod tests {
 
     #[test]
     fn it_opens_at_half_and_closes_after_a_success() {
-        let breaker = Breaker::new(BreakerConfig { least_calls: 4, ..BreakerConfig::default() });
+        let breaker = Breaker::new(BreakerConfig {
+            least_calls: 4,
+            ..BreakerConfig::default()
+        });
         let start = Instant::now();
         for worked in [true, true, false] {
             breaker.record_at(worked, start);
         }
         breaker.admit_at(start).unwrap();
         breaker.record_at(false, start);
-        assert_eq!(breaker.admit_at(start + SECOND).unwrap_err().kind(), Kind::CircuitOpen);
+        assert_eq!(
+            breaker.admit_at(start + SECOND).unwrap_err().kind(),
+            Kind::CircuitOpen
+        );
         let later = start + 30 * SECOND;
         breaker.admit_at(later).unwrap();
         assert!(breaker.admit_at(later).is_err(), "one call at a time");
         breaker.record_at(false, later);
-        assert!(breaker.admit_at(later + SECOND).is_err(), "the cool-down begins anew");
+        assert!(
+            breaker.admit_at(later + SECOND).is_err(),
+            "the cool-down begins anew"
+        );
         breaker.admit_at(later + 30 * SECOND).unwrap();
         breaker.record_at(true, later + 30 * SECOND);
         breaker.admit_at(later + 30 * SECOND).unwrap();
@@ -205,7 +225,10 @@ mod tests {
 
     #[test]
     fn old_failures_are_forgotten() {
-        let breaker = Breaker::new(BreakerConfig { least_calls: 2, ..BreakerConfig::default() });
+        let breaker = Breaker::new(BreakerConfig {
+            least_calls: 2,
+            ..BreakerConfig::default()
+        });
         let start = Instant::now();
         breaker.record_at(false, start);
         breaker.record_at(true, start + 11 * SECOND);

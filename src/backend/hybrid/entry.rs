@@ -31,7 +31,9 @@ pub(super) fn encode(commit: &Commit) -> Bytes {
     entry.put_u64(commit.base);
     entry.put_u32(commit.patches);
     entry.put_u64(commit.id);
-    let ttl = commit.ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+    let ttl = commit
+        .ttl
+        .map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
     entry.put_u64(ttl);
     entry.put_u32(length(commit.changes.len()));
     for change in &commit.changes {
@@ -51,7 +53,8 @@ pub(super) fn encode(commit: &Commit) -> Bytes {
 
 /// The commit, to be made by the owner with `token`.
 pub(super) fn decode(session: &SessionId, token: Token, mut entry: Bytes) -> Result<Commit> {
-    let corrupt = || Error::new(Kind::Corrupt, LAYER, "an entry of the outbox cannot be read").in_session(session);
+    let corrupt =
+        || Error::new(Kind::Corrupt, LAYER, "an entry of the outbox cannot be read").in_session(session);
     if entry.len() < HEADER || entry.get_u8() != FORMAT {
         return Err(corrupt());
     }
@@ -75,7 +78,10 @@ pub(super) fn decode(session: &SessionId, token: Token, mut entry: Bytes) -> Res
             Ok(1) => Some(take(&mut entry).ok_or_else(corrupt)?),
             _ => return Err(corrupt()),
         };
-        changes.push(Change { key: RecordKey::from_bytes(&key)?, value });
+        changes.push(Change {
+            key: RecordKey::from_bytes(&key)?,
+            value,
+        });
     }
     if !entry.is_empty() {
         return Err(corrupt());
@@ -107,9 +113,18 @@ mod tests {
             expected: false,
             id: u64::MAX,
             changes: vec![
-                Change { key: key("a"), value: Some(Bytes::from_static(b"1")) },
-                Change { key: key("b"), value: None },
-                Change { key: key("c"), value: Some(Bytes::new()) },
+                Change {
+                    key: key("a"),
+                    value: Some(Bytes::from_static(b"1")),
+                },
+                Change {
+                    key: key("b"),
+                    value: None,
+                },
+                Change {
+                    key: key("c"),
+                    value: Some(Bytes::new()),
+                },
             ],
             ttl: Some(Duration::from_millis(5)),
         };

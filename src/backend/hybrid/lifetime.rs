@@ -26,12 +26,18 @@ impl Core {
             }
             let answers = self.mongo.renew(leases, lease).await;
             let away = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
-            self.breaker.record(!answers.iter().any(|answer| answer.as_ref().err().is_some_and(away)));
+            self.breaker.record(
+                !answers
+                    .iter()
+                    .any(|answer| answer.as_ref().err().is_some_and(away)),
+            );
             answers
         };
         let in_redis = join_all(leases.iter().map(async |(session, token)| {
             let slot = self.slot_of(session, *token)?;
-            let renewed = self.redis.renew(session, *token, &slot.owner, slot.attempt, lease);
+            let renewed = self
+                .redis
+                .renew(session, *token, &slot.owner, slot.attempt, lease);
             let renewed = self.hot(renewed).await.ok()?;
             if matches!(renewed, Renewed::Unknown | Renewed::Fenced) {
                 slot.set_ready(false);
@@ -39,20 +45,24 @@ impl Core {
             slot.is_announced().then_some(renewed)
         }));
         let (in_mongo, in_redis): (Vec<Result<()>>, Vec<_>) = tokio::join!(in_mongo, in_redis);
-        let answers = leases.iter().zip(in_mongo).zip(in_redis).map(|(((session, token), mongo), redis)| {
-            let answer = match (mongo, redis) {
-                (Ok(()), _) => Ok(()),
-                (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
-                (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
-                (Err(error), _) => Err(error),
-            };
-            if answer.is_ok()
-                && let Some(slot) = self.slot_of(session, *token)
-            {
-                slot.set_lease(lease);
-            }
-            answer.map_err(|error| error.in_session(session))
-        });
+        let answers = leases
+            .iter()
+            .zip(in_mongo)
+            .zip(in_redis)
+            .map(|(((session, token), mongo), redis)| {
+                let answer = match (mongo, redis) {
+                    (Ok(()), _) => Ok(()),
+                    (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
+                    (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
+                    (Err(error), _) => Err(error),
+                };
+                if answer.is_ok()
+                    && let Some(slot) = self.slot_of(session, *token)
+                {
+                    slot.set_lease(lease);
+                }
+                answer.map_err(|error| error.in_session(session))
+            });
         answers.collect()
     }
 
@@ -79,7 +89,8 @@ impl Core {
     /// Gives both leases back. MongoDB has everything.
     pub async fn hand_over(&self, slot: &Slot) -> Result<()> {
         if slot.is_announced() {
-            self.truth(self.mongo.close_outbox(&slot.session, slot.token, None)).await?;
+            self.truth(self.mongo.close_outbox(&slot.session, slot.token, None))
+                .await?;
             slot.set_announced(false);
         }
         // The next owner does not need it.
@@ -96,11 +107,14 @@ impl Core {
             Fence::Shared => self.slot(session),
         };
         let Some(slot) = slot else {
-            let existed = self.truth(self.mongo.delete(session, fence)).await?;
             let token = match fence {
                 Fence::Owner(token) => Some(token),
-                Fence::Shared => None,
+                Fence::Shared => {
+                    self.refuse_beside_an_outbox(session).await?;
+                    None
+                }
             };
+            let existed = self.truth(self.mongo.delete(session, fence)).await?;
             self.purge(session, token).await?;
             return Ok(existed);
         };
@@ -108,7 +122,10 @@ impl Core {
         self.flush(&slot).await?;
         if slot.is_announced() {
             slot.set_ready(false);
-            if !self.truth(self.mongo.close_outbox(session, slot.token, None)).await? {
+            if !self
+                .truth(self.mongo.close_outbox(session, slot.token, None))
+                .await?
+            {
                 return Err(fenced(None));
             }
             slot.set_announced(false);

@@ -44,7 +44,10 @@ const LAYER: &str = "hybrid";
 
 /// Whether the server could not be asked, so that the other one may be.
 fn is_outage(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen | Kind::StorageFull)
+    matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen | Kind::StorageFull
+    )
 }
 
 fn fenced(token: Option<u64>) -> Error {

@@ -19,19 +19,21 @@ impl Core {
     pub async fn acquire(self: &Arc<Self>, request: Acquire) -> Result<Acquired> {
         self.open()?;
         let session = request.session.clone();
-        let attempt = getrandom::u64()
-            .map_err(|cause| Error::new(Kind::Internal, LAYER, "the system has no randomness").because(&cause))?;
+        let attempt = getrandom::u64().map_err(|cause| {
+            Error::new(Kind::Internal, LAYER, "the system has no randomness").because(&cause)
+        })?;
         let ledger = self.truth(self.mongo.ledger(&session)).await?;
         let outbox = ledger.and_then(|ledger| ledger.outbox);
         let mut reserved = false;
         if let Some(token) = outbox {
             let asked =
-                self.redis.reserve(&session, attempt, &request.owner, request.lease, request.displace);
+                self.redis
+                    .reserve(&session, attempt, &request.owner, request.lease, request.displace);
             match self.hot(asked).await {
                 Ok(Reserved::Yes) => reserved = true,
                 Ok(Reserved::Held(holder)) => return Ok(Acquired::Held(holder)),
                 // What that owner acknowledged is in this process' memory.
-                Err(_) if self.former(&session, token).is_some_and(|slot| slot.lost().is_none()) => {}
+                Err(_) if self.former(&session, token).is_some() => {}
                 Err(error) => return Err(outbox_out_of_reach(&error)),
             }
         }
@@ -65,7 +67,9 @@ impl Core {
         let token = grant.token;
         // Asked again now that nobody else can change it.
         let ledger = self.truth(self.mongo.ledger(session)).await?;
-        let ledger = ledger.filter(|ledger| ledger.token == token).ok_or_else(|| fenced(None))?;
+        let ledger = ledger
+            .filter(|ledger| ledger.token == token)
+            .ok_or_else(|| fenced(None))?;
         let mut mark = Mark {
             token,
             version: ledger.version,
@@ -73,28 +77,46 @@ impl Core {
             updated_at: grant.head.updated_at,
         };
         let mut inherited = None;
+        let mut fenced_off = None;
         if let Some(outbox) = ledger.outbox {
             let before = mark;
-            self.inherit(session, outbox, reserved, &mut mark).await?;
+            fenced_off = self.inherit(session, outbox, reserved, &mut mark).await?;
             inherited = Some((outbox, mark.version));
             if mark != before {
                 mark.updated_at = self.truth(self.mongo.head(session)).await?.updated_at;
             }
         }
-        let slot = Slot::new(session.clone(), mark, request.owner.clone(), attempt, request.lease);
+        let slot = Slot::new(
+            session.clone(),
+            mark,
+            request.owner.clone(),
+            attempt,
+            request.lease,
+        );
         let slot = Arc::new(slot);
-        let installed = self.redis.install(session, mark, &request.owner, attempt, request.lease);
+        let installed = self
+            .redis
+            .install(session, fenced_off, mark, &request.owner, attempt, request.lease);
         let installed = match self.hot(installed).await {
             Ok(Installed::Yes(installed)) => Some(installed),
-            Ok(Installed::Later(later)) => return Err(fenced(Some(later))),
+            Ok(Installed::No(found)) => {
+                let ledger = self.truth(self.mongo.ledger(session)).await?;
+                if ledger.is_none_or(|ledger| ledger.token != token) {
+                    return Err(fenced(found.map(|found| found.token)));
+                }
+                // Left over from a history that MongoDB does not know: not to be relied upon, nor to be written over.
+                None
+            }
             // The session is served from MongoDB until Redis is back.
             Err(_) => None,
         };
         let announces = installed.is_some() && self.config.uses_outbox();
         let ours = if announces {
-            self.truth(self.mongo.open_outbox(session, token, inherited)).await?
+            self.truth(self.mongo.open_outbox(session, token, inherited))
+                .await?
         } else if ledger.outbox.is_some() {
-            self.truth(self.mongo.close_outbox(session, token, inherited)).await?
+            self.truth(self.mongo.close_outbox(session, token, inherited))
+                .await?
         } else {
             true
         };
@@ -112,19 +134,28 @@ impl Core {
         };
         let mark = slot.mark();
         self.put_slot(slot);
-        let head = Head { version: mark.version, updated_at: mark.updated_at };
-        Ok(Grant { token, head, records, expires: true })
+        let head = Head {
+            version: mark.version,
+            updated_at: mark.updated_at,
+        };
+        Ok(Grant {
+            token,
+            head,
+            records,
+            expires: true,
+        })
     }
 
-    /// Brings what the owner with token `from` left in its outbox to MongoDB.
+    /// Brings what the owner with token `from` left in its outbox to MongoDB; what Redis then holds of it, under
+    /// the new owner's token.
     async fn inherit(
         self: &Arc<Self>,
         session: &SessionId,
         from: Token,
         reserved: bool,
         mark: &mut Mark,
-    ) -> Result<()> {
-        let former = self.former(session, from).filter(|slot| slot.lost().is_none());
+    ) -> Result<Option<Mark>> {
+        let former = self.former(session, from);
         if let Some(former) = &former {
             // It may be acknowledging at this moment; from here on it does not.
             let _turn = former.turn.lock().await;
@@ -132,11 +163,18 @@ impl Core {
         }
         let mut left: BTreeMap<u64, Commit> = BTreeMap::new();
         let mut complete = former.is_some();
+        let mut fenced_off = None;
         if reserved {
             let found = self.hot(self.redis.fence(session, mark.token)).await;
             match found.map_err(|error| outbox_out_of_reach(&error))? {
                 Some(found) if found.token > mark.token => return Err(fenced(Some(found.token))),
-                Some(found) => complete |= found.token >= from,
+                Some(found) => {
+                    complete |= found.token >= from;
+                    fenced_off = Some(Mark {
+                        token: mark.token,
+                        ..found
+                    });
+                }
                 None => {}
             }
             let entries = self.hot(self.redis.entries(session)).await;
@@ -151,7 +189,10 @@ impl Core {
             left.insert(commit.version(), commit);
         }
         if !complete && !self.config.accept_lost_outbox {
-            return Err(lost("Redis no longer has the outbox of the session's last owner", mark.version));
+            return Err(lost(
+                "Redis no longer has the outbox of the session's last owner",
+                mark.version,
+            ));
         }
         self.roll_forward(session, left, mark).await?;
         for pending in former.iter().flat_map(|former| former.abandon()) {
@@ -161,7 +202,7 @@ impl Core {
         if let Some(former) = &former {
             self.drop_orphan(former);
         }
-        Ok(())
+        Ok(fenced_off)
     }
 
     /// Commits to MongoDB what it does not have yet.
@@ -176,17 +217,28 @@ impl Core {
         while let Some(first) = left.values().next() {
             if first.base != mark.version {
                 let message = "the session had ended before this was applied";
-                let reason = if mark.version == 0 { message } else { "what this builds on was lost" };
+                let reason = if mark.version == 0 {
+                    message
+                } else {
+                    "what this builds on was lost"
+                };
                 if mark.version != 0 && !self.config.accept_lost_outbox {
-                    return Err(lost("commits are missing in the outbox of the session's last owner", mark.version));
+                    return Err(lost(
+                        "commits are missing in the outbox of the session's last owner",
+                        mark.version,
+                    ));
                 }
                 self.add_letters(left.values(), reason).await;
                 return Ok(());
             }
-            let Some(batch) = merge(left.values(), mark.token) else { break };
+            let Some(batch) = merge(left.values(), mark.token) else {
+                break;
+            };
             let (version, commit_id) = (batch.version(), batch.id);
             self.counters.ran();
-            self.truth(self.commit_to_mongo(batch)).await.map_err(|error| error.in_session(session))?;
+            self.truth(self.commit_to_mongo(batch))
+                .await
+                .map_err(|error| error.in_session(session))?;
             mark.version = version;
             mark.commit_id = commit_id;
             left.retain(|left, _| *left > version);

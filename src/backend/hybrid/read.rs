@@ -41,8 +41,11 @@ impl Core {
             let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
             let read = self.truth(self.mongo.read(session, &wanted)).await?;
             if ready && slot.is_ready() && slot.mark() == mark && !slot.may_have_expired() {
-                let records: Vec<_> =
-                    wanted.into_iter().zip(&read).filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+                let records: Vec<_> = wanted
+                    .into_iter()
+                    .zip(&read)
+                    .filter_map(|(key, value)| Some((key, value.clone()?)))
+                    .collect();
                 if !records.is_empty() {
                     self.start_warming(&slot, mark, records);
                 }
@@ -77,7 +80,11 @@ impl Core {
             Err(error) => return Err(error),
         };
         // The time of the acknowledgement, not of MongoDB's commit later.
-        Ok(if head.version == known.version { known } else { head })
+        Ok(if head.version == known.version {
+            known
+        } else {
+            head
+        })
     }
 
     pub async fn scan(

@@ -27,7 +27,9 @@ const ABANDONED_LEASE: Duration = Duration::from_secs(30);
 
 /// Works until the store is dropped.
 pub(super) async fn run(core: Weak<Core>) {
-    let Some(wake) = core.upgrade().map(|core| core.wake.clone()) else { return };
+    let Some(wake) = core.upgrade().map(|core| core.wake.clone()) else {
+        return;
+    };
     let mut failures = 0_u32;
     loop {
         if failures == 0 {
@@ -42,7 +44,11 @@ pub(super) async fn run(core: Weak<Core>) {
         if core.open().is_err() {
             return;
         }
-        failures = if core.flush_all().await.is_ok() { 0 } else { failures.saturating_add(1) };
+        failures = if core.flush_all().await.is_ok() {
+            0
+        } else {
+            failures.saturating_add(1)
+        };
     }
 }
 
@@ -62,7 +68,11 @@ pub(super) async fn adopt_now_and_then(core: Weak<Core>) {
 impl Core {
     /// Brings everything pending to MongoDB, of sessions in use and left over.
     pub async fn flush_all(self: &Arc<Self>) -> Result<()> {
-        let work = self.slots().into_iter().filter(|slot| slot.has_pending()).map(|slot| (slot, false));
+        let work = self
+            .slots()
+            .into_iter()
+            .filter(|slot| slot.has_pending())
+            .map(|slot| (slot, false));
         let left = self.orphans().into_iter().map(|slot| (slot, true));
         let work: Vec<_> = work.chain(left).collect();
         let results: Vec<Result<()>> = stream::iter(work)
@@ -79,9 +89,15 @@ impl Core {
 
     /// Brings what is pending of one session to MongoDB.
     pub async fn flush(&self, slot: &Slot) -> Result<()> {
-        let Some((last, _)) = slot.pending_ids().pop() else { return Ok(()) };
+        let Some((last, _)) = slot.pending_ids().pop() else {
+            return Ok(());
+        };
         let _applying = slot.applying.lock().await;
-        while slot.pending_ids().first().is_some_and(|(first, _)| *first <= last) {
+        while slot
+            .pending_ids()
+            .first()
+            .is_some_and(|(first, _)| *first <= last)
+        {
             let Some(batch) = slot.batch() else { break };
             self.counters.ran();
             let version = batch.version();
@@ -100,7 +116,11 @@ impl Core {
             self.counters.completed(pending.since);
         }
         // What stays in Redis is known by its version when it is met again.
-        if self.hot(self.redis.trim(&slot.session, slot.token, &untrimmed)).await.is_ok() {
+        if self
+            .hot(self.redis.trim(&slot.session, slot.token, &untrimmed))
+            .await
+            .is_ok()
+        {
             slot.trimmed(&untrimmed);
         }
     }
@@ -128,6 +148,10 @@ impl Core {
             self.applied(slot, ledger.version).await;
             return Ok(());
         }
+        if error.kind() == Kind::Fenced && ledger.is_some_and(|ledger| ledger.outbox == Some(slot.token)) {
+            // The next owner is about to take over what stands in the outbox.
+            return retry(error);
+        }
         let inherited = ledger.as_ref().map_or(0, |ledger| inherited_from(slot, ledger));
         let reason = match error.kind() {
             Kind::Fenced => fenced(ledger.map(|ledger| ledger.token)),
@@ -147,7 +171,10 @@ impl Core {
                 self.counters.completed(pending.since);
             }
         }
-        let dead = given_up.iter().map(|pending| &pending.commit).filter(|commit| commit.version() > inherited);
+        let dead = given_up
+            .iter()
+            .map(|pending| &pending.commit)
+            .filter(|commit| commit.version() > inherited);
         self.add_letters(dead, &reason.to_string()).await;
     }
 
@@ -166,7 +193,9 @@ impl Core {
             entry: entry::encode(commit),
         });
         let letters: Vec<_> = letters.collect();
-        self.counters.failed.fetch_add(letters.len() as u64, Ordering::Relaxed);
+        self.counters
+            .failed
+            .fetch_add(letters.len() as u64, Ordering::Relaxed);
         self.unsent_letters.lock().extend(letters);
         self.send_letters().await;
     }
@@ -174,7 +203,9 @@ impl Core {
     /// Hands dead letters to Redis; those it does not take stay here.
     async fn send_letters(&self) {
         loop {
-            let Some(letter) = self.unsent_letters.lock().first().cloned() else { return };
+            let Some(letter) = self.unsent_letters.lock().first().cloned() else {
+                return;
+            };
             if self.hot(self.redis.bury(&letter)).await.is_err() {
                 return;
             }
@@ -231,5 +262,8 @@ impl Core {
 
 /// Up to which version the next owner took this owner's commits over.
 fn inherited_from(slot: &Slot, ledger: &Ledger) -> u64 {
-    ledger.inherited.filter(|(token, _)| *token == slot.token).map_or(0, |(_, version)| version)
+    ledger
+        .inherited
+        .filter(|(token, _)| *token == slot.token)
+        .map_or(0, |(_, version)| version)
 }

@@ -40,7 +40,9 @@ impl Core {
                 && found.token == slot.token
                 && (found.version, found.commit_id) == (doubt.version(), doubt.id)
                 && doubt.base == slot.mark().version
-                && self.hot(self.redis.has_entry(&slot.session, found.version)).await?
+                && self
+                    .hot(self.redis.has_entry(&slot.session, found.version))
+                    .await?
             {
                 self.take_pending(slot, doubt, found);
                 slot.set_ready(true);
@@ -48,9 +50,17 @@ impl Core {
             }
         }
         self.flush(slot).await?;
-        let installed = self.redis.install(&slot.session, slot.mark(), &slot.owner, slot.attempt, slot.lease());
+        // Only in place of what was found: should this arrive late, it must not undo what came since.
+        let installed = self.redis.install(
+            &slot.session,
+            found,
+            slot.mark(),
+            &slot.owner,
+            slot.attempt,
+            slot.lease(),
+        );
         match self.hot(installed).await? {
-            Installed::Later(_) => Err(self.ask_who_owns(slot).await),
+            Installed::No(_) => Err(self.ask_who_owns(slot).await),
             Installed::Yes(mark) => {
                 let announced = self.config.uses_outbox();
                 if announced {
@@ -82,7 +92,11 @@ impl Core {
                 slot.lose(&error);
                 error
             }
-            Ok(_) => Error::new(Kind::Unavailable, LAYER, "Redis names an owner that MongoDB does not know"),
+            Ok(_) => Error::new(
+                Kind::Unavailable,
+                LAYER,
+                "Redis holds something that MongoDB does not know of",
+            ),
             Err(error) => error,
         }
     }
@@ -111,7 +125,8 @@ impl Core {
         if slot.mark() == mark && slot.is_ready() {
             let ttl = self.config.copy_ttl(slot.ttl());
             let complete = page.next.is_none();
-            self.hot(self.redis.warm(&slot.session, mark, &page.items, complete, ttl)).await?;
+            self.hot(self.redis.warm(&slot.session, mark, &page.items, complete, ttl))
+                .await?;
         }
         Ok(())
     }
@@ -122,7 +137,9 @@ impl Core {
         let slot = slot.clone();
         tokio::spawn(async move {
             let ttl = core.config.copy_ttl(slot.ttl());
-            let _ = core.hot(core.redis.warm(&slot.session, mark, &records, false, ttl)).await;
+            let _ = core
+                .hot(core.redis.warm(&slot.session, mark, &records, false, ttl))
+                .await;
         });
     }
 }

@@ -97,7 +97,10 @@ impl Slot {
 
     pub fn head(&self) -> Head {
         let mark = self.state.lock().mark;
-        Head { version: mark.version, updated_at: mark.updated_at }
+        Head {
+            version: mark.version,
+            updated_at: mark.updated_at,
+        }
     }
 
     pub fn lease(&self) -> Duration {
@@ -153,7 +156,10 @@ impl Slot {
 
     /// Whether the session may have outlived its time to live: then MongoDB alone decides.
     pub fn may_have_expired(&self) -> bool {
-        self.state.lock().expires_at.is_some_and(|at| at <= Instant::now())
+        self.state
+            .lock()
+            .expires_at
+            .is_some_and(|at| at <= Instant::now())
     }
 
     pub fn ttl(&self) -> Option<Duration> {
@@ -178,7 +184,11 @@ impl Slot {
         state.mark = mark;
         state.set_ttl(commit.ttl);
         state.doubt = None;
-        state.pending.push_back(Arc::new(Pending { commit, bytes, since: Instant::now() }));
+        state.pending.push_back(Arc::new(Pending {
+            commit,
+            bytes,
+            since: Instant::now(),
+        }));
         bytes
     }
 
@@ -194,7 +204,12 @@ impl Slot {
     pub fn reset(&self, version: u64, commit_id: u64, updated_at: u64) {
         let mut state = self.state.lock();
         let token = state.mark.token;
-        state.mark = Mark { token, version, commit_id, updated_at };
+        state.mark = Mark {
+            token,
+            version,
+            commit_id,
+            updated_at,
+        };
         state.expires_at = None;
         state.doubt = None;
         state.ready = false;
@@ -225,24 +240,41 @@ impl Slot {
     /// The versions and ids of the pending commits.
     pub fn pending_ids(&self) -> Vec<(u64, u64)> {
         let state = self.state.lock();
-        state.pending.iter().map(|pending| (pending.commit.version(), pending.commit.id)).collect()
+        state
+            .pending
+            .iter()
+            .map(|pending| (pending.commit.version(), pending.commit.id))
+            .collect()
     }
 
     /// The pending commits themselves.
     pub fn pending(&self) -> Vec<Commit> {
-        self.state.lock().pending.iter().map(|pending| pending.commit.clone()).collect()
+        self.state
+            .lock()
+            .pending
+            .iter()
+            .map(|pending| pending.commit.clone())
+            .collect()
     }
 
     /// MongoDB has everything up to `version`; what that was, and which entries Redis still has.
     pub fn applied(&self, version: u64) -> (Vec<Arc<Pending>>, Vec<u64>) {
         let mut state = self.state.lock();
         let mut done = Vec::new();
-        while state.pending.front().is_some_and(|pending| pending.commit.version() <= version) {
+        while state
+            .pending
+            .front()
+            .is_some_and(|pending| pending.commit.version() <= version)
+        {
             done.extend(state.pending.pop_front());
         }
         for pending in &done {
             for change in &pending.commit.changes {
-                if state.overlay.get(&change.key).is_some_and(|(at, _)| *at <= version) {
+                if state
+                    .overlay
+                    .get(&change.key)
+                    .is_some_and(|(at, _)| *at <= version)
+                {
                     state.overlay.remove(&change.key);
                 }
             }
@@ -253,7 +285,10 @@ impl Slot {
 
     /// Redis was told of these.
     pub fn trimmed(&self, versions: &[u64]) {
-        self.state.lock().untrimmed.retain(|version| !versions.contains(version));
+        self.state
+            .lock()
+            .untrimmed
+            .retain(|version| !versions.contains(version));
     }
 
     /// Gives all pending commits up.
@@ -280,7 +315,13 @@ pub(super) fn merge<'a>(commits: impl Iterator<Item = &'a Commit>, token: Token)
     for commit in commits {
         bytes += entry::size_of(&commit.changes);
         match &mut merged {
-            None => merged = Some(Commit { changes: Vec::new(), fence: Fence::Owner(token), ..commit.clone() }),
+            None => {
+                merged = Some(Commit {
+                    changes: Vec::new(),
+                    fence: Fence::Owner(token),
+                    ..commit.clone()
+                });
+            }
             Some(_) if count >= BATCH_ENTRIES || bytes > BATCH_BYTES => break,
             Some(merged) if merged.version() != commit.base => break,
             Some(merged) => {
@@ -291,12 +332,11 @@ pub(super) fn merge<'a>(commits: impl Iterator<Item = &'a Commit>, token: Token)
         }
         count += 1;
         for change in &commit.changes {
-            match places.get(&change.key) {
-                Some(&place) => changes[place].value.clone_from(&change.value),
-                None => {
-                    places.insert(&change.key, changes.len());
-                    changes.push(change.clone());
-                }
+            if let Some(&place) = places.get(&change.key) {
+                changes[place].value.clone_from(&change.value);
+            } else {
+                places.insert(&change.key, changes.len());
+                changes.push(change.clone());
             }
         }
     }
@@ -309,13 +349,32 @@ mod tests {
     use crate::backend::contract::{change, commit};
 
     fn slot() -> Slot {
-        let mark = Mark { token: 3, ..Mark::default() };
-        Slot::new("s".into(), mark, Owner::current().clone(), 1, Duration::from_secs(5))
+        let mark = Mark {
+            token: 3,
+            ..Mark::default()
+        };
+        Slot::new(
+            "s".into(),
+            mark,
+            Owner::current().clone(),
+            1,
+            Duration::from_secs(5),
+        )
     }
 
     fn add(slot: &Slot, base: u64, id: &str, value: &str) {
-        let commit = commit(&slot.session, Fence::Owner(3), base, vec![change("session", id, value)]);
-        let mark = Mark { token: 3, version: base + 1, commit_id: commit.id, updated_at: 1 };
+        let commit = commit(
+            &slot.session,
+            Fence::Owner(3),
+            base,
+            vec![change("session", id, value)],
+        );
+        let mark = Mark {
+            token: 3,
+            version: base + 1,
+            commit_id: commit.id,
+            updated_at: 1,
+        };
         slot.acknowledged_behind(commit, mark);
     }
 
@@ -330,7 +389,10 @@ mod tests {
         assert_eq!(seen(&slot), [Some(None), Some(Some(Bytes::from_static(b"1")))]);
         let batch = slot.batch().unwrap();
         assert_eq!((batch.base, batch.version()), (0, 3));
-        assert_eq!(batch.changes, [change("session", "a", ""), change("session", "b", "1")]);
+        assert_eq!(
+            batch.changes,
+            [change("session", "a", ""), change("session", "b", "1")]
+        );
         assert_eq!(slot.applied(2).0.len(), 2);
         assert_eq!(seen(&slot), [Some(None), None], "the deletion is not applied yet");
         assert_eq!(slot.applied(3).1, [1, 2, 3]);

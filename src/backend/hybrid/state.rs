@@ -8,12 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::LAYER;
 use super::breaker::Breaker;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::slot::Slot;
 use super::stats::Counters;
-use super::LAYER;
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{HotCopies, Letter};
 use crate::backend::{Backend, Commit, Head, SessionId, Token};
@@ -100,7 +100,10 @@ impl Core {
     /// Takes the slot out, unless another one has its place.
     pub fn drop_slot(&self, slot: &Arc<Slot>) {
         let mut slots = self.slots.lock();
-        if slots.get(&slot.session).is_some_and(|found| Arc::ptr_eq(found, slot)) {
+        if slots
+            .get(&slot.session)
+            .is_some_and(|found| Arc::ptr_eq(found, slot))
+        {
             slots.remove(&slot.session);
         }
     }
@@ -121,10 +124,15 @@ impl Core {
         self.orphans.lock().retain(|orphan| !Arc::ptr_eq(orphan, slot));
     }
 
-    /// A slot of this process with that token, in use or left over.
+    /// A slot of this process with that token, in use or left over, whose memory has what its owner acknowledged.
     pub fn former(&self, session: &SessionId, token: Token) -> Option<Arc<Slot>> {
-        let left = || self.orphans().into_iter().find(|slot| slot.session == *session && slot.token == token);
-        self.slot_of(session, token).or_else(left)
+        let left = || {
+            self.orphans()
+                .into_iter()
+                .find(|slot| slot.session == *session && slot.token == token)
+        };
+        let slot = self.slot_of(session, token).or_else(left)?;
+        (slot.lost().is_none() || slot.has_pending()).then_some(slot)
     }
 
     /// A call to MongoDB, unless the breaker is open.
@@ -143,8 +151,18 @@ impl Core {
 
     /// Commits to MongoDB.
     pub async fn commit_to_mongo(&self, commit: Commit) -> Result<Head> {
-        let missing = || Err(Error::new(Kind::Internal, LAYER, "MongoDB left a commit unanswered"));
-        self.mongo.commit(vec![commit]).await.pop().unwrap_or_else(missing)
+        let missing = || {
+            Err(Error::new(
+                Kind::Internal,
+                LAYER,
+                "MongoDB left a commit unanswered",
+            ))
+        };
+        self.mongo
+            .commit(vec![commit])
+            .await
+            .pop()
+            .unwrap_or_else(missing)
     }
 
     /// Whether Redis answered when it was last asked.

@@ -16,7 +16,7 @@ use super::stats::now_millis;
 use super::{LAYER, entry, fenced, is_outage};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
-use crate::backend::{Commit, Fence, Head};
+use crate::backend::{Commit, Fence, Head, SessionId};
 use crate::error::{Error, Kind, Result};
 
 /// Why a commit did not go behind.
@@ -123,13 +123,20 @@ impl Core {
         })
     }
 
-    async fn behind(self: &Arc<Self>, slot: &Arc<Slot>, commit: &Commit) -> std::result::Result<Head, Closed> {
+    async fn behind(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        commit: &Commit,
+    ) -> std::result::Result<Head, Closed> {
         let closed = |kind, message: &'static str| Closed::Before(Error::new(kind, LAYER, message));
         if !self.config.uses_outbox() {
             return Err(closed(Kind::Config, "no outbox is allowed"));
         }
         if slot.may_have_expired() || commit.base != slot.mark().version {
-            return Err(closed(Kind::Unavailable, "only MongoDB can say whether this commit may be made"));
+            return Err(closed(
+                Kind::Unavailable,
+                "only MongoDB can say whether this commit may be made",
+            ));
         }
         MongoBackend::check_changes(&commit.changes).map_err(Closed::Refused)?;
         let size = entry::size_of(&commit.changes);
@@ -141,10 +148,11 @@ impl Core {
             self.repair(slot).await.map_err(Closed::Before)?;
             if commit.base != slot.mark().version {
                 // What was in doubt had arrived.
-                return self.again(slot, commit);
+                return again(slot, commit);
             }
         }
         let encoded = entry::encode(commit);
+        let earlier = slot.doubt();
         for attempt in 0..2 {
             let mark = Mark {
                 token: slot.token,
@@ -155,8 +163,14 @@ impl Core {
             // Before it is sent, so that it is not forgotten if nobody waits for the answer.
             slot.set_doubt(Some(commit.clone()));
             let ttl = self.config.copy_ttl(commit.ttl);
-            let sent =
-                self.redis.commit(&slot.session, commit.base, mark, &commit.changes, Some(&encoded), ttl);
+            let sent = self.redis.commit(
+                &slot.session,
+                commit.base,
+                mark,
+                &commit.changes,
+                Some(&encoded),
+                ttl,
+            );
             match self.hot(sent).await {
                 Ok(Written::Yes) => return Ok(self.acknowledged_behind(slot, commit, mark, encoded)),
                 Ok(Written::No(Some(found))) if found.token == slot.token && found.same_commit(&mark) => {
@@ -168,33 +182,31 @@ impl Core {
                     return Err(Closed::Refused(error));
                 }
                 Ok(Written::No(_)) if attempt == 0 => {
-                    // Redis lost what it had, all of it or the end.
+                    // Redis lost what it had, all of it or the end. This commit it did not take.
+                    slot.set_doubt(earlier.clone());
                     slot.set_ready(false);
                     self.repair(slot).await.map_err(Closed::Before)?;
                     if commit.base != slot.mark().version {
-                        return self.again(slot, commit);
+                        return again(slot, commit);
                     }
                 }
-                Ok(Written::No(_)) => break,
+                Ok(Written::No(_)) => {
+                    slot.set_doubt(earlier.clone());
+                    break;
+                }
                 Err(error) => {
                     slot.set_ready(false);
                     let sent = matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
-                    return Err(if sent { Closed::InDoubt(error) } else { Closed::Before(error) });
+                    return Err(if sent {
+                        Closed::InDoubt(error)
+                    } else {
+                        Closed::Before(error)
+                    });
                 }
             }
         }
         slot.set_ready(false);
         Err(closed(Kind::Unavailable, "Redis does not keep what it is given"))
-    }
-
-    /// The answer to a commit whose base is not where the session stands any more.
-    fn again(&self, slot: &Slot, commit: &Commit) -> std::result::Result<Head, Closed> {
-        let mark = slot.mark();
-        if mark.version == commit.version() && mark.commit_id == commit.id {
-            return Ok(slot.head());
-        }
-        let error = Error::new(Kind::VersionMismatch, LAYER, "the session is at another version");
-        Err(Closed::Refused(error.with("expectedVersion", commit.base).with("version", mark.version)))
     }
 
     fn acknowledged_behind(
@@ -206,7 +218,11 @@ impl Core {
     ) -> Head {
         self.take_pending(slot, commit.clone(), mark);
         if let Some(queue) = &self.queue {
-            let job = Job { session: slot.session.clone(), version: mark.version, entry: encoded };
+            let job = Job {
+                session: slot.session.clone(),
+                version: mark.version,
+                entry: encoded,
+            };
             tokio::spawn(tell_queue(self.clone(), queue.clone(), job));
         }
         slot.head()
@@ -244,7 +260,9 @@ impl Core {
         slot.acknowledged(mark, commit.ttl);
         if slot.is_ready() && known.version == commit.base {
             let ttl = self.config.copy_ttl(commit.ttl);
-            let copied = self.redis.commit(&slot.session, commit.base, mark, &commit.changes, None, ttl);
+            let copied = self
+                .redis
+                .commit(&slot.session, commit.base, mark, &commit.changes, None, ttl);
             match self.hot(copied).await {
                 Ok(Written::Yes) => return Ok(head),
                 Ok(Written::No(Some(found))) if found == mark => return Ok(head),
@@ -259,6 +277,16 @@ impl Core {
         Ok(slot.head())
     }
 
+    /// Who does not own a session must not change it while its owner may be ahead of MongoDB.
+    pub async fn refuse_beside_an_outbox(&self, session: &SessionId) -> Result<()> {
+        let ledger = self.truth(self.mongo.ledger(session)).await?;
+        if ledger.is_some_and(|ledger| ledger.outbox.is_some()) {
+            let message = "the session's owner uses an outbox: others must not change it";
+            return Err(Error::new(Kind::SessionBusy, LAYER, message));
+        }
+        Ok(())
+    }
+
     /// Anybody's commit: MongoDB merges it, Redis' copy is dropped.
     async fn commit_shared(self: &Arc<Self>, commit: Commit) -> Result<Head> {
         let session = commit.session.clone();
@@ -269,13 +297,7 @@ impl Core {
         };
         match &slot {
             Some(slot) => self.flush(slot).await?,
-            None => {
-                let ledger = self.truth(self.mongo.ledger(&session)).await?;
-                if ledger.is_some_and(|ledger| ledger.outbox.is_some()) {
-                    let message = "the session's owner uses an outbox: it takes no commits of others";
-                    return Err(Error::new(Kind::SessionBusy, LAYER, message));
-                }
-            }
+            None => self.refuse_beside_an_outbox(&session).await?,
         }
         let id = commit.id;
         let head = self.truth(self.commit_to_mongo(commit)).await?;
@@ -284,6 +306,20 @@ impl Core {
         }
         Ok(head)
     }
+}
+
+/// The answer to a commit whose base is not where the session stands any more.
+fn again(slot: &Slot, commit: &Commit) -> std::result::Result<Head, Closed> {
+    let mark = slot.mark();
+    if mark.version == commit.version() && mark.commit_id == commit.id {
+        return Ok(slot.head());
+    }
+    let error = Error::new(Kind::VersionMismatch, LAYER, "the session is at another version");
+    Err(Closed::Refused(
+        error
+            .with("expectedVersion", commit.base)
+            .with("version", mark.version),
+    ))
 }
 
 async fn tell_queue(core: Arc<Core>, queue: Arc<dyn Queue>, job: Job) {

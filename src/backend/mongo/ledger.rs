@@ -43,7 +43,9 @@ impl MongoBackend {
             "epoch": 1, "version": 1, "token": 1, "commitId": 1, "expiresAt": 1, "outbox": 1, "inherited": 1,
         };
         let filter = doc! { "_id": &**session };
-        let found = connection.find(&connection.sessions, filter, Some(fields), 1).await?;
+        let found = connection
+            .find(&connection.sessions, filter, Some(fields), 1)
+            .await?;
         let Some(document) = found.first() else {
             return Ok(None);
         };

@@ -44,7 +44,11 @@ pub struct Mark {
 
 impl std::fmt::Display for Mark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{:016x}:{}", self.token, self.version, self.commit_id, self.updated_at)
+        write!(
+            f,
+            "{}:{}:{:016x}:{}",
+            self.token, self.version, self.commit_id, self.updated_at
+        )
     }
 }
 
@@ -87,8 +91,8 @@ pub enum Reserved {
 pub enum Installed {
     /// The copy stands at this mark.
     Yes(Mark),
-    /// A later owner is there already.
-    Later(Token),
+    /// Something else stands there; `None` for nothing.
+    No(Option<Mark>),
 }
 
 /// Answer of [`HotCopies::commit`].
@@ -199,19 +203,28 @@ impl HotCopies {
         let displaced = displace.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::HOT_RESERVE
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.outbox(session)).arg(self.keys.hot_lease(session));
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session));
                 command.arg(format!("{attempt:016x}")).arg(&owner);
                 command.arg(milliseconds(Some(lease))).arg(&displaced);
             })
             .await?;
-        let Value::Array(parts) = answer else { return Err(unexpected()) };
+        let Value::Array(parts) = answer else {
+            return Err(unexpected());
+        };
         match parts.as_slice() {
             [Value::BulkString(word)] if word == b"reserved" => Ok(Reserved::Yes),
             [_, Value::BulkString(lease), Value::Int(left)] => {
                 let (token, owner) = parse_lease(lease)
                     .ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
                 let expires_in = u64::try_from(*left).ok().map(Duration::from_millis);
-                Ok(Reserved::Held(Holder { owner, token, expires_in }))
+                Ok(Reserved::Held(Holder {
+                    owner,
+                    token,
+                    expires_in,
+                }))
             }
             _ => Err(unexpected()),
         }
@@ -242,7 +255,10 @@ impl HotCopies {
 
     /// Whether the outbox has the entry of that version.
     pub async fn has_entry(&self, session: &SessionId, version: u64) -> Result<bool> {
-        let command = cmd("HEXISTS").arg(self.keys.outbox(session)).arg(version).to_owned();
+        let command = cmd("HEXISTS")
+            .arg(self.keys.outbox(session))
+            .arg(version)
+            .to_owned();
         match self.link.send(&command, self.begin()?).await? {
             Value::Int(found) => Ok(found == 1),
             _ => Err(unexpected()),
@@ -252,15 +268,18 @@ impl HotCopies {
     /// All entries of the outbox with their versions, in order.
     pub async fn entries(&self, session: &SessionId) -> Result<Vec<(u64, Bytes)>> {
         let key = self.keys.outbox(session);
-        let fields = match self.link.send(cmd("HKEYS").arg(&key), self.begin()?).await? {
-            Value::Array(fields) => fields,
-            _ => return Err(unexpected()),
+        let Value::Array(fields) = self.link.send(cmd("HKEYS").arg(&key), self.begin()?).await? else {
+            return Err(unexpected());
         };
         let mut versions = Vec::with_capacity(fields.len());
         for field in fields {
-            let Value::BulkString(field) = field else { return Err(unexpected()) };
+            let Value::BulkString(field) = field else {
+                return Err(unexpected());
+            };
             if field != HEAD {
-                let version = std::str::from_utf8(&field).ok().and_then(|text| text.parse::<u64>().ok());
+                let version = std::str::from_utf8(&field)
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok());
                 versions.push(version.ok_or_else(|| error(Kind::Corrupt, "an outbox holds something else"))?);
             }
         }
@@ -285,17 +304,19 @@ impl HotCopies {
         Ok(entries)
     }
 
-    /// Begins the ownership of `mark.token` with an empty outbox at `mark`; the hot copy stays if it is of the same
-    /// version and commit.
+    /// Begins the ownership of `mark.token` with an empty outbox at `mark`, in place of an earlier owner's, of
+    /// nothing, or of this owner's at `found`; the hot copy stays if it is of the same version and commit.
     pub async fn install(
         &self,
         session: &SessionId,
+        found: Option<Mark>,
         mark: Mark,
         owner: &Owner,
         attempt: u64,
         lease: Duration,
     ) -> Result<Installed> {
         let owner = write_owner(owner)?;
+        let found = found.map(|found| found.to_string()).unwrap_or_default();
         let stands = format!("{}:{:016x}:", mark.version, mark.commit_id);
         let answer = scripts::HOT_INSTALL
             .run(&self.link, self.begin()?, |command| {
@@ -303,18 +324,23 @@ impl HotCopies {
                 command.arg(self.keys.hot(session)).arg(self.keys.outbox(session));
                 command.arg(self.keys.hot_lease(session));
                 command.arg(mark.token).arg(&stands).arg(mark.updated_at);
-                command.arg(milliseconds(Some(lease))).arg(format!("{attempt:016x} {owner}"));
+                command
+                    .arg(milliseconds(Some(lease)))
+                    .arg(format!("{attempt:016x} {owner}"));
+                command.arg(&found);
             })
             .await?;
-        let Value::Array(parts) = answer else { return Err(unexpected()) };
+        let Value::Array(parts) = answer else {
+            return Err(unexpected());
+        };
         match parts.as_slice() {
             [Value::Int(0), Value::BulkString(updated)] => {
-                let updated_at = String::from_utf8_lossy(updated).parse().map_err(|_| unexpected())?;
+                let updated_at = String::from_utf8_lossy(updated)
+                    .parse()
+                    .map_err(|_| unexpected())?;
                 Ok(Installed::Yes(Mark { updated_at, ..mark }))
             }
-            [Value::Int(1), Value::BulkString(head)] => {
-                Ok(Installed::Later(Mark::parse(head)?.map_or(0, |mark| mark.token)))
-            }
+            [Value::Int(1), Value::BulkString(head)] => Ok(Installed::No(Mark::parse(head)?)),
             _ => Err(unexpected()),
         }
     }
@@ -333,8 +359,13 @@ impl HotCopies {
         let puts = changes.iter().filter(|change| change.value.is_some()).count();
         let answer = scripts::HOT_COMMIT
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.hot(session)).arg(self.keys.outbox(session));
-                command.arg(format!("{}:{base}:", mark.token)).arg(mark.to_string());
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session));
+                command
+                    .arg(format!("{}:{base}:", mark.token))
+                    .arg(mark.to_string());
                 command.arg(milliseconds(ttl));
                 match entry {
                     Some(entry) => command.arg(mark.version).arg(entry),
@@ -393,7 +424,11 @@ impl HotCopies {
         if records.len() != keys.len() {
             return Err(unexpected());
         }
-        Ok(Copied { mark, complete, records })
+        Ok(Copied {
+            mark,
+            complete,
+            records,
+        })
     }
 
     /// Adds records that are the truth at `mark`, unless anything was written since. `complete`: there are no others.
@@ -407,8 +442,14 @@ impl HotCopies {
     ) -> Result<bool> {
         let answer = scripts::HOT_WARM
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.hot(session)).arg(self.keys.outbox(session));
-                command.arg(mark.to_string()).arg(milliseconds(ttl)).arg(u8::from(complete));
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session));
+                command
+                    .arg(mark.to_string())
+                    .arg(milliseconds(ttl))
+                    .arg(u8::from(complete));
                 for (key, value) in records {
                     command.arg(key.as_bytes()).arg(&value[..]);
                 }
@@ -432,8 +473,14 @@ impl HotCopies {
         let owner = write_owner(owner)?;
         let answer = scripts::HOT_RENEW
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.outbox(session)).arg(self.keys.hot_lease(session));
-                command.arg(token).arg(milliseconds(Some(lease))).arg(format!("{attempt:016x} {owner}"));
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session));
+                command
+                    .arg(token)
+                    .arg(milliseconds(Some(lease)))
+                    .arg(format!("{attempt:016x} {owner}"));
             })
             .await?;
         match answer {
@@ -458,7 +505,11 @@ impl HotCopies {
     async fn give_back(&self, session: &SessionId, whose: &str) -> Result<()> {
         let answer = scripts::HOT_RELEASE
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.outbox(session)).arg(self.keys.hot_lease(session)).arg(whose);
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session))
+                    .arg(whose);
             })
             .await;
         Ok(answer.map(drop)?)
@@ -469,7 +520,11 @@ impl HotCopies {
         let token = token.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::HOT_PURGE
             .run(&self.link, self.begin()?, |command| {
-                command.arg(2).arg(self.keys.hot(session)).arg(self.keys.outbox(session)).arg(&token);
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session))
+                    .arg(&token);
             })
             .await;
         Ok(answer.map(drop)?)
@@ -477,26 +532,55 @@ impl HotCopies {
 
     /// Removes the hot copy alone: what it says of the end of the session's life is not true any more.
     pub async fn drop_copy(&self, session: &SessionId) -> Result<()> {
-        let sent = self.link.send(cmd("UNLINK").arg(self.keys.hot(session)), self.begin()?).await;
+        let sent = self
+            .link
+            .send(cmd("UNLINK").arg(self.keys.hot(session)), self.begin()?)
+            .await;
         Ok(sent.map(drop)?)
     }
 
     /// Puts a patch that can never be applied where an operator finds it.
     pub async fn bury(&self, letter: &Letter) -> Result<()> {
         let mut command = cmd("XADD");
-        command.arg(self.keys.dead_letters()).arg("MAXLEN").arg("~").arg(LETTERS).arg("*");
-        command.arg("session").arg(&*letter.session).arg("token").arg(letter.token);
-        command.arg("version").arg(letter.version).arg("reason").arg(&letter.reason);
-        command.arg("at").arg(letter.at).arg("entry").arg(&letter.entry[..]);
+        command
+            .arg(self.keys.dead_letters())
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(LETTERS)
+            .arg("*");
+        command
+            .arg("session")
+            .arg(&*letter.session)
+            .arg("token")
+            .arg(letter.token);
+        command
+            .arg("version")
+            .arg(letter.version)
+            .arg("reason")
+            .arg(&letter.reason);
+        command
+            .arg("at")
+            .arg(letter.at)
+            .arg("entry")
+            .arg(&letter.entry[..]);
         Ok(self.link.send(&command, self.begin()?).await.map(drop)?)
     }
 
     /// The patches that could never be applied, the oldest first.
     pub async fn letters(&self) -> Result<Vec<Letter>> {
-        let command = cmd("XRANGE").arg(self.keys.dead_letters()).arg("-").arg("+").to_owned();
+        let command = cmd("XRANGE")
+            .arg(self.keys.dead_letters())
+            .arg("-")
+            .arg("+")
+            .to_owned();
         let answer = self.link.send(&command, self.begin()?).await?;
-        let Value::Array(items) = answer else { return Err(unexpected()) };
-        items.into_iter().map(|item| read_letter(item).ok_or_else(unexpected)).collect()
+        let Value::Array(items) = answer else {
+            return Err(unexpected());
+        };
+        items
+            .into_iter()
+            .map(|item| read_letter(item).ok_or_else(unexpected))
+            .collect()
     }
 
     /// How many there are.
@@ -517,13 +601,18 @@ impl Drop for HotCopies {
 
 fn write_owner(owner: &Owner) -> Result<String> {
     let written = serde_json::to_string(owner);
-    written.map_err(|cause| Error::new(Kind::Internal, "redis", "the owner cannot be written").because(&cause))
+    written
+        .map_err(|cause| Error::new(Kind::Internal, "redis", "the owner cannot be written").because(&cause))
 }
 
 /// `[id, [name, value, …]]`.
 fn read_letter(item: Value) -> Option<Letter> {
-    let Value::Array(mut parts) = item else { return None };
-    let Some(Value::Array(fields)) = parts.pop() else { return None };
+    let Value::Array(mut parts) = item else {
+        return None;
+    };
+    let Some(Value::Array(fields)) = parts.pop() else {
+        return None;
+    };
     let mut letter = Letter {
         session: "".into(),
         token: 0,
@@ -533,7 +622,8 @@ fn read_letter(item: Value) -> Option<Letter> {
         entry: Bytes::new(),
     };
     let mut fields = fields.into_iter();
-    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
+    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
+    {
         if name == b"entry" {
             letter.entry = value.into();
             continue;
@@ -557,11 +647,20 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back() {
-        let mark = Mark { token: 7, version: 42, commit_id: u64::MAX, updated_at: 1_763_740_800_123 };
+        let mark = Mark {
+            token: 7,
+            version: 42,
+            commit_id: u64::MAX,
+            updated_at: 1_763_740_800_123,
+        };
         assert_eq!(Mark::parse(mark.to_string().as_bytes()).unwrap(), Some(mark));
         assert_eq!(Mark::parse(b"").unwrap(), None);
         for bad in ["1", "1:2:3", "1:2:x:4", "1:2:3:4:5"] {
-            assert_eq!(Mark::parse(bad.as_bytes()).unwrap_err().kind(), Kind::Corrupt, "{bad}");
+            assert_eq!(
+                Mark::parse(bad.as_bytes()).unwrap_err().kind(),
+                Kind::Corrupt,
+                "{bad}"
+            );
         }
     }
 }

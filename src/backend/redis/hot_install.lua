@@ -1,11 +1,12 @@
 -- Begins an ownership whose outbox is empty, and keeps the hot copy if it is of this very version.
 -- KEYS: hot copy, outbox, lease.
--- ARGV: the token, "version:commit:", the time of the last commit in ms, the lease in ms, attempt and owner.
--- Answer: {0, time of the last commit} | {1, what "@" holds} if a larger token stands there.
+-- ARGV: the token, "version:commit:", the time of the last commit in ms, the lease in ms, attempt and owner, what
+-- "@" may hold of this very owner or "".
+-- Answer: {0, time of the last commit} | {1, what "@" holds} if a larger token or something else stands there.
 local hot, outbox, key = KEYS[1], KEYS[2], KEYS[3]
 local head = redis.call('HGET', outbox, '@')
 local current = head and string.match(head, '^(%d+):')
-if current and tonumber(current) > tonumber(ARGV[1]) then
+if current and tonumber(current) >= tonumber(ARGV[1]) and head ~= ARGV[6] then
   return { 1, head }
 end
 local updated = ARGV[3]

@@ -18,8 +18,8 @@ mod sentinel;
 mod warnings;
 
 pub use backend::RedisBackend;
-pub use hot::{Copied, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
 pub use config::{Address, Login, RedisConfig, Tls, Topology};
+pub use hot::{Copied, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -10,7 +10,9 @@ async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits:
     owner.reconcile().await.unwrap();
     servers.mongo.cut().await;
     for base in 1..=commits {
-        put(&owner, session, token, base, "a", &base.to_string()).await.unwrap();
+        put(&owner, session, token, base, "a", &base.to_string())
+            .await
+            .unwrap();
     }
     drop(owner);
     servers.mongo.mend().await;
@@ -19,23 +21,34 @@ async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits:
 
 #[tokio::test]
 async fn the_next_owner_sees_what_only_redis_had() {
-    let Some(mut servers) = Servers::start("the_next_owner_sees_what_only_redis_had").await else { return };
+    let Some(mut servers) = Servers::start("the_next_owner_sees_what_only_redis_had").await else {
+        return;
+    };
     let session: SessionId = "crash".into();
     let token = die_with_an_outbox(&mut servers, &session, 7).await;
     assert_eq!(servers.truth().await.head(&session).await.unwrap().version, 1);
     // Also an owner that does not use an outbox itself.
     let next = servers.hybrid(through()).await;
-    let request = Acquire { displace: Some(token), read: vec![key("session", "a")], ..acquire(&session) };
+    let request = Acquire {
+        displace: Some(token),
+        read: vec![key("session", "a")],
+        ..acquire(&session)
+    };
     let taken = grant(&next, request).await;
     assert_eq!(taken.head.version, 8);
     assert_eq!(taken.records, [Some(Bytes::from_static(b"7"))]);
-    assert_eq!(get(&servers.truth().await, &session, "a").await.as_deref(), Some("7"));
+    assert_eq!(
+        get(&servers.truth().await, &session, "a").await.as_deref(),
+        Some("7")
+    );
     put(&next, &session, taken.token, 8, "a", "8").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_held_lease_in_redis_is_held() {
-    let Some(mut servers) = Servers::start("a_held_lease_in_redis_is_held").await else { return };
+    let Some(mut servers) = Servers::start("a_held_lease_in_redis_is_held").await else {
+        return;
+    };
     let session: SessionId = "held".into();
     let token = die_with_an_outbox(&mut servers, &session, 1).await;
     // MongoDB's lease ran out, as if its owner could not reach it.
@@ -51,13 +64,18 @@ async fn a_held_lease_in_redis_is_held() {
 
 #[tokio::test]
 async fn an_outbox_that_was_lost_is_not_ignored() {
-    let Some(mut servers) = Servers::start("an_outbox_that_was_lost_is_not_ignored").await else { return };
+    let Some(mut servers) = Servers::start("an_outbox_that_was_lost_is_not_ignored").await else {
+        return;
+    };
     let session: SessionId = "lost".into();
     let token = die_with_an_outbox(&mut servers, &session, 3).await;
 
     servers.redis.kill();
     let next = servers.hybrid(behind()).await;
-    let request = Acquire { displace: Some(token), ..acquire(&session) };
+    let request = Acquire {
+        displace: Some(token),
+        ..acquire(&session)
+    };
     let error = next.acquire(request.clone()).await.unwrap_err();
     assert!(is_away(&error), "Redis may have something: {error:?}");
 
@@ -68,7 +86,12 @@ async fn an_outbox_that_was_lost_is_not_ignored() {
         let error = next.acquire(request.clone()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SessionLost, "{error:?}");
     }
-    let accepting = servers.hybrid(HybridConfig { accept_lost_outbox: true, ..behind() }).await;
+    let accepting = servers
+        .hybrid(HybridConfig {
+            accept_lost_outbox: true,
+            ..behind()
+        })
+        .await;
     let taken = grant(&accepting, request).await;
     assert_eq!(taken.head.version, 1);
     put(&accepting, &session, taken.token, 1, "b", "1").await.unwrap();
@@ -78,7 +101,9 @@ async fn an_outbox_that_was_lost_is_not_ignored() {
 
 #[tokio::test]
 async fn an_owner_that_released_needs_no_redis() {
-    let Some(mut servers) = Servers::start("an_owner_that_released_needs_no_redis").await else { return };
+    let Some(mut servers) = Servers::start("an_owner_that_released_needs_no_redis").await else {
+        return;
+    };
     let session: SessionId = "released".into();
     let first = servers.hybrid(behind()).await;
     let token = granted(&first, &session).await.token;
@@ -102,7 +127,9 @@ async fn an_owner_that_released_needs_no_redis() {
 
 #[tokio::test]
 async fn an_old_copy_never_serves() {
-    let Some(mut servers) = Servers::start("an_old_copy_never_serves").await else { return };
+    let Some(mut servers) = Servers::start("an_old_copy_never_serves").await else {
+        return;
+    };
     let session: SessionId = "old-copy".into();
     let backend = servers.hybrid(through()).await;
     let token = granted(&backend, &session).await.token;
@@ -120,7 +147,9 @@ async fn an_old_copy_never_serves() {
 #[tokio::test]
 async fn a_stale_owner_is_refused_by_both() {
     for config in [through(), through_with_outbox(), behind()] {
-        let Some(servers) = Servers::start("a_stale_owner_is_refused_by_both").await else { return };
+        let Some(servers) = Servers::start("a_stale_owner_is_refused_by_both").await else {
+            return;
+        };
         let session: SessionId = "stale".into();
         let old = servers.hybrid(config.clone()).await;
         let token = granted(&old, &session).await.token;
@@ -131,7 +160,9 @@ async fn a_stale_owner_is_refused_by_both() {
         let refusals = [
             put(&old, &session, token, 1, "a", "old").await.map(drop),
             old.delete(&session, Fence::Owner(token)).await.map(drop),
-            old.touch(&session, Fence::Owner(token), Some(seconds(1))).await.map(drop),
+            old.touch(&session, Fence::Owner(token), Some(seconds(1)))
+                .await
+                .map(drop),
             old.renew(&[(session.clone(), token)], seconds(1)).await.remove(0),
         ];
         for refusal in refusals {
@@ -149,7 +180,9 @@ async fn a_stale_owner_is_refused_by_both() {
 #[tokio::test]
 async fn a_stale_owner_is_refused_by_an_emptied_redis() {
     let name = "a_stale_owner_is_refused_by_an_emptied_redis";
-    let Some(servers) = Servers::start(name).await else { return };
+    let Some(servers) = Servers::start(name).await else {
+        return;
+    };
     let session: SessionId = "stale-empty".into();
     let old = servers.hybrid(behind()).await;
     let token = granted(&old, &session).await.token;
@@ -166,7 +199,9 @@ async fn a_stale_owner_is_refused_by_an_emptied_redis() {
 
 #[tokio::test]
 async fn what_can_never_be_applied_is_a_dead_letter() {
-    let Some(mut servers) = Servers::start("what_can_never_be_applied_is_a_dead_letter").await else { return };
+    let Some(mut servers) = Servers::start("what_can_never_be_applied_is_a_dead_letter").await else {
+        return;
+    };
     let session: SessionId = "dead".into();
     let old = servers.hybrid(behind()).await;
     let token = granted(&old, &session).await.token;
@@ -193,7 +228,9 @@ async fn what_can_never_be_applied_is_a_dead_letter() {
 /// The stale owner's commits were taken over by the next one: they are not dead.
 #[tokio::test]
 async fn what_the_next_owner_took_over_is_not_dead() {
-    let Some(mut servers) = Servers::start("what_the_next_owner_took_over_is_not_dead").await else { return };
+    let Some(mut servers) = Servers::start("what_the_next_owner_took_over_is_not_dead").await else {
+        return;
+    };
     let session: SessionId = "taken-over".into();
     let old = servers.hybrid(behind()).await;
     let token = granted(&old, &session).await.token;
@@ -201,7 +238,9 @@ async fn what_the_next_owner_took_over_is_not_dead() {
     put(&old, &session, token, 0, "a", "1").await.unwrap();
     let redis = RedisConfig::from_url(&servers.redis.url()).unwrap();
     let mongo = servers.mongo_config(&servers.mongo_url);
-    let new = HybridBackend::connect(&redis, &mongo, behind(), None).await.unwrap();
+    let new = HybridBackend::connect(&redis, &mongo, behind(), None)
+        .await
+        .unwrap();
     let taken = succeed(&new, &session, token).await;
     assert_eq!(taken.head.version, 1);
     servers.mongo.mend().await;
@@ -213,7 +252,9 @@ async fn what_the_next_owner_took_over_is_not_dead() {
 #[tokio::test]
 async fn a_half_deleted_session_does_not_come_back() {
     for config in [through(), behind()] {
-        let Some(mut servers) = Servers::start("a_half_deleted_session_does_not_come_back").await else { return };
+        let Some(mut servers) = Servers::start("a_half_deleted_session_does_not_come_back").await else {
+            return;
+        };
         let session: SessionId = "half-deleted".into();
         let backend = servers.hybrid(config).await;
         let token = granted(&backend, &session).await.token;
@@ -238,10 +279,15 @@ async fn a_half_deleted_session_does_not_come_back() {
 
 #[tokio::test]
 async fn an_abandoned_outbox_is_adopted() {
-    let Some(mut servers) = Servers::start("an_abandoned_outbox_is_adopted").await else { return };
+    let Some(mut servers) = Servers::start("an_abandoned_outbox_is_adopted").await else {
+        return;
+    };
     let session: SessionId = "abandoned".into();
     let owner = servers.hybrid(behind()).await;
-    let short = Acquire { lease: Duration::from_millis(500), ..acquire(&session) };
+    let short = Acquire {
+        lease: Duration::from_millis(500),
+        ..acquire(&session)
+    };
     let token = grant(&owner, short).await.token;
     servers.mongo.cut().await;
     put(&owner, &session, token, 0, "a", "1").await.unwrap();
@@ -254,6 +300,9 @@ async fn an_abandoned_outbox_is_adopted() {
         adopted > 0
     })
     .await;
-    assert_eq!(get(&servers.truth().await, &session, "a").await.as_deref(), Some("1"));
+    assert_eq!(
+        get(&servers.truth().await, &session, "a").await.as_deref(),
+        Some("1")
+    );
     assert_eq!(keeper.reconcile().await.unwrap(), 0);
 }

@@ -37,7 +37,10 @@ impl Servers {
             return None;
         }
         let Ok(url) = std::env::var(MONGO) else {
-            assert!(std::env::var("CI").is_err(), "{MONGO} is not set: {test} needs a MongoDB server");
+            assert!(
+                std::env::var("CI").is_err(),
+                "{MONGO} is not set: {test} needs a MongoDB server"
+            );
             eprintln!("skipped: {test} (start a MongoDB server and set {MONGO}=mongodb://host:port)");
             return None;
         };
@@ -65,12 +68,38 @@ impl Servers {
             ..RedisConfig::from_url(&self.redis.url()).unwrap()
         };
         let mongo = self.mongo_config(&format!("mongodb://{}", self.mongo.address));
-        HybridBackend::connect(&redis, &mongo, config, None).await.expect("the test servers answer")
+        HybridBackend::connect(&redis, &mongo, config, None)
+            .await
+            .expect("the test servers answer")
     }
 
     /// MongoDB itself, by a way that is never cut.
     async fn truth(&self) -> MongoBackend {
-        MongoBackend::connect(&self.mongo_config(&self.mongo_url)).await.unwrap()
+        MongoBackend::connect(&self.mongo_config(&self.mongo_url))
+            .await
+            .unwrap()
+    }
+}
+
+/// Removes the test's database.
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let (url, database) = (self.mongo_url.clone(), self.database.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let client = mongodb::Client::with_uri_str(url).await?;
+                client.database(&database).drop().await
+            })
+        });
+        let dropped = dropped.join();
+        assert!(
+            std::thread::panicking() || matches!(dropped, Ok(Ok(()))),
+            "the test's database is dropped"
+        );
     }
 }
 
@@ -80,19 +109,31 @@ fn seconds(seconds: u64) -> Duration {
 
 /// A breaker that stays out of the way.
 fn patient() -> BreakerConfig {
-    BreakerConfig { least_calls: 1_000_000, ..BreakerConfig::default() }
+    BreakerConfig {
+        least_calls: 1_000_000,
+        ..BreakerConfig::default()
+    }
 }
 
 fn through() -> HybridConfig {
-    HybridConfig { breaker: patient(), ..HybridConfig::default() }
+    HybridConfig {
+        breaker: patient(),
+        ..HybridConfig::default()
+    }
 }
 
 fn through_with_outbox() -> HybridConfig {
-    HybridConfig { outbox_when_mongo_down: true, ..through() }
+    HybridConfig {
+        outbox_when_mongo_down: true,
+        ..through()
+    }
 }
 
 fn behind() -> HybridConfig {
-    HybridConfig { mode: Mode::WriteBehind, ..through() }
+    HybridConfig {
+        mode: Mode::WriteBehind,
+        ..through()
+    }
 }
 
 async fn granted(backend: &dyn Backend, session: &SessionId) -> Grant {
@@ -101,7 +142,14 @@ async fn granted(backend: &dyn Backend, session: &SessionId) -> Grant {
 
 /// As a process that knows the holder dead.
 async fn succeed(backend: &dyn Backend, session: &SessionId, token: Token) -> Grant {
-    grant(backend, Acquire { displace: Some(token), ..acquire(session) }).await
+    grant(
+        backend,
+        Acquire {
+            displace: Some(token),
+            ..acquire(session)
+        },
+    )
+    .await
 }
 
 async fn grant(backend: &dyn Backend, request: Acquire) -> Grant {
@@ -111,8 +159,24 @@ async fn grant(backend: &dyn Backend, request: Acquire) -> Grant {
     }
 }
 
-async fn put(backend: &dyn Backend, session: &SessionId, token: Token, base: u64, id: &str, value: &str) -> Result<Head> {
-    commit_one(backend, commit(session, Fence::Owner(token), base, vec![change("session", id, value)])).await
+async fn put(
+    backend: &dyn Backend,
+    session: &SessionId,
+    token: Token,
+    base: u64,
+    id: &str,
+    value: &str,
+) -> Result<Head> {
+    commit_one(
+        backend,
+        commit(
+            session,
+            Fence::Owner(token),
+            base,
+            vec![change("session", id, value)],
+        ),
+    )
+    .await
 }
 
 async fn get(backend: &dyn Backend, session: &SessionId, id: &str) -> Option<String> {
@@ -121,7 +185,9 @@ async fn get(backend: &dyn Backend, session: &SessionId, id: &str) -> Option<Str
 
 async fn try_get(backend: &dyn Backend, session: &SessionId, id: &str) -> Result<Option<String>> {
     let found: Vec<Option<Bytes>> = backend.read(session, &[key("session", id)]).await?;
-    Ok(found[0].as_ref().map(|value| String::from_utf8(value.to_vec()).unwrap()))
+    Ok(found[0]
+        .as_ref()
+        .map(|value| String::from_utf8(value.to_vec()).unwrap()))
 }
 
 /// Waits until `holds`.
@@ -134,12 +200,17 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 fn is_away(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen)
+    matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen
+    )
 }
 
 #[tokio::test]
 async fn write_through_keeps_the_contract() {
-    let Some(servers) = Servers::start("write_through_keeps_the_contract").await else { return };
+    let Some(servers) = Servers::start("write_through_keeps_the_contract").await else {
+        return;
+    };
     let backend = servers.hybrid(through()).await;
     contract::run(&backend).await;
     contract::closed(&backend).await;
@@ -147,7 +218,9 @@ async fn write_through_keeps_the_contract() {
 
 #[tokio::test]
 async fn write_through_with_outbox_keeps_the_contract() {
-    let Some(servers) = Servers::start("write_through_with_outbox_keeps_the_contract").await else { return };
+    let Some(servers) = Servers::start("write_through_with_outbox_keeps_the_contract").await else {
+        return;
+    };
     let backend = servers.hybrid(through_with_outbox()).await;
     contract::run(&backend).await;
     contract::closed(&backend).await;
@@ -155,7 +228,9 @@ async fn write_through_with_outbox_keeps_the_contract() {
 
 #[tokio::test]
 async fn write_behind_keeps_the_contract() {
-    let Some(servers) = Servers::start("write_behind_keeps_the_contract").await else { return };
+    let Some(servers) = Servers::start("write_behind_keeps_the_contract").await else {
+        return;
+    };
     let backend = servers.hybrid(behind()).await;
     contract::run(&backend).await;
     contract::closed(&backend).await;
@@ -163,7 +238,9 @@ async fn write_behind_keeps_the_contract() {
 
 #[tokio::test]
 async fn an_open_session_is_read_from_redis() {
-    let Some(servers) = Servers::start("an_open_session_is_read_from_redis").await else { return };
+    let Some(servers) = Servers::start("an_open_session_is_read_from_redis").await else {
+        return;
+    };
     let session: SessionId = "hot".into();
     let first = servers.hybrid(through()).await;
     let token = granted(&first, &session).await.token;
@@ -186,7 +263,9 @@ async fn an_open_session_is_read_from_redis() {
 
 #[tokio::test]
 async fn a_copy_is_made_anew_from_mongodb() {
-    let Some(servers) = Servers::start("a_copy_is_made_anew_from_mongodb").await else { return };
+    let Some(servers) = Servers::start("a_copy_is_made_anew_from_mongodb").await else {
+        return;
+    };
     let session: SessionId = "warm".into();
     let backend = servers.hybrid(through()).await;
     let token = granted(&backend, &session).await.token;
@@ -195,7 +274,10 @@ async fn a_copy_is_made_anew_from_mongodb() {
     servers.redis.run::<String>("FLUSHALL");
     let token = granted(&backend, &session).await.token;
     until("the copy is complete", async || {
-        servers.redis.run::<Option<String>>("HGET bv:{warm}:hot @full").is_some()
+        servers
+            .redis
+            .run::<Option<String>>("HGET bv:{warm}:hot @full")
+            .is_some()
     })
     .await;
     // Evicted under its owner: reads go on, and the next commit begins a new copy.
@@ -212,10 +294,19 @@ async fn a_copy_is_made_anew_from_mongodb() {
 
 #[tokio::test]
 async fn options_that_cannot_work_are_refused() {
-    let breaker = BreakerConfig { failure_ratio: 0.0, ..BreakerConfig::default() };
+    let breaker = BreakerConfig {
+        failure_ratio: 0.0,
+        ..BreakerConfig::default()
+    };
     let bad = [
-        HybridConfig { outbox_limit: 0, ..HybridConfig::default() },
-        HybridConfig { breaker, ..HybridConfig::default() },
+        HybridConfig {
+            outbox_limit: 0,
+            ..HybridConfig::default()
+        },
+        HybridConfig {
+            breaker,
+            ..HybridConfig::default()
+        },
     ];
     for config in bad {
         assert_eq!(config.validate().unwrap_err().kind(), Kind::Config);

@@ -6,7 +6,9 @@ use super::*;
 async fn redis_killed_and_empty_loses_nothing() {
     let name = "redis_killed_and_empty_loses_nothing";
     for config in [through(), through_with_outbox(), behind()] {
-        let Some(mut servers) = Servers::start(name).await else { return };
+        let Some(mut servers) = Servers::start(name).await else {
+            return;
+        };
         let session: SessionId = "emptied".into();
         let backend = servers.hybrid(config).await;
         let token = granted(&backend, &session).await.token;
@@ -33,7 +35,9 @@ async fn redis_killed_and_empty_loses_nothing() {
 #[tokio::test]
 async fn an_emptied_outbox_is_replayed_from_memory() {
     let name = "an_emptied_outbox_is_replayed_from_memory";
-    let Some(mut servers) = Servers::start(name).await else { return };
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
     let session: SessionId = "replay".into();
     let backend = servers.hybrid(behind()).await;
     let token = granted(&backend, &session).await.token;
@@ -41,7 +45,9 @@ async fn an_emptied_outbox_is_replayed_from_memory() {
     backend.reconcile().await.unwrap();
     servers.mongo.cut().await;
     for base in 1..6 {
-        put(&backend, &session, token, base, "a", &base.to_string()).await.unwrap();
+        put(&backend, &session, token, base, "a", &base.to_string())
+            .await
+            .unwrap();
     }
     assert_eq!(backend.outbox_stats().pending, 5);
     servers.redis.run::<String>("FLUSHALL");
@@ -50,9 +56,14 @@ async fn an_emptied_outbox_is_replayed_from_memory() {
     assert!(is_away(&error), "{error:?}");
     assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("5"));
     servers.mongo.mend().await;
-    until("MongoDB has everything", async || backend.reconcile().await.is_ok()).await;
+    until("MongoDB has everything", async || {
+        backend.reconcile().await.is_ok()
+    })
+    .await;
     let head = backend.head(&session).await.unwrap();
-    put(&backend, &session, token, head.version, "b", "7").await.unwrap();
+    put(&backend, &session, token, head.version, "b", "7")
+        .await
+        .unwrap();
     backend.release(&session, token).await.unwrap();
     let truth = servers.truth().await;
     assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("5"));
@@ -61,7 +72,9 @@ async fn an_emptied_outbox_is_replayed_from_memory() {
 
 #[tokio::test]
 async fn redis_restarted_with_its_data_goes_on() {
-    let Some(mut servers) = Servers::start("redis_restarted_with_its_data_goes_on").await else { return };
+    let Some(mut servers) = Servers::start("redis_restarted_with_its_data_goes_on").await else {
+        return;
+    };
     let session: SessionId = "restarted".into();
     let backend = servers.hybrid(behind()).await;
     let token = granted(&backend, &session).await.token;
@@ -74,17 +87,27 @@ async fn redis_restarted_with_its_data_goes_on() {
     until("Redis is found again", async || backend.redis_is_reachable()).await;
     // MongoDB is away still, but Redis stands where it stood.
     let head = backend.head(&session).await.unwrap();
-    put(&backend, &session, token, head.version, "b", "2").await.unwrap();
+    put(&backend, &session, token, head.version, "b", "2")
+        .await
+        .unwrap();
     servers.mongo.mend().await;
-    until("MongoDB has everything", async || backend.reconcile().await.is_ok()).await;
+    until("MongoDB has everything", async || {
+        backend.reconcile().await.is_ok()
+    })
+    .await;
     assert_eq!(backend.outbox_stats().pending, 0);
-    assert_eq!(get(&servers.truth().await, &session, "b").await.as_deref(), Some("2"));
+    assert_eq!(
+        get(&servers.truth().await, &session, "b").await.as_deref(),
+        Some("2")
+    );
 }
 
 #[tokio::test]
 async fn mongodb_away_is_bridged_by_the_outbox() {
     for config in [through_with_outbox(), behind()] {
-        let Some(mut servers) = Servers::start("mongodb_away_is_bridged_by_the_outbox").await else { return };
+        let Some(mut servers) = Servers::start("mongodb_away_is_bridged_by_the_outbox").await else {
+            return;
+        };
         let session: SessionId = "bridged".into();
         let backend = servers.hybrid(config).await;
         let token = granted(&backend, &session).await.token;
@@ -94,17 +117,29 @@ async fn mongodb_away_is_bridged_by_the_outbox() {
         servers.mongo.cut().await;
         put(&backend, &session, token, 2, "gone", "").await.unwrap();
         for base in 3..40 {
-            put(&backend, &session, token, base, "a", &base.to_string()).await.unwrap();
+            put(&backend, &session, token, base, "a", &base.to_string())
+                .await
+                .unwrap();
         }
         assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("39"));
-        assert_eq!(get(&backend, &session, "gone").await, None, "MongoDB has it still");
+        assert_eq!(
+            get(&backend, &session, "gone").await,
+            None,
+            "MongoDB has it still"
+        );
         assert_eq!(backend.head(&session).await.unwrap().version, 40);
         let lease = backend.renew(&[(session.clone(), token)], seconds(600)).await;
         assert!(lease[0].is_ok(), "Redis confirms the lease: {lease:?}");
-        until("it was tried more than once", async || backend.outbox_stats().total_retried > 1).await;
+        until("it was tried more than once", async || {
+            backend.outbox_stats().total_retried > 1
+        })
+        .await;
         assert_eq!(backend.outbox_stats().pending, 38);
         servers.mongo.mend().await;
-        until("MongoDB has everything", async || backend.outbox_stats().pending == 0).await;
+        until("MongoDB has everything", async || {
+            backend.outbox_stats().pending == 0
+        })
+        .await;
         let truth = servers.truth().await;
         assert_eq!(truth.head(&session).await.unwrap().version, 40);
         assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("39"));
@@ -123,9 +158,15 @@ async fn mongodb_away_is_bridged_by_the_outbox() {
 
 #[tokio::test]
 async fn without_an_outbox_mongodb_away_is_an_error() {
-    let Some(mut servers) = Servers::start("without_an_outbox_mongodb_away_is_an_error").await else { return };
+    let Some(mut servers) = Servers::start("without_an_outbox_mongodb_away_is_an_error").await else {
+        return;
+    };
     let session: SessionId = "no-outbox".into();
-    let breaker = BreakerConfig { least_calls: 2, cool_down: seconds(1), ..BreakerConfig::default() };
+    let breaker = BreakerConfig {
+        least_calls: 2,
+        cool_down: seconds(1),
+        ..BreakerConfig::default()
+    };
     let backend = servers.hybrid(HybridConfig { breaker, ..through() }).await;
     let token = granted(&backend, &session).await.token;
     servers.mongo.cut().await;
@@ -140,9 +181,11 @@ async fn without_an_outbox_mongodb_away_is_an_error() {
     assert_ne!(kinds[0], Kind::CircuitOpen, "it was closed at first");
     assert!(backend.breaker_stats().opened > 0);
     servers.mongo.mend().await;
-    until("it closes again", async || put(&backend, &session, token, 0, "a", "1").await.is_ok() || {
-        let head = backend.head(&session).await;
-        head.is_ok_and(|head| head.version > 0)
+    until("it closes again", async || {
+        put(&backend, &session, token, 0, "a", "1").await.is_ok() || {
+            let head = backend.head(&session).await;
+            head.is_ok_and(|head| head.version > 0)
+        }
     })
     .await;
     assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("1"));
@@ -151,7 +194,9 @@ async fn without_an_outbox_mongodb_away_is_an_error() {
 #[tokio::test]
 async fn both_away_is_an_error_in_bounded_time() {
     for config in [through(), through_with_outbox(), behind()] {
-        let Some(mut servers) = Servers::start("both_away_is_an_error_in_bounded_time").await else { return };
+        let Some(mut servers) = Servers::start("both_away_is_an_error_in_bounded_time").await else {
+            return;
+        };
         let session: SessionId = "nobody".into();
         let backend = servers.hybrid(config).await;
         let token = granted(&backend, &session).await.token;
@@ -168,13 +213,18 @@ async fn both_away_is_an_error_in_bounded_time() {
         assert!(is_away(&error), "{error:?}");
         let error = backend.delete(&session, Fence::Owner(token)).await.unwrap_err();
         assert!(is_away(&error), "{error:?}");
-        assert!(start.elapsed() < seconds(45), "a few waits of 2 s each, and slack");
+        assert!(
+            start.elapsed() < seconds(45),
+            "a few waits of 2 s each, and slack"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_redis_that_hangs_is_waited_for_once() {
-    let Some(servers) = Servers::start("a_redis_that_hangs_is_waited_for_once").await else { return };
+    let Some(servers) = Servers::start("a_redis_that_hangs_is_waited_for_once").await else {
+        return;
+    };
     let session: SessionId = "hangs".into();
     let backend = servers.hybrid(behind()).await;
     let token = granted(&backend, &session).await.token;
@@ -182,7 +232,9 @@ async fn a_redis_that_hangs_is_waited_for_once() {
     servers.redis.freeze(true);
     let start = Instant::now();
     for base in 1..30 {
-        put(&backend, &session, token, base, "a", &base.to_string()).await.unwrap();
+        put(&backend, &session, token, base, "a", &base.to_string())
+            .await
+            .unwrap();
     }
     assert!(start.elapsed() < seconds(20), "2 s once, not 29 times");
     servers.redis.freeze(false);
@@ -197,9 +249,16 @@ async fn a_redis_that_hangs_is_waited_for_once() {
 
 #[tokio::test]
 async fn the_outbox_has_a_limit() {
-    let Some(mut servers) = Servers::start("the_outbox_has_a_limit").await else { return };
+    let Some(mut servers) = Servers::start("the_outbox_has_a_limit").await else {
+        return;
+    };
     let session: SessionId = "limit".into();
-    let backend = servers.hybrid(HybridConfig { outbox_limit: 10_000, ..behind() }).await;
+    let backend = servers
+        .hybrid(HybridConfig {
+            outbox_limit: 10_000,
+            ..behind()
+        })
+        .await;
     let token = granted(&backend, &session).await.token;
     servers.mongo.cut().await;
     let value = "x".repeat(4000);
@@ -211,6 +270,11 @@ async fn the_outbox_has_a_limit() {
     servers.mongo.mend().await;
     until("there is room again", async || backend.reconcile().await.is_ok()).await;
     let head = backend.head(&session).await.unwrap();
-    put(&backend, &session, token, head.version, "d", &value).await.unwrap();
-    assert_eq!(get(&backend, &session, "a").await.as_deref(), Some(value.as_str()));
+    put(&backend, &session, token, head.version, "d", &value)
+        .await
+        .unwrap();
+    assert_eq!(
+        get(&backend, &session, "a").await.as_deref(),
+        Some(value.as_str())
+    );
 }

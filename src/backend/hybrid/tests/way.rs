@@ -18,7 +18,11 @@ impl Way {
         let target = after_scheme.split(['/', '?']).next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut way = Self { address, target, task: None };
+        let mut way = Self {
+            address,
+            target,
+            task: None,
+        };
         way.forward(listener);
         way
     }
