@@ -2,14 +2,17 @@
 //! `BAILEYS_VAULT_TEST_MONGO` names, without a database.
 
 mod crashes;
+mod doubts;
 mod outages;
+mod queues;
 mod way;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{BreakerConfig, HybridBackend, HybridConfig, Mode};
+use super::{BreakerConfig, HybridBackend, HybridConfig, Mode, Queue};
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
@@ -63,12 +66,21 @@ impl Servers {
     }
 
     async fn hybrid(&self, config: HybridConfig) -> HybridBackend {
+        self.hybrid_by(&self.redis.url(), config, None).await
+    }
+
+    async fn hybrid_by(
+        &self,
+        redis: &str,
+        config: HybridConfig,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> HybridBackend {
         let redis = RedisConfig {
             operation_timeout: seconds(2),
-            ..RedisConfig::from_url(&self.redis.url()).unwrap()
+            ..RedisConfig::from_url(redis).unwrap()
         };
         let mongo = self.mongo_config(&format!("mongodb://{}", self.mongo.address));
-        HybridBackend::connect(&redis, &mongo, config, None)
+        HybridBackend::connect(&redis, &mongo, config, queue)
             .await
             .expect("the test servers answer")
     }

@@ -5,6 +5,9 @@
 //! here, and whose other fields are entries by version; `…:owner`, the lease. The server may lose the hot copy at
 //! any time: it counts only while its own `@` is the mark its owner expects.
 
+mod letters;
+mod mark;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,126 +27,11 @@ use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
-/// Dead letters kept; the oldest go first.
-const LETTERS: usize = 10_000;
+pub use letters::Letter;
+pub use mark::{Copied, Installed, Mark, Renewed, Reserved, Written};
+
 /// Entries read by one command.
 const ENTRIES: usize = 500;
-
-/// Who owns a copy and at which commit it stands: `token:version:commit id:time of the commit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Mark {
-    /// The owner's token.
-    pub token: Token,
-    /// The version.
-    pub version: u64,
-    /// Id of the last commit; 0 at version 0.
-    pub commit_id: u64,
-    /// When that was, in ms since the Unix epoch; 0 at version 0.
-    pub updated_at: u64,
-}
-
-impl std::fmt::Display for Mark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}:{}:{:016x}:{}",
-            self.token, self.version, self.commit_id, self.updated_at
-        )
-    }
-}
-
-impl Mark {
-    /// Whether both stand at the same commit.
-    pub fn same_commit(&self, other: &Self) -> bool {
-        (self.version, self.commit_id) == (other.version, other.commit_id)
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Option<Self>> {
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let read = || {
-            let mut parts = std::str::from_utf8(bytes).ok()?.split(':');
-            let mark = Self {
-                token: parts.next()?.parse().ok()?,
-                version: parts.next()?.parse().ok()?,
-                commit_id: u64::from_str_radix(parts.next()?, 16).ok()?,
-                updated_at: parts.next()?.parse().ok()?,
-            };
-            parts.next().is_none().then_some(mark)
-        };
-        let corrupt = || error(Kind::Corrupt, "the mark of a hot copy cannot be read");
-        read().map(Some).ok_or_else(corrupt)
-    }
-}
-
-/// Answer of [`HotCopies::reserve`].
-#[derive(Debug)]
-pub enum Reserved {
-    /// Nobody else will get it while the reservation lasts.
-    Yes,
-    /// A live owner holds it.
-    Held(Holder),
-}
-
-/// Answer of [`HotCopies::install`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum Installed {
-    /// The copy stands at this mark.
-    Yes(Mark),
-    /// Something else stands there; `None` for nothing.
-    No(Option<Mark>),
-}
-
-/// Answer of [`HotCopies::commit`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It is there.
-    Yes,
-    /// Something else stands there; `None` for nothing.
-    No(Option<Mark>),
-}
-
-/// Answer of [`HotCopies::renew`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
-    /// The lease lasts on.
-    Yes,
-    /// A later owner is there.
-    Fenced,
-    /// The server does not know this ownership.
-    Unknown,
-    /// Somebody is asking for the session.
-    Contested,
-}
-
-/// What [`HotCopies::read`] found.
-#[derive(Debug)]
-pub struct Copied {
-    /// What the copy stands at; `None` if there is none.
-    pub mark: Option<Mark>,
-    /// Whether it holds every record.
-    pub complete: bool,
-    /// In the order asked.
-    pub records: Vec<Option<Bytes>>,
-}
-
-/// A patch that can never be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
-    /// Whose it was.
-    pub session: SessionId,
-    /// The owner that acknowledged it.
-    pub token: Token,
-    /// The version after it.
-    pub version: u64,
-    /// Why it cannot be applied.
-    pub reason: String,
-    /// When that was found, in ms since the Unix epoch.
-    pub at: u64,
-    /// The entry as it stood in the outbox: the records are sealed.
-    pub entry: Bytes,
-}
 
 /// See the module's documentation.
 pub struct HotCopies {
@@ -538,59 +426,6 @@ impl HotCopies {
             .await;
         Ok(sent.map(drop)?)
     }
-
-    /// Puts a patch that can never be applied where an operator finds it.
-    pub async fn bury(&self, letter: &Letter) -> Result<()> {
-        let mut command = cmd("XADD");
-        command
-            .arg(self.keys.dead_letters())
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(LETTERS)
-            .arg("*");
-        command
-            .arg("session")
-            .arg(&*letter.session)
-            .arg("token")
-            .arg(letter.token);
-        command
-            .arg("version")
-            .arg(letter.version)
-            .arg("reason")
-            .arg(&letter.reason);
-        command
-            .arg("at")
-            .arg(letter.at)
-            .arg("entry")
-            .arg(&letter.entry[..]);
-        Ok(self.link.send(&command, self.begin()?).await.map(drop)?)
-    }
-
-    /// The patches that could never be applied, the oldest first.
-    pub async fn letters(&self) -> Result<Vec<Letter>> {
-        let command = cmd("XRANGE")
-            .arg(self.keys.dead_letters())
-            .arg("-")
-            .arg("+")
-            .to_owned();
-        let answer = self.link.send(&command, self.begin()?).await?;
-        let Value::Array(items) = answer else {
-            return Err(unexpected());
-        };
-        items
-            .into_iter()
-            .map(|item| read_letter(item).ok_or_else(unexpected))
-            .collect()
-    }
-
-    /// How many there are.
-    pub async fn letter_count(&self) -> Result<u64> {
-        let command = cmd("XLEN").arg(self.keys.dead_letters()).to_owned();
-        match self.link.send(&command, self.begin()?).await? {
-            Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
-            _ => Err(unexpected()),
-        }
-    }
 }
 
 impl Drop for HotCopies {
@@ -603,64 +438,4 @@ fn write_owner(owner: &Owner) -> Result<String> {
     let written = serde_json::to_string(owner);
     written
         .map_err(|cause| Error::new(Kind::Internal, "redis", "the owner cannot be written").because(&cause))
-}
-
-/// `[id, [name, value, …]]`.
-fn read_letter(item: Value) -> Option<Letter> {
-    let Value::Array(mut parts) = item else {
-        return None;
-    };
-    let Some(Value::Array(fields)) = parts.pop() else {
-        return None;
-    };
-    let mut letter = Letter {
-        session: "".into(),
-        token: 0,
-        version: 0,
-        reason: String::new(),
-        at: 0,
-        entry: Bytes::new(),
-    };
-    let mut fields = fields.into_iter();
-    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
-    {
-        if name == b"entry" {
-            letter.entry = value.into();
-            continue;
-        }
-        let text = String::from_utf8(value).ok()?;
-        match name.as_slice() {
-            b"session" => letter.session = text.into(),
-            b"token" => letter.token = text.parse().ok()?,
-            b"version" => letter.version = text.parse().ok()?,
-            b"reason" => letter.reason = text,
-            b"at" => letter.at = text.parse().ok()?,
-            _ => {}
-        }
-    }
-    Some(letter)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_comes_back() {
-        let mark = Mark {
-            token: 7,
-            version: 42,
-            commit_id: u64::MAX,
-            updated_at: 1_763_740_800_123,
-        };
-        assert_eq!(Mark::parse(mark.to_string().as_bytes()).unwrap(), Some(mark));
-        assert_eq!(Mark::parse(b"").unwrap(), None);
-        for bad in ["1", "1:2:3", "1:2:x:4", "1:2:3:4:5"] {
-            assert_eq!(
-                Mark::parse(bad.as_bytes()).unwrap_err().kind(),
-                Kind::Corrupt,
-                "{bad}"
-            );
-        }
-    }
 }
