@@ -11,6 +11,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+pub mod hybrid;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod mongo;

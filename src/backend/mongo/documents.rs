@@ -52,6 +52,8 @@ pub(super) struct SessionDoc {
     pub garbage: Vec<Arc<str>>,
     pub staging: bool,
     pub sweeps: i64,
+    /// An owner may have acknowledged patches that stand in an outbox elsewhere.
+    pub outbox: bool,
 }
 
 impl SessionDoc {
@@ -106,6 +108,7 @@ impl SessionDoc {
             garbage,
             staging: document.get_bool("staging").unwrap_or(false),
             sweeps: number(document, "sweeps")?,
+            outbox: document.contains_key("outbox"),
         })
     }
 

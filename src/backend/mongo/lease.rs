@@ -120,7 +120,9 @@ impl Core {
         if !found.exists(now) {
             filter.insert("version", long(found.version));
             filter.insert("expiresAt", found.expires_at.map_or(Bson::Null, Bson::DateTime));
-            set.insert("expiresAt", after(lease_until, IDLE));
+            if found.expired(now) || !found.outbox {
+                set.insert("expiresAt", after(lease_until, IDLE));
+            }
         }
         if found.expired(now) {
             set.extend(doc! {
@@ -181,7 +183,7 @@ impl Core {
                 .collect();
             // What has no version yet lives as long as its lease.
             let idle = doc! {
-                "q": { "_id": { "$in": sessions }, "version": 0_i64 },
+                "q": { "_id": { "$in": sessions }, "version": 0_i64, "outbox": null },
                 "u": { "$set": { "expiresAt": after(until, IDLE) } },
                 "multi": true,
             };

@@ -6,6 +6,7 @@
 //! - `errors`: the driver's errors as ours.
 //! - `state`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
+//! - `ledger`: what the hybrid backend writes down beside it.
 //! - `lease`, `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
 //!
@@ -20,6 +21,7 @@ mod delete;
 mod documents;
 mod errors;
 mod lease;
+mod ledger;
 mod read;
 mod staging;
 mod state;
@@ -29,6 +31,7 @@ mod tests;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;
+pub use ledger::Ledger;
 
 /// The `layer` of this backend's errors.
 const LAYER: &str = "mongodb";

@@ -48,6 +48,32 @@ impl Keys {
         key
     }
 
+    /// A hot copy of a session whose truth is elsewhere.
+    pub fn hot(&self, session: &str) -> String {
+        let mut key = self.hash(session);
+        key.push_str(":hot");
+        key
+    }
+
+    /// What such a session's owner has acknowledged and the truth may not have yet.
+    pub fn outbox(&self, session: &str) -> String {
+        let mut key = self.hash(session);
+        key.push_str(":outbox");
+        key
+    }
+
+    /// The lease of such a session.
+    pub fn hot_lease(&self, session: &str) -> String {
+        let mut key = self.hash(session);
+        key.push_str(":owner");
+        key
+    }
+
+    /// The stream of patches that could never be applied.
+    pub fn dead_letters(&self) -> String {
+        format!("{}:dead-letters", self.prefix)
+    }
+
     /// What SCAN must match to find the hashes.
     pub fn pattern(&self) -> Vec<u8> {
         let mut pattern = glob_escape(self.prefix.as_bytes());

@@ -11,6 +11,7 @@ mod batch;
 mod config;
 mod connection;
 mod errors;
+mod hot;
 mod keys;
 mod scripts;
 mod sentinel;
@@ -18,8 +19,9 @@ mod warnings;
 
 pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Tls, Topology};
+pub use hot::{Copied, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,25 @@ pub(super) static DELETE: LazyLock<Call> = LazyLock::new(|| Call::new(include_st
 /// Sets a time to live.
 pub(super) static TOUCH: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("touch.lua")));
 
+/// Takes a commit into a hot copy and its outbox.
+pub(super) static HOT_COMMIT: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/commit.lua")));
+/// Keeps others from taking a session.
+pub(super) static HOT_RESERVE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/reserve.lua")));
+/// Shuts older owners out of an outbox.
+pub(super) static HOT_FENCE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/fence.lua")));
+/// Begins an ownership of a hot copy.
+pub(super) static HOT_INSTALL: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/install.lua")));
+/// Fills a hot copy.
+pub(super) static HOT_WARM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/warm.lua")));
+/// Makes the lease beside a hot copy last on.
+pub(super) static HOT_RENEW: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/renew.lua")));
+/// Gives the lease beside a hot copy back.
+pub(super) static HOT_RELEASE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/release.lua")));
+/// Removes entries of an outbox.
+pub(super) static HOT_TRIM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/trim.lua")));
+/// Removes a hot copy and its outbox.
+pub(super) static HOT_PURGE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/purge.lua")));
+
 /// A script.
 pub(super) struct Call {
     text: &'static str,

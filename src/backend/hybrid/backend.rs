@@ -1,0 +1,167 @@
+//! Joins the rooms to the trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::LAYER;
+use super::breaker::BreakerStats;
+use super::config::HybridConfig;
+use super::queue::Queue;
+use super::reconciler;
+use super::state::Core;
+use super::stats::{DeadLetter, OutboxStats};
+use crate::backend::mongo::{MongoBackend, MongoConfig};
+use crate::backend::redis::{HotCopies, RedisConfig};
+use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::error::Result;
+use crate::record::RecordKey;
+
+/// Sessions in MongoDB with Redis in front of it. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct HybridBackend(pub(super) Arc<Core>);
+
+impl HybridBackend {
+    /// Connects to MongoDB; to Redis when it is first used. To be called on the runtime that will carry the calls.
+    pub async fn connect(
+        redis: &RedisConfig,
+        mongo: &MongoConfig,
+        config: HybridConfig,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let redis = HotCopies::new(redis)?;
+        let mongo = MongoBackend::connect(mongo).await?;
+        let core = Core::new(config, mongo, redis, queue);
+        tokio::spawn(reconciler::run(Arc::downgrade(&core)));
+        if core.config.uses_outbox() {
+            tokio::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
+        }
+        Ok(Self(core))
+    }
+
+    /// The outboxes of this process' sessions.
+    pub fn outbox_stats(&self) -> OutboxStats {
+        self.0.counters.stats()
+    }
+
+    /// Commits that were acknowledged and can never be applied, of all processes; the oldest first.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        self.0.open()?;
+        self.0.dead_letters().await
+    }
+
+    /// Brings everything pending to MongoDB now: this process' own commits, and the outboxes of owners that died.
+    /// Answers with how many of those there were.
+    pub async fn reconcile(&self) -> Result<usize> {
+        self.0.open()?;
+        self.0.flush_all().await?;
+        self.0.adopt_abandoned().await
+    }
+
+    /// What the circuit breaker in front of MongoDB has seen.
+    pub fn breaker_stats(&self) -> BreakerStats {
+        self.0.breaker.stats()
+    }
+
+    /// Whether Redis answered when it was last asked.
+    pub fn redis_is_reachable(&self) -> bool {
+        self.0.redis_is_there()
+    }
+
+    /// What an operator should know about Redis when it holds an outbox, one sentence each; nothing if it does not.
+    pub async fn warnings(&self) -> Result<Vec<String>> {
+        self.0.open()?;
+        if !self.0.config.uses_outbox() {
+            return Ok(Vec::new());
+        }
+        self.0.redis.warnings().await
+    }
+}
+
+#[async_trait]
+impl Backend for HybridBackend {
+    fn name(&self) -> &'static str {
+        LAYER
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.0.open()?;
+        self.0.probe(self.0.mongo.ping()).await
+    }
+
+    async fn acquire(&self, request: Acquire) -> Result<Acquired> {
+        let session = request.session.clone();
+        self.0
+            .acquire(request)
+            .await
+            .map_err(|error| error.in_session(&session))
+    }
+
+    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        self.0.renew(leases, lease).await
+    }
+
+    async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.0
+            .release(session, token)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head> {
+        self.0
+            .head(session)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.0
+            .read(session, keys)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        self.0
+            .scan(session, kind, cursor, limit)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
+        join_all(commits.into_iter().map(|commit| self.0.commit_one(commit))).await
+    }
+
+    async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.0
+            .delete(session, fence)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.0
+            .touch(session, fence, ttl)
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.0.list(cursor, limit).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}

@@ -1,0 +1,198 @@
+//! Renewing, releasing, deleting, keeping alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::slot::Slot;
+use super::state::Core;
+use super::{LAYER, fenced, is_outage};
+use crate::backend::redis::Renewed;
+use crate::backend::{Backend, Fence, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+
+impl Core {
+    /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
+    /// outbox: so an owner that has holds on with either, while the other cannot be reached.
+    pub async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+        if let Err(error) = self.open() {
+            return leases.iter().map(|_| Err(error.clone())).collect();
+        }
+        let in_mongo = async {
+            let admitted = self.breaker.admit();
+            if let Err(error) = admitted {
+                return leases.iter().map(|_| Err(error.clone())).collect();
+            }
+            let answers = self.mongo.renew(leases, lease).await;
+            let away = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
+            self.breaker.record(
+                !answers
+                    .iter()
+                    .any(|answer| answer.as_ref().err().is_some_and(away)),
+            );
+            answers
+        };
+        let in_redis = join_all(leases.iter().map(async |(session, token)| {
+            let slot = self.slot_of(session, *token)?;
+            let renewed = self
+                .redis
+                .renew(session, *token, &slot.owner, slot.attempt, lease);
+            let renewed = self.hot(renewed).await.ok()?;
+            if matches!(renewed, Renewed::Unknown | Renewed::Fenced) {
+                slot.set_ready(false);
+            }
+            slot.is_announced().then_some(renewed)
+        }));
+        let (in_mongo, in_redis): (Vec<Result<()>>, Vec<_>) = tokio::join!(in_mongo, in_redis);
+        let answers = leases
+            .iter()
+            .zip(in_mongo)
+            .zip(in_redis)
+            .map(|(((session, token), mongo), redis)| {
+                let answer = match (mongo, redis) {
+                    (Ok(()), _) => Ok(()),
+                    (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
+                    (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
+                    (Err(error), _) => Err(error),
+                };
+                if answer.is_ok()
+                    && let Some(slot) = self.slot_of(session, *token)
+                {
+                    slot.set_lease(lease);
+                }
+                answer.map_err(|error| error.in_session(session))
+            });
+        answers.collect()
+    }
+
+    pub async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.open()?;
+        let Some(slot) = self.slot_of(session, token) else {
+            return self.truth(self.mongo.release(session, token)).await;
+        };
+        let _turn = slot.turn.lock().await;
+        let handed_over = async {
+            self.flush(&slot).await?;
+            self.hand_over(&slot).await
+        };
+        let handed_over = handed_over.await;
+        if handed_over.is_err() {
+            // The reconciler goes on; whoever opens the session meanwhile finds the rest in the outbox.
+            self.add_orphan(slot.clone());
+            self.wake.notify_one();
+        }
+        self.drop_slot(&slot);
+        handed_over
+    }
+
+    /// Gives both leases back. MongoDB has everything.
+    pub async fn hand_over(&self, slot: &Slot) -> Result<()> {
+        if slot.is_announced() {
+            self.truth(self.mongo.close_outbox(&slot.session, slot.token, None))
+                .await?;
+            slot.set_announced(false);
+        }
+        // The next owner does not need it.
+        let _ = self.hot(self.redis.release(&slot.session, slot.token)).await;
+        self.truth(self.mongo.release(&slot.session, slot.token)).await
+    }
+
+    /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:
+    /// whatever Redis keeps then is nobody's, and goes at the next open.
+    pub async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        self.open()?;
+        let slot = match fence {
+            Fence::Owner(token) => self.slot_of(session, token),
+            Fence::Shared => self.slot(session),
+        };
+        let Some(slot) = slot else {
+            let token = match fence {
+                Fence::Owner(token) => Some(token),
+                Fence::Shared => {
+                    self.refuse_beside_an_outbox(session).await?;
+                    None
+                }
+            };
+            let existed = self.truth(self.mongo.delete(session, fence)).await?;
+            self.purge(session, token).await?;
+            return Ok(existed);
+        };
+        let _turn = slot.turn.lock().await;
+        self.flush(&slot).await?;
+        if slot.is_announced() {
+            slot.set_ready(false);
+            if !self
+                .truth(self.mongo.close_outbox(session, slot.token, None))
+                .await?
+            {
+                return Err(fenced(None));
+            }
+            slot.set_announced(false);
+        }
+        let existed = self.truth(self.mongo.delete(session, fence)).await?;
+        let existed = slot.take_half_deleted() || existed;
+        slot.reset(0, 0, 0);
+        let purged = self.purge(session, Some(slot.token)).await;
+        if purged.is_err() && existed {
+            slot.set_half_deleted();
+        }
+        purged.map(|()| existed)
+    }
+
+    async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
+        let purged = self.hot(self.redis.purge(session, token)).await;
+        purged.map_err(|cause| {
+            let message = "the session is deleted in MongoDB; Redis' copy, which is not used any more, could not be \
+                           removed";
+            Error::new(Kind::Unavailable, LAYER, message)
+                .with("deletedIn", serde_json::json!(["mongodb"]))
+                .with("notDeletedIn", serde_json::json!(["redis"]))
+                .because(&cause)
+        })
+    }
+
+    pub async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
+        self.open()?;
+        let slot = match fence {
+            Fence::Owner(token) => self.slot_of(session, token),
+            Fence::Shared => self.slot(session),
+        };
+        let Some(slot) = slot else {
+            return self.truth(self.mongo.touch(session, fence, ttl)).await;
+        };
+        let _turn = slot.turn.lock().await;
+        self.flush(&slot).await?;
+        let touched = self.truth(self.mongo.touch(session, fence, ttl)).await?;
+        if touched {
+            slot.set_ttl(ttl);
+            // It would end too early or too late; it is made anew from MongoDB.
+            if self.hot(self.redis.drop_copy(session)).await.is_err() {
+                slot.set_ready(false);
+            } else {
+                self.start_copying(&slot);
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Brings everything to MongoDB, if it can be reached, and closes both connections. What cannot be brought
+    /// stays in the outbox, for the next owner.
+    pub async fn close(self: &Arc<Self>) -> Result<()> {
+        if self.open().is_err() {
+            return Ok(());
+        }
+        let flushed = self.flush_all().await;
+        if self.shut() {
+            return Ok(());
+        }
+        self.wake.notify_one();
+        self.redis.close();
+        self.mongo.close().await?;
+        match flushed {
+            // Safe in the outbox.
+            Err(error) if is_outage(&error) => Ok(()),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Reading: what is pending in this process, then Redis, then MongoDB.
+//!
+//! Redis' copy answers only while it stands at the very commit that its owner last acknowledged, and it says
+//! "there is none" only if it is complete. Who does not own the session reads MongoDB.
+
+use bytes::Bytes;
+
+use super::state::Core;
+use crate::backend::{Backend, Cursor, Head, Page, SessionId};
+use crate::error::Result;
+use crate::record::RecordKey;
+
+impl Core {
+    pub async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+        self.open()?;
+        let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
+            return self.truth(self.mongo.read(session, keys)).await;
+        };
+        let (mut found, mark, ready) = slot.recall(keys);
+        let places = |found: &[Option<Option<Bytes>>]| -> Vec<usize> {
+            (0..keys.len()).filter(|&place| found[place].is_none()).collect()
+        };
+        let mut missing = places(&found);
+        if !missing.is_empty() && ready && !slot.may_have_expired() {
+            let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
+            match self.hot(self.redis.read(session, &wanted)).await {
+                Ok(copied) if copied.mark == Some(mark) => {
+                    for (&place, record) in missing.iter().zip(copied.records) {
+                        if record.is_some() || copied.complete {
+                            found[place] = Some(record);
+                        }
+                    }
+                    missing = places(&found);
+                }
+                // Evicted, or a commit came between.
+                Ok(_) => {}
+                Err(_) => slot.set_ready(false),
+            }
+        }
+        if !missing.is_empty() {
+            let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
+            let read = self.truth(self.mongo.read(session, &wanted)).await?;
+            if ready && slot.is_ready() && slot.mark() == mark && !slot.may_have_expired() {
+                let records: Vec<_> = wanted
+                    .into_iter()
+                    .zip(&read)
+                    .filter_map(|(key, value)| Some((key, value.clone()?)))
+                    .collect();
+                if !records.is_empty() {
+                    self.start_warming(&slot, mark, records);
+                }
+            }
+            for (place, record) in missing.into_iter().zip(read) {
+                found[place] = Some(record);
+            }
+        }
+        Ok(found.into_iter().map(Option::flatten).collect())
+    }
+
+    pub async fn head(self: &std::sync::Arc<Self>, session: &SessionId) -> Result<Head> {
+        self.open()?;
+        let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
+            return self.truth(self.mongo.head(session)).await;
+        };
+        let _turn = slot.turn.lock().await;
+        self.settle(&slot).await?;
+        if slot.has_pending() {
+            return Ok(slot.head());
+        }
+        let known = slot.head();
+        let head = match self.truth(self.mongo.head(session)).await {
+            Ok(head) => head,
+            // What was acknowledged behind is where the session stands; Redis must still say so.
+            Err(error) if super::is_outage(&error) && slot.is_announced() && !slot.may_have_expired() => {
+                return match self.hot(self.redis.mark(session)).await {
+                    Ok(Some(mark)) if mark == slot.mark() => Ok(known),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        // The time of the acknowledgement, not of MongoDB's commit later.
+        Ok(if head.version == known.version {
+            known
+        } else {
+            head
+        })
+    }
+
+    pub async fn scan(
+        &self,
+        session: &SessionId,
+        kind: Option<&str>,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<(RecordKey, Bytes)>> {
+        self.open()?;
+        if let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) {
+            self.flush(&slot).await?;
+        }
+        self.truth(self.mongo.scan(session, kind, cursor, limit)).await
+    }
+
+    pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
+        self.open()?;
+        if cursor.is_none() {
+            for slot in self.slots() {
+                if slot.lost().is_none() {
+                    self.flush(&slot).await?;
+                }
+            }
+        }
+        self.truth(self.mongo.list(cursor, limit)).await
+    }
+}

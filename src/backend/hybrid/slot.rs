@@ -1,0 +1,411 @@
+//! What this process knows of one session that it owns.
+//!
+//! A slot lives from the grant of a lease to its release. Commits acknowledged by the outbox alone stay in its
+//! memory until MongoDB has them: so a Redis that comes back empty loses nothing while the process lives.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::entry;
+use crate::backend::redis::Mark;
+use crate::backend::{Commit, Fence, Head, Owner, SessionId, Token};
+use crate::error::Error;
+use crate::record::{Change, RecordKey};
+
+/// Merged into one commit to MongoDB: so many entries …
+const BATCH_ENTRIES: usize = 256;
+/// … or so many bytes.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+
+/// A commit that MongoDB does not have yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub commit: Commit,
+    pub bytes: usize,
+    pub since: Instant,
+}
+
+pub(super) struct Slot {
+    pub session: SessionId,
+    pub token: Token,
+    pub owner: Owner,
+    /// Random, written beside the lease in Redis.
+    pub attempt: u64,
+    /// Held while the session is written: one write at a time.
+    pub turn: tokio::sync::Mutex<()>,
+    /// Held while entries go to MongoDB.
+    pub applying: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+struct State {
+    lease: Duration,
+    /// The last acknowledged commit.
+    mark: Mark,
+    pending: VecDeque<Arc<Pending>>,
+    /// What the pending commits made of records.
+    overlay: HashMap<RecordKey, (u64, Option<Bytes>)>,
+    /// Whether Redis' copy follows every commit.
+    ready: bool,
+    /// Whether MongoDB knows that this owner uses an outbox.
+    announced: bool,
+    /// A commit that was sent and not answered.
+    doubt: Option<Commit>,
+    /// Entries that MongoDB has and Redis could not be told of.
+    untrimmed: Vec<u64>,
+    ttl: Option<Duration>,
+    expires_at: Option<Instant>,
+    /// Why nothing is acknowledged any more.
+    lost: Option<Error>,
+    /// Deleted in MongoDB, but Redis could not be told.
+    half_deleted: bool,
+}
+
+impl Slot {
+    pub fn new(session: SessionId, mark: Mark, owner: Owner, attempt: u64, lease: Duration) -> Self {
+        Self {
+            session,
+            token: mark.token,
+            owner,
+            attempt,
+            turn: tokio::sync::Mutex::default(),
+            applying: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                lease,
+                mark,
+                pending: VecDeque::new(),
+                overlay: HashMap::new(),
+                ready: false,
+                announced: false,
+                doubt: None,
+                untrimmed: Vec::new(),
+                ttl: None,
+                expires_at: None,
+                lost: None,
+                half_deleted: false,
+            }),
+        }
+    }
+
+    pub fn mark(&self) -> Mark {
+        self.state.lock().mark
+    }
+
+    pub fn head(&self) -> Head {
+        let mark = self.state.lock().mark;
+        Head {
+            version: mark.version,
+            updated_at: mark.updated_at,
+        }
+    }
+
+    pub fn lease(&self) -> Duration {
+        self.state.lock().lease
+    }
+
+    pub fn set_lease(&self, lease: Duration) {
+        self.state.lock().lease = lease;
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.state.lock().ready
+    }
+
+    pub fn set_ready(&self, ready: bool) {
+        self.state.lock().ready = ready;
+    }
+
+    pub fn is_announced(&self) -> bool {
+        self.state.lock().announced
+    }
+
+    pub fn set_announced(&self, announced: bool) {
+        self.state.lock().announced = announced;
+    }
+
+    pub fn lost(&self) -> Option<Error> {
+        self.state.lock().lost.clone()
+    }
+
+    /// Nothing is acknowledged any more.
+    pub fn lose(&self, reason: &Error) {
+        let mut state = self.state.lock();
+        state.ready = false;
+        state.lost.get_or_insert_with(|| reason.clone());
+    }
+
+    pub fn doubt(&self) -> Option<Commit> {
+        self.state.lock().doubt.clone()
+    }
+
+    pub fn set_doubt(&self, commit: Option<Commit>) {
+        self.state.lock().doubt = commit;
+    }
+
+    pub fn take_half_deleted(&self) -> bool {
+        std::mem::take(&mut self.state.lock().half_deleted)
+    }
+
+    pub fn set_half_deleted(&self) {
+        self.state.lock().half_deleted = true;
+    }
+
+    /// Whether the session may have outlived its time to live: then MongoDB alone decides.
+    pub fn may_have_expired(&self) -> bool {
+        self.state
+            .lock()
+            .expires_at
+            .is_some_and(|at| at <= Instant::now())
+    }
+
+    pub fn ttl(&self) -> Option<Duration> {
+        self.state.lock().ttl
+    }
+
+    pub fn set_ttl(&self, ttl: Option<Duration>) {
+        self.state.lock().set_ttl(ttl);
+    }
+
+    pub fn has_pending(&self) -> bool {
+        !self.state.lock().pending.is_empty()
+    }
+
+    /// Redis has this commit and its entry.
+    pub fn acknowledged_behind(&self, commit: Commit, mark: Mark) -> usize {
+        let bytes = entry::size_of(&commit.changes);
+        let mut state = self.state.lock();
+        for Change { key, value } in &commit.changes {
+            state.overlay.insert(key.clone(), (mark.version, value.clone()));
+        }
+        state.mark = mark;
+        state.set_ttl(commit.ttl);
+        state.doubt = None;
+        state.pending.push_back(Arc::new(Pending {
+            commit,
+            bytes,
+            since: Instant::now(),
+        }));
+        bytes
+    }
+
+    /// MongoDB has this commit, and everything before it.
+    pub fn acknowledged(&self, mark: Mark, ttl: Option<Duration>) {
+        let mut state = self.state.lock();
+        state.mark = mark;
+        state.set_ttl(ttl);
+        state.doubt = None;
+    }
+
+    /// The session begins anew, or stands elsewhere than was known.
+    pub fn reset(&self, version: u64, commit_id: u64, updated_at: u64) {
+        let mut state = self.state.lock();
+        let token = state.mark.token;
+        state.mark = Mark {
+            token,
+            version,
+            commit_id,
+            updated_at,
+        };
+        state.expires_at = None;
+        state.doubt = None;
+        state.ready = false;
+    }
+
+    /// Redis' copy stands at the same commit and has this time for it.
+    pub fn installed(&self, mark: Mark, announced: bool) {
+        let mut state = self.state.lock();
+        state.mark = mark;
+        state.ready = true;
+        state.announced = announced;
+        state.untrimmed.clear();
+    }
+
+    /// What memory knows of each of `keys`, with the mark and whether Redis may be asked.
+    pub fn recall(&self, keys: &[RecordKey]) -> (Vec<Option<Option<Bytes>>>, Mark, bool) {
+        let state = self.state.lock();
+        let known = |key| state.overlay.get(key).map(|(_, value)| value.clone());
+        (keys.iter().map(known).collect(), state.mark, state.ready)
+    }
+
+    /// The first pending commits, merged into one that ends where the last of them ends.
+    pub fn batch(&self) -> Option<Commit> {
+        let state = self.state.lock();
+        merge(state.pending.iter().map(|pending| &pending.commit), self.token)
+    }
+
+    /// The versions and ids of the pending commits.
+    pub fn pending_ids(&self) -> Vec<(u64, u64)> {
+        let state = self.state.lock();
+        state
+            .pending
+            .iter()
+            .map(|pending| (pending.commit.version(), pending.commit.id))
+            .collect()
+    }
+
+    /// The pending commits themselves.
+    pub fn pending(&self) -> Vec<Commit> {
+        self.state
+            .lock()
+            .pending
+            .iter()
+            .map(|pending| pending.commit.clone())
+            .collect()
+    }
+
+    /// MongoDB has everything up to `version`; what that was, and which entries Redis still has.
+    pub fn applied(&self, version: u64) -> (Vec<Arc<Pending>>, Vec<u64>) {
+        let mut state = self.state.lock();
+        let mut done = Vec::new();
+        while state
+            .pending
+            .front()
+            .is_some_and(|pending| pending.commit.version() <= version)
+        {
+            done.extend(state.pending.pop_front());
+        }
+        for pending in &done {
+            for change in &pending.commit.changes {
+                if state
+                    .overlay
+                    .get(&change.key)
+                    .is_some_and(|(at, _)| *at <= version)
+                {
+                    state.overlay.remove(&change.key);
+                }
+            }
+            state.untrimmed.push(pending.commit.version());
+        }
+        (done, state.untrimmed.clone())
+    }
+
+    /// Redis was told of these.
+    pub fn trimmed(&self, versions: &[u64]) {
+        self.state
+            .lock()
+            .untrimmed
+            .retain(|version| !versions.contains(version));
+    }
+
+    /// Gives all pending commits up.
+    pub fn abandon(&self) -> Vec<Arc<Pending>> {
+        let mut state = self.state.lock();
+        state.overlay.clear();
+        state.pending.drain(..).collect()
+    }
+}
+
+impl State {
+    fn set_ttl(&mut self, ttl: Option<Duration>) {
+        self.ttl = ttl;
+        self.expires_at = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+    }
+}
+
+/// As many commits, one after the other, as fit one; `None` if there are none. The last write of a record stays.
+pub(super) fn merge<'a>(commits: impl Iterator<Item = &'a Commit>, token: Token) -> Option<Commit> {
+    let mut merged: Option<Commit> = None;
+    let mut changes: Vec<Change> = Vec::new();
+    let mut places: HashMap<&RecordKey, usize> = HashMap::new();
+    let (mut count, mut bytes) = (0, 0);
+    for commit in commits {
+        bytes += entry::size_of(&commit.changes);
+        match &mut merged {
+            None => {
+                merged = Some(Commit {
+                    changes: Vec::new(),
+                    fence: Fence::Owner(token),
+                    ..commit.clone()
+                });
+            }
+            Some(_) if count >= BATCH_ENTRIES || bytes > BATCH_BYTES => break,
+            Some(merged) if merged.version() != commit.base => break,
+            Some(merged) => {
+                merged.patches += commit.patches;
+                merged.id = commit.id;
+                merged.ttl = commit.ttl;
+            }
+        }
+        count += 1;
+        for change in &commit.changes {
+            if let Some(&place) = places.get(&change.key) {
+                changes[place].value.clone_from(&change.value);
+            } else {
+                places.insert(&change.key, changes.len());
+                changes.push(change.clone());
+            }
+        }
+    }
+    merged.map(|merged| Commit { changes, ..merged })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::contract::{change, commit};
+
+    fn slot() -> Slot {
+        let mark = Mark {
+            token: 3,
+            ..Mark::default()
+        };
+        Slot::new(
+            "s".into(),
+            mark,
+            Owner::current().clone(),
+            1,
+            Duration::from_secs(5),
+        )
+    }
+
+    fn add(slot: &Slot, base: u64, id: &str, value: &str) {
+        let commit = commit(
+            &slot.session,
+            Fence::Owner(3),
+            base,
+            vec![change("session", id, value)],
+        );
+        let mark = Mark {
+            token: 3,
+            version: base + 1,
+            commit_id: commit.id,
+            updated_at: 1,
+        };
+        slot.acknowledged_behind(commit, mark);
+    }
+
+    #[test]
+    fn pending_commits_are_seen_until_applied() {
+        let slot = slot();
+        add(&slot, 0, "a", "1");
+        add(&slot, 1, "b", "1");
+        add(&slot, 2, "a", "");
+        let keys = [change("session", "a", "").key, change("session", "b", "").key];
+        let seen = |slot: &Slot| slot.recall(&keys).0;
+        assert_eq!(seen(&slot), [Some(None), Some(Some(Bytes::from_static(b"1")))]);
+        let batch = slot.batch().unwrap();
+        assert_eq!((batch.base, batch.version()), (0, 3));
+        assert_eq!(
+            batch.changes,
+            [change("session", "a", ""), change("session", "b", "1")]
+        );
+        assert_eq!(slot.applied(2).0.len(), 2);
+        assert_eq!(seen(&slot), [Some(None), None], "the deletion is not applied yet");
+        assert_eq!(slot.applied(3).1, [1, 2, 3]);
+        assert!(!slot.has_pending());
+        assert_eq!(seen(&slot), [None, None]);
+    }
+
+    #[test]
+    fn commits_that_do_not_follow_each_other_are_not_merged() {
+        let session: SessionId = "s".into();
+        let commits = [0, 1, 5].map(|base| commit(&session, Fence::Owner(3), base, Vec::new()));
+        let merged = merge(commits.iter(), 3).unwrap();
+        assert_eq!(merged.version(), 2);
+        assert_eq!(merged.id, commits[1].id);
+    }
+}

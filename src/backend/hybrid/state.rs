@@ -1,0 +1,202 @@
+//! What the rooms share: both servers, the breaker, the slots.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::LAYER;
+use super::breaker::Breaker;
+use super::config::HybridConfig;
+use super::queue::Queue;
+use super::slot::Slot;
+use super::stats::Counters;
+use crate::backend::mongo::MongoBackend;
+use crate::backend::redis::{HotCopies, Letter};
+use crate::backend::{Backend, Commit, Head, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+
+/// How often a Redis that went away is looked for.
+const PROBE: Duration = Duration::from_millis(250);
+
+pub(super) struct Core {
+    pub config: HybridConfig,
+    pub mongo: MongoBackend,
+    pub redis: HotCopies,
+    pub breaker: Breaker,
+    pub queue: Option<Arc<dyn Queue>>,
+    pub counters: Counters,
+    /// Wakes the reconciler.
+    pub wake: Arc<Notify>,
+    /// Dead letters that Redis has not taken yet.
+    pub unsent_letters: Mutex<Vec<Letter>>,
+    me: Weak<Core>,
+    slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
+    /// Released or replaced with commits that MongoDB may not have.
+    orphans: Mutex<Vec<Arc<Slot>>>,
+    redis_away: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl Core {
+    pub fn new(
+        config: HybridConfig,
+        mongo: MongoBackend,
+        redis: HotCopies,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            breaker: Breaker::new(config.breaker.clone()),
+            config,
+            mongo,
+            redis,
+            queue,
+            counters: Counters::default(),
+            wake: Arc::default(),
+            unsent_letters: Mutex::default(),
+            me: me.clone(),
+            slots: Mutex::default(),
+            orphans: Mutex::default(),
+            redis_away: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Closed, LAYER, "the store is closed"));
+        }
+        Ok(())
+    }
+
+    pub fn shut(&self) -> bool {
+        self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// This core, for work in the background.
+    pub fn shared(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    pub fn slot(&self, session: &SessionId) -> Option<Arc<Slot>> {
+        self.slots.lock().get(session).cloned()
+    }
+
+    /// The slot of a session that this very owner holds.
+    pub fn slot_of(&self, session: &SessionId, token: Token) -> Option<Arc<Slot>> {
+        self.slot(session).filter(|slot| slot.token == token)
+    }
+
+    pub fn put_slot(&self, slot: Arc<Slot>) {
+        let old = self.slots.lock().insert(slot.session.clone(), slot);
+        if let Some(old) = old.filter(|old| old.has_pending()) {
+            self.orphans.lock().push(old);
+        }
+    }
+
+    /// Takes the slot out, unless another one has its place.
+    pub fn drop_slot(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots.lock();
+        if slots
+            .get(&slot.session)
+            .is_some_and(|found| Arc::ptr_eq(found, slot))
+        {
+            slots.remove(&slot.session);
+        }
+    }
+
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
+    }
+
+    pub fn orphans(&self) -> Vec<Arc<Slot>> {
+        self.orphans.lock().clone()
+    }
+
+    pub fn add_orphan(&self, slot: Arc<Slot>) {
+        self.orphans.lock().push(slot);
+    }
+
+    pub fn drop_orphan(&self, slot: &Arc<Slot>) {
+        self.orphans.lock().retain(|orphan| !Arc::ptr_eq(orphan, slot));
+    }
+
+    /// A slot of this process with that token, in use or left over, whose memory has what its owner acknowledged.
+    pub fn former(&self, session: &SessionId, token: Token) -> Option<Arc<Slot>> {
+        let left = || {
+            self.orphans()
+                .into_iter()
+                .find(|slot| slot.session == *session && slot.token == token)
+        };
+        let slot = self.slot_of(session, token).or_else(left)?;
+        (slot.lost().is_none() || slot.has_pending()).then_some(slot)
+    }
+
+    /// A call to MongoDB, unless the breaker is open.
+    pub async fn truth<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.breaker.admit()?;
+        self.probe(call).await
+    }
+
+    /// A call to MongoDB whatever the breaker says; it is told how that ended.
+    pub async fn probe<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = call.await;
+        let away = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
+        self.breaker.record(!answer.as_ref().err().is_some_and(away));
+        answer
+    }
+
+    /// Commits to MongoDB.
+    pub async fn commit_to_mongo(&self, commit: Commit) -> Result<Head> {
+        let missing = || {
+            Err(Error::new(
+                Kind::Internal,
+                LAYER,
+                "MongoDB left a commit unanswered",
+            ))
+        };
+        self.mongo
+            .commit(vec![commit])
+            .await
+            .pop()
+            .unwrap_or_else(missing)
+    }
+
+    /// Whether Redis answered when it was last asked.
+    pub fn redis_is_there(&self) -> bool {
+        !self.redis_away.load(Ordering::Acquire)
+    }
+
+    /// A call to Redis, unless it is away: nobody but the prober waits for a Redis that does not answer.
+    pub async fn hot<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.redis_is_there() {
+            return Err(Error::new(Kind::Unavailable, LAYER, "Redis cannot be reached"));
+        }
+        let answer = call.await;
+        if let Err(error) = &answer
+            && matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
+            && !self.redis_away.swap(true, Ordering::AcqRel)
+        {
+            tokio::spawn(look_for_redis(self.me.clone()));
+        }
+        answer
+    }
+}
+
+async fn look_for_redis(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(PROBE).await;
+        let Some(core) = core.upgrade() else { return };
+        if core.open().is_err() {
+            return;
+        }
+        if core.redis.ping().await.is_ok() {
+            core.redis_away.store(false, Ordering::Release);
+            core.wake.notify_one();
+            return;
+        }
+    }
+}

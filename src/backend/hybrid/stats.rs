@@ -1,0 +1,105 @@
+//! What the outside sees of the outbox.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::backend::SessionId;
+
+/// The outboxes of this process' sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutboxStats {
+    /// Commits acknowledged that MongoDB does not have yet.
+    pub pending: usize,
+    /// Their bytes.
+    pub pending_bytes: usize,
+    /// Attempts to bring some to MongoDB.
+    pub total_processed: u64,
+    /// Commits that MongoDB has taken.
+    pub total_completed: u64,
+    /// Commits that can never be applied.
+    pub total_failed: u64,
+    /// Attempts that failed and are made again.
+    pub total_retried: u64,
+    /// Jobs that a queue did not take.
+    pub queue_failures: u64,
+    /// From acknowledgement to MongoDB, on average.
+    pub average_latency: Duration,
+    /// When the last attempt was, in ms since the Unix epoch; 0 for never.
+    pub last_run_at: u64,
+    /// Dead letters found by this process.
+    pub dead_letters: u64,
+}
+
+/// A commit that was acknowledged and can never be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Whose it was.
+    pub session: SessionId,
+    /// The version after it.
+    pub version: u64,
+    /// Why.
+    pub reason: String,
+    /// When that was found, in ms since the Unix epoch.
+    pub at: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub pending: AtomicUsize,
+    pub pending_bytes: AtomicUsize,
+    pub processed: AtomicU64,
+    pub completed: AtomicU64,
+    pub failed: AtomicU64,
+    pub retried: AtomicU64,
+    pub queue_failures: AtomicU64,
+    latency_micros: AtomicU64,
+    last_run_at: AtomicU64,
+}
+
+impl Counters {
+    pub fn ran(&self) {
+        self.processed.fetch_add(1, Ordering::Relaxed);
+        self.last_run_at.store(now_millis(), Ordering::Relaxed);
+    }
+
+    pub fn completed(&self, since: Instant) {
+        self.completed.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latency_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub fn added(&self, bytes: usize) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn removed(&self, bytes: usize) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn stats(&self) -> OutboxStats {
+        let completed = self.completed.load(Ordering::Relaxed);
+        let latency = self.latency_micros.load(Ordering::Relaxed);
+        let failed = self.failed.load(Ordering::Relaxed);
+        OutboxStats {
+            pending: self.pending.load(Ordering::Relaxed),
+            pending_bytes: self.pending_bytes.load(Ordering::Relaxed),
+            total_processed: self.processed.load(Ordering::Relaxed),
+            total_completed: completed,
+            total_failed: failed,
+            total_retried: self.retried.load(Ordering::Relaxed),
+            queue_failures: self.queue_failures.load(Ordering::Relaxed),
+            average_latency: Duration::from_micros(latency.checked_div(completed).unwrap_or(0)),
+            last_run_at: self.last_run_at.load(Ordering::Relaxed),
+            dead_letters: failed,
+        }
+    }
+}
+
+pub(super) fn now_millis() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,326 @@
+//! Tests against real servers: Redis servers of their own, and the MongoDB server that
+//! `BAILEYS_VAULT_TEST_MONGO` names, without a database.
+
+mod crashes;
+mod doubts;
+mod outages;
+mod queues;
+mod way;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{BreakerConfig, HybridBackend, HybridConfig, Mode, Queue};
+use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
+use crate::backend::mongo::{MongoBackend, MongoConfig};
+use crate::backend::redis::RedisConfig;
+use crate::backend::redis::testing::{Server, redis_server_found};
+use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Head, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+use way::Way;
+
+const MONGO: &str = "BAILEYS_VAULT_TEST_MONGO";
+/// How long something that must come to pass is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Both servers, each reached by a way that can be cut.
+struct Servers {
+    redis: Server,
+    mongo: Way,
+    mongo_url: String,
+    database: String,
+}
+
+impl Servers {
+    /// `None`, said aloud, where one of them is missing; on CI that is a failure.
+    async fn start(test: &str) -> Option<Self> {
+        if !redis_server_found(test) {
+            return None;
+        }
+        let Ok(url) = std::env::var(MONGO) else {
+            assert!(
+                std::env::var("CI").is_err(),
+                "{MONGO} is not set: {test} needs a MongoDB server"
+            );
+            eprintln!("skipped: {test} (start a MongoDB server and set {MONGO}=mongodb://host:port)");
+            return None;
+        };
+        let mongo_url = url.trim_end_matches('/').to_owned();
+        let mongo = Way::to(&mongo_url).await;
+        Some(Self {
+            redis: Server::start(&["--appendonly", "yes", "--appendfsync", "always"]),
+            mongo,
+            mongo_url,
+            database: format!("hybrid_test_{:016x}", getrandom::u64().unwrap()),
+        })
+    }
+
+    fn mongo_config(&self, url: &str) -> MongoConfig {
+        MongoConfig {
+            database: Some(self.database.clone()),
+            operation_timeout: seconds(2),
+            ..MongoConfig::new(url)
+        }
+    }
+
+    async fn hybrid(&self, config: HybridConfig) -> HybridBackend {
+        self.hybrid_by(&self.redis.url(), config, None).await
+    }
+
+    async fn hybrid_by(
+        &self,
+        redis: &str,
+        config: HybridConfig,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> HybridBackend {
+        let redis = RedisConfig {
+            operation_timeout: seconds(2),
+            ..RedisConfig::from_url(redis).unwrap()
+        };
+        let mongo = self.mongo_config(&format!("mongodb://{}", self.mongo.address));
+        HybridBackend::connect(&redis, &mongo, config, queue)
+            .await
+            .expect("the test servers answer")
+    }
+
+    /// MongoDB itself, by a way that is never cut.
+    async fn truth(&self) -> MongoBackend {
+        MongoBackend::connect(&self.mongo_config(&self.mongo_url))
+            .await
+            .unwrap()
+    }
+}
+
+/// Removes the test's database.
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let (url, database) = (self.mongo_url.clone(), self.database.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let client = mongodb::Client::with_uri_str(url).await?;
+                client.database(&database).drop().await
+            })
+        });
+        let dropped = dropped.join();
+        assert!(
+            std::thread::panicking() || matches!(dropped, Ok(Ok(()))),
+            "the test's database is dropped"
+        );
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A breaker that stays out of the way.
+fn patient() -> BreakerConfig {
+    BreakerConfig {
+        least_calls: 1_000_000,
+        ..BreakerConfig::default()
+    }
+}
+
+fn through() -> HybridConfig {
+    HybridConfig {
+        breaker: patient(),
+        ..HybridConfig::default()
+    }
+}
+
+fn through_with_outbox() -> HybridConfig {
+    HybridConfig {
+        outbox_when_mongo_down: true,
+        ..through()
+    }
+}
+
+fn behind() -> HybridConfig {
+    HybridConfig {
+        mode: Mode::WriteBehind,
+        ..through()
+    }
+}
+
+async fn granted(backend: &dyn Backend, session: &SessionId) -> Grant {
+    grant(backend, acquire(session)).await
+}
+
+/// As a process that knows the holder dead.
+async fn succeed(backend: &dyn Backend, session: &SessionId, token: Token) -> Grant {
+    grant(
+        backend,
+        Acquire {
+            displace: Some(token),
+            ..acquire(session)
+        },
+    )
+    .await
+}
+
+async fn grant(backend: &dyn Backend, request: Acquire) -> Grant {
+    match backend.acquire(request).await.expect("acquire works") {
+        Acquired::Granted(grant) => grant,
+        Acquired::Held(holder) => panic!("held by {holder:?}"),
+    }
+}
+
+async fn put(
+    backend: &dyn Backend,
+    session: &SessionId,
+    token: Token,
+    base: u64,
+    id: &str,
+    value: &str,
+) -> Result<Head> {
+    commit_one(
+        backend,
+        commit(
+            session,
+            Fence::Owner(token),
+            base,
+            vec![change("session", id, value)],
+        ),
+    )
+    .await
+}
+
+async fn get(backend: &dyn Backend, session: &SessionId, id: &str) -> Option<String> {
+    try_get(backend, session, id).await.unwrap()
+}
+
+async fn try_get(backend: &dyn Backend, session: &SessionId, id: &str) -> Result<Option<String>> {
+    let found: Vec<Option<Bytes>> = backend.read(session, &[key("session", id)]).await?;
+    Ok(found[0]
+        .as_ref()
+        .map(|value| String::from_utf8(value.to_vec()).unwrap()))
+}
+
+/// Waits until `holds`.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_away(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen
+    )
+}
+
+#[tokio::test]
+async fn write_through_keeps_the_contract() {
+    let Some(servers) = Servers::start("write_through_keeps_the_contract").await else {
+        return;
+    };
+    let backend = servers.hybrid(through()).await;
+    contract::run(&backend).await;
+    contract::closed(&backend).await;
+}
+
+#[tokio::test]
+async fn write_through_with_outbox_keeps_the_contract() {
+    let Some(servers) = Servers::start("write_through_with_outbox_keeps_the_contract").await else {
+        return;
+    };
+    let backend = servers.hybrid(through_with_outbox()).await;
+    contract::run(&backend).await;
+    contract::closed(&backend).await;
+}
+
+#[tokio::test]
+async fn write_behind_keeps_the_contract() {
+    let Some(servers) = Servers::start("write_behind_keeps_the_contract").await else {
+        return;
+    };
+    let backend = servers.hybrid(behind()).await;
+    contract::run(&backend).await;
+    contract::closed(&backend).await;
+}
+
+#[tokio::test]
+async fn an_open_session_is_read_from_redis() {
+    let Some(servers) = Servers::start("an_open_session_is_read_from_redis").await else {
+        return;
+    };
+    let session: SessionId = "hot".into();
+    let first = servers.hybrid(through()).await;
+    let token = granted(&first, &session).await.token;
+    put(&first, &session, token, 0, "a", "1").await.unwrap();
+    first.release(&session, token).await.unwrap();
+
+    let mut servers = servers;
+    let second = servers.hybrid(through()).await;
+    granted(&second, &session).await;
+    servers.mongo.cut().await;
+    assert_eq!(get(&second, &session, "a").await.as_deref(), Some("1"));
+    assert_eq!(get(&second, &session, "b").await, None, "the copy is complete");
+    // Without its copy, what is not in Redis is not known.
+    servers.redis.run::<i64>("DEL bv:{hot}:hot");
+    for id in ["a", "b"] {
+        let error = try_get(&second, &session, id).await.unwrap_err();
+        assert!(is_away(&error), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_made_anew_from_mongodb() {
+    let Some(servers) = Servers::start("a_copy_is_made_anew_from_mongodb").await else {
+        return;
+    };
+    let session: SessionId = "warm".into();
+    let backend = servers.hybrid(through()).await;
+    let token = granted(&backend, &session).await.token;
+    put(&backend, &session, token, 0, "a", "1").await.unwrap();
+    backend.release(&session, token).await.unwrap();
+    servers.redis.run::<String>("FLUSHALL");
+    let token = granted(&backend, &session).await.token;
+    until("the copy is complete", async || {
+        servers
+            .redis
+            .run::<Option<String>>("HGET bv:{warm}:hot @full")
+            .is_some()
+    })
+    .await;
+    // Evicted under its owner: reads go on, and the next commit begins a new copy.
+    servers.redis.run::<i64>("DEL bv:{warm}:hot");
+    assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("1"));
+    put(&backend, &session, token, 1, "b", "2").await.unwrap();
+    servers.redis.run::<String>("FLUSHALL");
+    put(&backend, &session, token, 2, "c", "3").await.unwrap();
+    for (id, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        assert_eq!(get(&backend, &session, id).await.as_deref(), Some(value));
+    }
+    assert_eq!(get(&backend, &session, "d").await, None);
+}
+
+#[tokio::test]
+async fn options_that_cannot_work_are_refused() {
+    let breaker = BreakerConfig {
+        failure_ratio: 0.0,
+        ..BreakerConfig::default()
+    };
+    let bad = [
+        HybridConfig {
+            outbox_limit: 0,
+            ..HybridConfig::default()
+        },
+        HybridConfig {
+            breaker,
+            ..HybridConfig::default()
+        },
+    ];
+    for config in bad {
+        assert_eq!(config.validate().unwrap_err().kind(), Kind::Config);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a second layer in front of this backend writes down in a session's document: that an owner may have
+//! acknowledged patches which stand in an outbox elsewhere.
+//!
+//! `outbox` is the token of the owner that uses one. While it stands, the document is not removed for being idle:
+//! the whole session may be in the outbox. `inherited` says up to which version the next owner took over what an
+//! earlier owner had put there.
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::MongoBackend;
+use super::connection::after;
+use super::documents::{SessionDoc, long};
+use super::lease::IDLE;
+use super::staging::check_sizes;
+use crate::backend::{SessionId, Token};
+use crate::error::Result;
+use crate::record::Change;
+
+/// Sessions looked at by one call of [`MongoBackend::abandoned_outboxes`].
+const PAGE: usize = 1000;
+
+/// What the document of a session says of owners and versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ledger {
+    /// The token of the last owner.
+    pub token: Token,
+    /// The version; 0 for a session that does not exist.
+    pub version: u64,
+    /// The id of the last commit.
+    pub commit_id: u64,
+    /// The owner that may have acknowledged patches in an outbox.
+    pub outbox: Option<Token>,
+    /// The owner whose outbox was emptied by the next one, and the version that this led to.
+    pub inherited: Option<(Token, u64)>,
+}
+
+impl MongoBackend {
+    /// The session's ledger; `None` if it has no document.
+    pub async fn ledger(&self, session: &SessionId) -> Result<Option<Ledger>> {
+        self.0.open()?;
+        let connection = &self.0.connection;
+        let fields = doc! {
+            "epoch": 1, "version": 1, "token": 1, "commitId": 1, "expiresAt": 1, "outbox": 1, "inherited": 1,
+        };
+        let filter = doc! { "_id": &**session };
+        let found = connection
+            .find(&connection.sessions, filter, Some(fields), 1)
+            .await?;
+        let Some(document) = found.first() else {
+            return Ok(None);
+        };
+        let parsed = SessionDoc::parse(document)?;
+        let exists = parsed.exists(connection.now().await?);
+        Ok(Some(Ledger {
+            token: parsed.token,
+            version: if exists { parsed.version } else { 0 },
+            commit_id: if exists { parsed.commit_id } else { 0 },
+            outbox: token(document, "outbox"),
+            inherited: document
+                .get_document("inherited")
+                .ok()
+                .and_then(|inherited| Some((token(inherited, "token")?, token(inherited, "v")?))),
+        }))
+    }
+
+    /// Writes down that the owner with `token` uses an outbox, and what it inherited; `false` if it is not the
+    /// owner any more.
+    pub async fn open_outbox(
+        &self,
+        session: &SessionId,
+        token: Token,
+        inherited: Option<(Token, u64)>,
+    ) -> Result<bool> {
+        self.0.open()?;
+        let mut set = doc! { "outbox": long(token) };
+        if let Some((token, version)) = inherited {
+            set.insert("inherited", doc! { "token": long(token), "v": long(version) });
+        }
+        let owned = doc! { "_id": &**session, "token": long(token) };
+        let unwritten = doc! { "_id": &**session, "token": long(token), "version": 0_i64 };
+        let statements = vec![
+            doc! { "q": owned, "u": { "$set": set } },
+            doc! { "q": unwritten, "u": { "$unset": { "expiresAt": "" } } },
+        ];
+        let connection = &self.0.connection;
+        Ok(connection.update(&connection.sessions, statements).await?.matched > 0)
+    }
+
+    /// Writes down that the outbox of the owner with `token` is empty and not used; `false` if it is not the owner
+    /// any more.
+    pub async fn close_outbox(
+        &self,
+        session: &SessionId,
+        token: Token,
+        inherited: Option<(Token, u64)>,
+    ) -> Result<bool> {
+        self.0.open()?;
+        let connection = &self.0.connection;
+        let idle = after(connection.now().await?, IDLE);
+        let mut update = doc! { "$unset": { "outbox": "" } };
+        if let Some((token, version)) = inherited {
+            let inherited = doc! { "token": long(token), "v": long(version) };
+            update.insert("$set", doc! { "inherited": inherited });
+        }
+        let owned = doc! { "_id": &**session, "token": long(token) };
+        let unwritten = doc! { "_id": &**session, "token": long(token), "version": 0_i64 };
+        let statements = vec![
+            doc! { "q": owned, "u": update },
+            doc! { "q": unwritten, "u": { "$set": { "expiresAt": idle } } },
+        ];
+        Ok(connection.update(&connection.sessions, statements).await?.matched > 0)
+    }
+
+    /// Sessions whose outbox may hold something and whose owner's lease ran out; the first thousand.
+    pub async fn abandoned_outboxes(&self) -> Result<Vec<SessionId>> {
+        self.0.open()?;
+        let connection = &self.0.connection;
+        let now = connection.now().await?;
+        let filter = doc! {
+            "outbox": { "$gt": 0_i64 },
+            "$or": [{ "leaseUntil": null }, { "leaseUntil": { "$lte": now } }],
+        };
+        let found = connection
+            .find(&connection.sessions, filter, Some(doc! { "_id": 1 }), PAGE)
+            .await?;
+        let name = |found: &Document| found.get_str("_id").ok().map(SessionId::from);
+        Ok(found.iter().filter_map(name).collect())
+    }
+
+    /// Refuses changes that this backend could not store, so that they are not promised elsewhere.
+    pub fn check_changes(changes: &[Change]) -> Result<()> {
+        check_sizes(changes)
+    }
+}
+
+fn token(document: &Document, field: &str) -> Option<u64> {
+    match document.get(field) {
+        Some(Bson::Int64(value)) => u64::try_from(*value).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,441 @@
+//! Hot copies of sessions whose truth is elsewhere, their outboxes and leases: what the hybrid backend keeps here.
+//!
+//! Three keys for each session, in one hash slot, apart from those of [`RedisBackend`](super::RedisBackend):
+//! `…:hot`, a hash of records; `…:outbox`, a hash whose `@` is the [`Mark`] that says who may write and what stands
+//! here, and whose other fields are entries by version; `…:owner`, the lease. The server may lose the hot copy at
+//! any time: it counts only while its own `@` is the mark its owner expects.
+
+mod letters;
+mod mark;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Value, cmd};
+use tokio::time::Instant;
+
+use super::answers::{parse_lease, record, unexpected};
+use super::batch::milliseconds;
+use super::config::RedisConfig;
+use super::connection::Link;
+use super::errors::error;
+use super::keys::{HEAD, Keys};
+use super::{scripts, warnings};
+use crate::backend::{Holder, Owner, SessionId, Token};
+use crate::error::{Error, Kind, Result};
+use crate::record::{Change, RecordKey};
+
+pub use letters::Letter;
+pub use mark::{Copied, Installed, Mark, Renewed, Reserved, Written};
+
+/// Entries read by one command.
+const ENTRIES: usize = 500;
+
+/// See the module's documentation.
+pub struct HotCopies {
+    link: Arc<Link>,
+    keys: Keys,
+    operation_timeout: Duration,
+    closed: AtomicBool,
+}
+
+impl HotCopies {
+    /// Checks the options; connects when it is first used.
+    pub fn new(config: &RedisConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            link: Link::shared(config),
+            keys: Keys::new(&config.prefix),
+            operation_timeout: config.operation_timeout,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Answers once the server does.
+    pub async fn ping(&self) -> Result<()> {
+        self.link.send(&cmd("PING"), self.begin()?).await?;
+        Ok(())
+    }
+
+    /// What an operator should know about a server that holds an outbox; one sentence each.
+    pub async fn warnings(&self) -> Result<Vec<String>> {
+        warnings::check(&self.link, self.begin()?).await
+    }
+
+    /// Gives the connection back.
+    pub fn close(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.link.give_back();
+        }
+    }
+
+    fn begin(&self) -> Result<Instant> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(error(Kind::Closed, "the store is closed"));
+        }
+        Ok(Instant::now() + self.operation_timeout)
+    }
+
+    /// Keeps others from taking the session for `lease`, unless somebody has it.
+    pub async fn reserve(
+        &self,
+        session: &SessionId,
+        attempt: u64,
+        owner: &Owner,
+        lease: Duration,
+        displace: Option<Token>,
+    ) -> Result<Reserved> {
+        let owner = write_owner(owner)?;
+        let displaced = displace.map(|token| token.to_string()).unwrap_or_default();
+        let answer = scripts::HOT_RESERVE
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session));
+                command.arg(format!("{attempt:016x}")).arg(&owner);
+                command.arg(milliseconds(Some(lease))).arg(&displaced);
+            })
+            .await?;
+        let Value::Array(parts) = answer else {
+            return Err(unexpected());
+        };
+        match parts.as_slice() {
+            [Value::BulkString(word)] if word == b"reserved" => Ok(Reserved::Yes),
+            [_, Value::BulkString(lease), Value::Int(left)] => {
+                let (token, owner) = parse_lease(lease)
+                    .ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
+                let expires_in = u64::try_from(*left).ok().map(Duration::from_millis);
+                Ok(Reserved::Held(Holder {
+                    owner,
+                    token,
+                    expires_in,
+                }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Shuts owners with tokens below `token` out; answers with the mark found.
+    pub async fn fence(&self, session: &SessionId, token: Token) -> Result<Option<Mark>> {
+        let answer = scripts::HOT_FENCE
+            .run(&self.link, self.begin()?, |command| {
+                command.arg(1).arg(self.keys.outbox(session)).arg(token);
+            })
+            .await?;
+        match answer {
+            Value::BulkString(head) => Mark::parse(&head),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The mark that stands in the outbox.
+    pub async fn mark(&self, session: &SessionId) -> Result<Option<Mark>> {
+        let command = cmd("HGET").arg(self.keys.outbox(session)).arg(HEAD).to_owned();
+        match self.link.send(&command, self.begin()?).await? {
+            Value::BulkString(head) => Mark::parse(&head),
+            Value::Nil => Ok(None),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether the outbox has the entry of that version.
+    pub async fn has_entry(&self, session: &SessionId, version: u64) -> Result<bool> {
+        let command = cmd("HEXISTS")
+            .arg(self.keys.outbox(session))
+            .arg(version)
+            .to_owned();
+        match self.link.send(&command, self.begin()?).await? {
+            Value::Int(found) => Ok(found == 1),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// All entries of the outbox with their versions, in order.
+    pub async fn entries(&self, session: &SessionId) -> Result<Vec<(u64, Bytes)>> {
+        let key = self.keys.outbox(session);
+        let Value::Array(fields) = self.link.send(cmd("HKEYS").arg(&key), self.begin()?).await? else {
+            return Err(unexpected());
+        };
+        let mut versions = Vec::with_capacity(fields.len());
+        for field in fields {
+            let Value::BulkString(field) = field else {
+                return Err(unexpected());
+            };
+            if field != HEAD {
+                let version = std::str::from_utf8(&field)
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok());
+                versions.push(version.ok_or_else(|| error(Kind::Corrupt, "an outbox holds something else"))?);
+            }
+        }
+        versions.sort_unstable();
+        let mut entries = Vec::with_capacity(versions.len());
+        for versions in versions.chunks(ENTRIES) {
+            let mut command = cmd("HMGET");
+            command.arg(&key);
+            for version in versions {
+                command.arg(version);
+            }
+            let Value::Array(values) = self.link.send(&command, self.begin()?).await? else {
+                return Err(unexpected());
+            };
+            for (version, value) in versions.iter().zip(values) {
+                // What is gone was trimmed meanwhile: the truth has it.
+                if let Some(entry) = record(value)? {
+                    entries.push((*version, entry));
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Begins the ownership of `mark.token` with an empty outbox at `mark`, in place of an earlier owner's, of
+    /// nothing, or of this owner's at `found`; the hot copy stays if it is of the same version and commit.
+    pub async fn install(
+        &self,
+        session: &SessionId,
+        found: Option<Mark>,
+        mark: Mark,
+        owner: &Owner,
+        attempt: u64,
+        lease: Duration,
+    ) -> Result<Installed> {
+        let owner = write_owner(owner)?;
+        let found = found.map(|found| found.to_string()).unwrap_or_default();
+        let stands = format!("{}:{:016x}:", mark.version, mark.commit_id);
+        let answer = scripts::HOT_INSTALL
+            .run(&self.link, self.begin()?, |command| {
+                command.arg(3);
+                command.arg(self.keys.hot(session)).arg(self.keys.outbox(session));
+                command.arg(self.keys.hot_lease(session));
+                command.arg(mark.token).arg(&stands).arg(mark.updated_at);
+                command
+                    .arg(milliseconds(Some(lease)))
+                    .arg(format!("{attempt:016x} {owner}"));
+                command.arg(&found);
+            })
+            .await?;
+        let Value::Array(parts) = answer else {
+            return Err(unexpected());
+        };
+        match parts.as_slice() {
+            [Value::Int(0), Value::BulkString(updated)] => {
+                let updated_at = String::from_utf8_lossy(updated)
+                    .parse()
+                    .map_err(|_| unexpected())?;
+                Ok(Installed::Yes(Mark { updated_at, ..mark }))
+            }
+            [Value::Int(1), Value::BulkString(head)] => Ok(Installed::No(Mark::parse(head)?)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Takes `changes` into the copy of an owner that stands at version `base`, which becomes `mark`; with `entry`,
+    /// the outbox gets that in the same step.
+    pub async fn commit(
+        &self,
+        session: &SessionId,
+        base: u64,
+        mark: Mark,
+        changes: &[Change],
+        entry: Option<&[u8]>,
+        ttl: Option<Duration>,
+    ) -> Result<Written> {
+        let puts = changes.iter().filter(|change| change.value.is_some()).count();
+        let answer = scripts::HOT_COMMIT
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session));
+                command
+                    .arg(format!("{}:{base}:", mark.token))
+                    .arg(mark.to_string());
+                command.arg(milliseconds(ttl));
+                match entry {
+                    Some(entry) => command.arg(mark.version).arg(entry),
+                    None => command.arg("").arg(""),
+                };
+                command.arg(2 * puts).arg(changes.len() - puts);
+                for change in changes {
+                    if let Some(value) = &change.value {
+                        command.arg(change.key.as_bytes()).arg(&value[..]);
+                    }
+                }
+                for change in changes.iter().filter(|change| change.value.is_none()) {
+                    command.arg(change.key.as_bytes());
+                }
+            })
+            .await?;
+        match answer {
+            Value::Int(0) => Ok(Written::Yes),
+            Value::BulkString(head) => Ok(Written::No(Mark::parse(&head)?)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes entries that the truth has.
+    pub async fn trim(&self, session: &SessionId, token: Token, versions: &[u64]) -> Result<()> {
+        let answer = scripts::HOT_TRIM
+            .run(&self.link, self.begin()?, |command| {
+                command.arg(1).arg(self.keys.outbox(session)).arg(token);
+                for version in versions {
+                    command.arg(version);
+                }
+            })
+            .await?;
+        match answer {
+            // Whoever stands there now has dealt with them.
+            Value::Int(_) => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What the hot copy has of `keys`.
+    pub async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Copied> {
+        let mut command = cmd("HMGET");
+        command.arg(self.keys.hot(session)).arg(HEAD).arg("@full");
+        for key in keys {
+            command.arg(key.as_bytes());
+        }
+        let Value::Array(values) = self.link.send(&command, self.begin()?).await? else {
+            return Err(unexpected());
+        };
+        let mut values = values.into_iter().map(record);
+        let mut next = || values.next().ok_or_else(unexpected)?;
+        let mark = next()?.map_or(Ok(None), |head| Mark::parse(&head))?;
+        let complete = next()?.is_some();
+        let records = values.collect::<Result<Vec<_>>>()?;
+        if records.len() != keys.len() {
+            return Err(unexpected());
+        }
+        Ok(Copied {
+            mark,
+            complete,
+            records,
+        })
+    }
+
+    /// Adds records that are the truth at `mark`, unless anything was written since. `complete`: there are no others.
+    pub async fn warm(
+        &self,
+        session: &SessionId,
+        mark: Mark,
+        records: &[(RecordKey, Bytes)],
+        complete: bool,
+        ttl: Option<Duration>,
+    ) -> Result<bool> {
+        let answer = scripts::HOT_WARM
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session));
+                command
+                    .arg(mark.to_string())
+                    .arg(milliseconds(ttl))
+                    .arg(u8::from(complete));
+                for (key, value) in records {
+                    command.arg(key.as_bytes()).arg(&value[..]);
+                }
+            })
+            .await?;
+        match answer {
+            Value::Int(taken) => Ok(taken == 1),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes the lease last `lease` from now.
+    pub async fn renew(
+        &self,
+        session: &SessionId,
+        token: Token,
+        owner: &Owner,
+        attempt: u64,
+        lease: Duration,
+    ) -> Result<Renewed> {
+        let owner = write_owner(owner)?;
+        let answer = scripts::HOT_RENEW
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session));
+                command
+                    .arg(token)
+                    .arg(milliseconds(Some(lease)))
+                    .arg(format!("{attempt:016x} {owner}"));
+            })
+            .await?;
+        match answer {
+            Value::Int(0) => Ok(Renewed::Yes),
+            Value::Int(1) => Ok(Renewed::Fenced),
+            Value::Int(2) => Ok(Renewed::Unknown),
+            Value::Int(3) => Ok(Renewed::Contested),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Gives the lease back.
+    pub async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
+        self.give_back(session, &token.to_string()).await
+    }
+
+    /// Gives a reservation back.
+    pub async fn forgo(&self, session: &SessionId, attempt: u64) -> Result<()> {
+        self.give_back(session, &format!("{attempt:016x}")).await
+    }
+
+    async fn give_back(&self, session: &SessionId, whose: &str) -> Result<()> {
+        let answer = scripts::HOT_RELEASE
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.outbox(session))
+                    .arg(self.keys.hot_lease(session))
+                    .arg(whose);
+            })
+            .await;
+        Ok(answer.map(drop)?)
+    }
+
+    /// Removes what is here of a session that was deleted.
+    pub async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
+        let token = token.map(|token| token.to_string()).unwrap_or_default();
+        let answer = scripts::HOT_PURGE
+            .run(&self.link, self.begin()?, |command| {
+                command
+                    .arg(2)
+                    .arg(self.keys.hot(session))
+                    .arg(self.keys.outbox(session))
+                    .arg(&token);
+            })
+            .await;
+        Ok(answer.map(drop)?)
+    }
+
+    /// Removes the hot copy alone: what it says of the end of the session's life is not true any more.
+    pub async fn drop_copy(&self, session: &SessionId) -> Result<()> {
+        let sent = self
+            .link
+            .send(cmd("UNLINK").arg(self.keys.hot(session)), self.begin()?)
+            .await;
+        Ok(sent.map(drop)?)
+    }
+}
+
+impl Drop for HotCopies {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn write_owner(owner: &Owner) -> Result<String> {
+    let written = serde_json::to_string(owner);
+    written
+        .map_err(|cause| Error::new(Kind::Internal, "redis", "the owner cannot be written").because(&cause))
+}

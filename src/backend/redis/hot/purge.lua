@@ -1,0 +1,17 @@
+-- Removes the copy and the outbox of a session that was deleted; who owns it goes on at version 0.
+-- KEYS: hot copy, outbox. ARGV: the token, or "" for anybody.
+-- Answer: 0 done, 1 a larger token stands there.
+local head = redis.call('HGET', KEYS[2], '@')
+local current = head and string.match(head, '^(%d+):')
+if current and ARGV[1] ~= '' and tonumber(current) > tonumber(ARGV[1]) then
+  return 1
+end
+redis.call('UNLINK', KEYS[1], KEYS[2])
+if current then
+  local becomes = current .. ':0:0000000000000000:0'
+  redis.call('HSET', KEYS[2], '@', becomes)
+  redis.call('HSET', KEYS[1], '@', becomes, '@full', '1')
+  -- Nobody may ever come back for it.
+  redis.call('PEXPIRE', KEYS[1], 86400000)
+end
+return 0
