@@ -88,6 +88,7 @@ pub struct MongoSection {
 /// Options of the hybrid store.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, named where it is set")]
 pub struct HybridSection {
     /// Answer once Redis has a write, and bring it to MongoDB behind.
     pub write_behind: bool,
@@ -95,6 +96,9 @@ pub struct HybridSection {
     pub outbox_when_mongo_down: bool,
     /// Whether a queue adapter wants every write.
     pub queue: bool,
+    /// Open a session although Redis has lost the outbox of an owner that crashed.
+    #[serde(default)]
+    pub accept_lost_outbox: bool,
 }
 
 /// Time limits and retries.

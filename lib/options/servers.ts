@@ -53,6 +53,7 @@ const HYBRID_FIELDS = [
   'mongoCollection',
   'enableWriteBehind',
   'outboxWhenMongoDown',
+  'acceptLostOutbox',
   'queue',
   'writeBehindFlushInterval',
   'writeBehindQueueSize',
@@ -146,8 +147,11 @@ function hybridStore(path: string, section: Record<string, unknown>, places: Pla
       mongodb: mongoPlace(path, section, places),
       hybrid: {
         writeBehind,
-        outboxWhenMongoDown: optional(section.outboxWhenMongoDown, true, (value) =>
+        outboxWhenMongoDown: optional(section.outboxWhenMongoDown, false, (value) =>
           flag(at('outboxWhenMongoDown'), value),
+        ),
+        acceptLostOutbox: optional(section.acceptLostOutbox, false, (value) =>
+          flag(at('acceptLostOutbox'), value),
         ),
         queue: writeBehind && queue !== undefined,
       },

@@ -206,8 +206,16 @@ export interface HybridStoreConfig extends ServerOptions {
   mongoCollection?: string | undefined;
   /** Acknowledge once Redis has the data and its outbox entry; MongoDB follows at once. Default false. */
   enableWriteBehind?: boolean | undefined;
-  /** Writes go on through the outbox while MongoDB is away. Default true; false makes them fail with a typed error. */
+  /**
+   * Write-through goes on through the outbox while MongoDB is away; Redis must then be persistent, and is needed to
+   * open a session whose owner crashed. Default false: writes fail with a typed error.
+   */
   outboxWhenMongoDown?: boolean | undefined;
+  /**
+   * Open a session although Redis has lost the outbox of an owner that crashed: writes which that owner acknowledged
+   * may be missing then. Default false: that is a `StorageError` with code `SESSION_LOST`.
+   */
+  acceptLostOutbox?: boolean | undefined;
   /** Carries outbox entries to a worker of yours in write-behind mode. Default: the store applies them itself. */
   // biome-ignore lint/suspicious/noExplicitAny: adapters are written for their own job type
   queue?: QueueAdapter<any> | undefined;

@@ -9,18 +9,21 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use napi::bindgen_prelude::{Buffer, BufferSlice, Function};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::port::{Payload, Port, describe};
-use super::queue::Jobs;
+use super::queue::{Added, Jobs, Taker};
 use super::stores::{self, Extras, Share};
 use crate::backend::Fence;
+use crate::backend::hybrid::Job;
 use crate::config::{self, SessionConfig, StoreConfig};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, text, text::ProcessGauge};
@@ -576,11 +579,34 @@ impl Shared {
             Arc::new(Store {
                 share: Mutex::new(Some(share)),
                 vault,
-                extras,
+                extras: extras.clone(),
                 options,
             }),
         );
+        let queue = config.hybrid.as_ref().is_some_and(|hybrid| hybrid.queue);
+        if let Some(relay) = extras.queue.as_ref().filter(|_| queue) {
+            let taker: Arc<dyn Taker> = self.clone();
+            relay.join(Arc::downgrade(&taker), number);
+        }
         Ok(Payload::Json(json!({ "store": number, "warnings": warnings })))
+    }
+}
+
+impl Taker for Shared {
+    fn take(&self, store: u32, job: &Job) -> Option<oneshot::Receiver<Added>> {
+        self.store(store).ok()?;
+        let (request, added) = self.jobs.begin();
+        self.port.event(&json!({
+            "event": "queue",
+            "store": store,
+            "request": request,
+            "jobName": "persist",
+            "sessionId": *job.session,
+            "version": job.version,
+            "timestamp": now_millis(),
+            "payloadBase64": BASE64_STANDARD.encode(&job.entry),
+        }));
+        Some(added)
     }
 }
 
@@ -681,4 +707,9 @@ fn answer(records: &[Option<Bytes>]) -> Vec<u8> {
     // The Buffer was measured for exactly this.
     let _ = frame::write_answer(&mut bytes, numbered(records));
     bytes
+}
+
+fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

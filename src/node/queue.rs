@@ -1,9 +1,14 @@
 //! Jobs handed to the program's own queue (`BullMQ`, Kafka …), which lives in JavaScript.
 
 use std::collections::HashMap;
+use std::sync::Weak;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use crate::backend::hybrid::{Job, Queue};
+use crate::error::{Error, Kind, Result as CoreResult};
 
 /// How adding a job ended: `Err` says why it failed, in the words of the program's queue.
 pub type Added = Result<(), String>;
@@ -37,6 +42,46 @@ impl Jobs {
             // Whoever gave up meanwhile does not want to know.
             let _ = sender.send(outcome);
         }
+    }
+}
+
+/// A thread of JavaScript that can be handed jobs.
+pub trait Taker: Send + Sync {
+    /// Hands a job to the queue of one of its stores; `None` if that store is closed.
+    fn take(&self, store: u32, job: &Job) -> Option<oneshot::Receiver<Added>>;
+}
+
+/// Finds a store whose program has a queue, among all that share a backend.
+#[derive(Default)]
+pub struct Relay(Mutex<Vec<(Weak<dyn Taker>, u32)>>);
+
+impl Relay {
+    /// From now on `store` of `taker` gets jobs.
+    pub fn join(&self, taker: Weak<dyn Taker>, store: u32) {
+        let mut takers = self.0.lock();
+        takers.retain(|(taker, _)| taker.strong_count() > 0);
+        takers.push((taker, store));
+    }
+
+    fn hand_over(&self, job: &Job) -> Option<oneshot::Receiver<Added>> {
+        let takers: Vec<_> = self.0.lock().clone();
+        takers
+            .into_iter()
+            .find_map(|(taker, store)| taker.upgrade()?.take(store, job))
+    }
+}
+
+#[async_trait]
+impl Queue for Relay {
+    async fn add(&self, job: Job) -> CoreResult<()> {
+        let failed = |text: String| Error::new(Kind::Unavailable, "queue", text).in_session(&job.session);
+        let added = self
+            .hand_over(&job)
+            .ok_or_else(|| failed("no store with a queue is open".to_owned()))?;
+        added
+            .await
+            .unwrap_or_else(|_| Err("its thread ended".to_owned()))
+            .map_err(failed)
     }
 }
 

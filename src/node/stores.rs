@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::queue::Relay;
 use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
+use crate::backend::hybrid::{HybridBackend, HybridConfig, Mode, Queue};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::{RedisBackend, RedisConfig};
 use crate::config::{BackendKind, StoreConfig, ms};
@@ -53,6 +55,8 @@ pub struct Extras {
     pub breakers: Vec<Arc<Breaker>>,
     /// Its outbox, if it has one.
     pub outbox: Option<Arc<dyn Outbox>>,
+    /// Hands jobs to the queues of its users, if any have one.
+    pub queue: Option<Arc<Relay>>,
 }
 
 impl Extras {
@@ -116,7 +120,21 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
             );
             Ok((Lane::network(), location))
         }
-        BackendKind::Hybrid => Err(no_hybrid()),
+        BackendKind::Hybrid => {
+            let redis = section(config.redis.as_ref(), "redis")?;
+            let mongo = section(config.mongodb.as_ref(), "mongodb")?;
+            let hybrid = section(config.hybrid.as_ref(), "hybrid")?;
+            let location = format!(
+                "hybrid {} {} {} {} {} {}",
+                digest(&[&redis.url, &mongo.url]),
+                redis.prefix,
+                mongo.database,
+                mongo.collection,
+                hybrid.write_behind,
+                hybrid.outbox_when_mongo_down
+            );
+            Ok((Lane::network(), location))
+        }
     }
 }
 
@@ -219,7 +237,7 @@ async fn connect(config: &StoreConfig) -> Result<Connected> {
             })
         }
         BackendKind::Redis => {
-            let backend = redis(config)?;
+            let backend = RedisBackend::new(&redis_config(config)?)?;
             match backend.warnings().await {
                 Ok(warnings) => Ok(guarded(Arc::new(backend), config, warnings)),
                 Err(error) => {
@@ -229,30 +247,120 @@ async fn connect(config: &StoreConfig) -> Result<Connected> {
                 }
             }
         }
-        BackendKind::Mongodb => Ok(guarded(Arc::new(mongodb(config).await?), config, Vec::new())),
-        BackendKind::Hybrid => Err(no_hybrid()),
+        BackendKind::Mongodb => {
+            let backend = MongoBackend::connect(&mongo_config(config)?).await?;
+            Ok(guarded(Arc::new(backend), config, Vec::new()))
+        }
+        BackendKind::Hybrid => hybrid(config).await,
     }
 }
 
-fn redis(config: &StoreConfig) -> Result<RedisBackend> {
+async fn hybrid(config: &StoreConfig) -> Result<Connected> {
+    let options = section(config.hybrid.as_ref(), "hybrid")?;
+    if options.write_behind && !config.exclusive {
+        let text = "write-behind needs an owner: `exclusive: false` goes with write-through only";
+        return Err(Error::new(Kind::Config, "config", text).with("field", "exclusive"));
+    }
+    let mode = if options.write_behind {
+        Mode::WriteBehind
+    } else {
+        Mode::WriteThrough
+    };
+    let breaker = resilience::breaker("mongodb", &config.resilience);
+    let relay = Arc::new(Relay::default());
+    let queue: Option<Arc<dyn Queue>> = if options.queue { Some(relay.clone()) } else { None };
+    let backend = HybridBackend::connect(
+        &redis_config(config)?,
+        &mongo_config(config)?,
+        HybridConfig {
+            mode,
+            outbox_when_mongo_down: options.outbox_when_mongo_down && config.exclusive,
+            accept_lost_outbox: options.accept_lost_outbox,
+            ..HybridConfig::default()
+        },
+        breaker.clone(),
+        queue,
+    )
+    .await?;
+    let warnings = match backend.warnings().await {
+        Ok(warnings) => warnings,
+        // Not there now; it is checked by every use.
+        Err(error) if error.retryable() => {
+            vec![format!("Redis could not be asked for its settings: {error}")]
+        }
+        Err(error) => {
+            let _ = backend.close().await;
+            return Err(error);
+        }
+    };
+    Ok(Connected {
+        backend: resilience::bound(Arc::new(backend.clone()), &config.resilience),
+        extras: Extras {
+            breakers: vec![breaker],
+            outbox: Some(Arc::new(backend)),
+            queue: options.queue.then_some(relay),
+        },
+        warnings,
+    })
+}
+
+#[async_trait]
+impl Outbox for HybridBackend {
+    fn stats(&self) -> Value {
+        let stats = self.outbox_stats();
+        json!({
+            "pending": stats.pending,
+            "pendingBytes": stats.pending_bytes,
+            "totalProcessed": stats.total_processed,
+            "totalCompleted": stats.total_completed,
+            "totalFailed": stats.total_failed,
+            "totalRetried": stats.total_retried,
+            "avgLatency": stats.average_latency.as_secs_f64() * 1000.0,
+            "lastRunAt": stats.last_run_at,
+            "deadLetters": stats.dead_letters,
+        })
+    }
+
+    fn figures(&self) -> Value {
+        json!({ "queueFailures": self.outbox_stats().queue_failures })
+    }
+
+    async fn dead_letters(&self) -> Result<Value> {
+        let letters = HybridBackend::dead_letters(self).await?;
+        let json = letters.iter().map(|letter| {
+            json!({
+                "sessionId": *letter.session,
+                "version": letter.version,
+                "reason": letter.reason,
+                "at": letter.at,
+            })
+        });
+        Ok(json.collect())
+    }
+
+    async fn reconcile(&self) -> Result<()> {
+        HybridBackend::reconcile(self).await.map(drop)
+    }
+}
+
+fn redis_config(config: &StoreConfig) -> Result<RedisConfig> {
     let section = section(config.redis.as_ref(), "redis")?;
     let limit = resilience::driver_limit(&config.resilience);
     let mut options = RedisConfig::from_url(&section.url)?;
     options.prefix.clone_from(&section.prefix);
     options.operation_timeout = limit;
     options.connect_timeout = options.connect_timeout.min(limit);
-    RedisBackend::new(&options)
+    Ok(options)
 }
 
-async fn mongodb(config: &StoreConfig) -> Result<MongoBackend> {
+fn mongo_config(config: &StoreConfig) -> Result<MongoConfig> {
     let section = section(config.mongodb.as_ref(), "mongodb")?;
-    MongoBackend::connect(&MongoConfig {
+    Ok(MongoConfig {
         database: Some(section.database.clone()).filter(|database| !database.is_empty()),
         collection_prefix: format!("{}_", section.collection),
         operation_timeout: resilience::driver_limit(&config.resilience),
         ..MongoConfig::new(&section.url)
     })
-    .await
 }
 
 fn guarded(backend: Arc<dyn Backend>, config: &StoreConfig, warnings: Vec<String>) -> Connected {
@@ -263,13 +371,10 @@ fn guarded(backend: Arc<dyn Backend>, config: &StoreConfig, warnings: Vec<String
         extras: Extras {
             breakers: vec![breaker],
             outbox: None,
+            queue: None,
         },
         warnings,
     }
-}
-
-fn no_hybrid() -> Error {
-    Error::new(Kind::Config, "config", "this build has no hybrid backend").with("field", "backend")
 }
 
 /// Stands for texts that may hold a password.

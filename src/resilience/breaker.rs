@@ -160,6 +160,16 @@ impl Outcome {
             _ => Self::Answered,
         }
     }
+
+    /// A storage that answered anything in a call of many works.
+    pub fn of_many<T>(answers: &[Result<T>]) -> Self {
+        let outcomes = answers
+            .iter()
+            .map(|answer| answer.as_ref().map_or_else(Self::of, |_| Self::Answered));
+        outcomes
+            .reduce(|a, b| if a == Self::Answered { a } else { b })
+            .unwrap_or(Self::Answered)
+    }
 }
 
 impl Breaker {

@@ -29,16 +29,6 @@ impl Guarded {
     }
 }
 
-/// A storage that answered anything in a call of many works.
-fn outcome_of_many<T>(answers: &[Result<T>]) -> Outcome {
-    let outcomes = answers
-        .iter()
-        .map(|answer| answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
-    outcomes
-        .reduce(|a, b| if a == Outcome::Answered { a } else { b })
-        .unwrap_or(Outcome::Answered)
-}
-
 #[async_trait]
 impl Backend for Guarded {
     fn name(&self) -> &'static str {
@@ -64,7 +54,7 @@ impl Backend for Guarded {
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let permit = self.breaker.allow_always();
         let answers = self.inner.renew(leases, lease).await;
-        permit.record(outcome_of_many(&answers));
+        permit.record(Outcome::of_many(&answers));
         answers
     }
 
@@ -111,7 +101,7 @@ impl Backend for Guarded {
             }
         };
         let answers = self.inner.commit(commits).await;
-        permit.record(outcome_of_many(&answers));
+        permit.record(Outcome::of_many(&answers));
         answers
     }
 

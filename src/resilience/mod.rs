@@ -28,7 +28,7 @@ mod timeout;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use breaker::{Breaker, BreakerConfig, BreakerStats};
+pub use breaker::{Breaker, BreakerConfig, BreakerStats, Outcome};
 pub use guarded::Guarded;
 pub use retry::{Jitter, Retry, RetryPolicy};
 pub use time::{SystemClock, Time};
@@ -56,8 +56,35 @@ pub fn wrap(
     config: &ResilienceSection,
 ) -> Arc<dyn Backend> {
     let time: Arc<dyn Time> = Arc::new(SystemClock);
-    let jitter = || f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / (f64::from(u32::MAX) + 1.0);
     wrap_with(backend, breaker, config, time, Box::new(jitter))
+}
+
+/// Evenly spread over 0 to 1.
+fn jitter() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / (f64::from(u32::MAX) + 1.0)
+}
+
+fn limits(config: &ResilienceSection) -> TimeLimits {
+    TimeLimits {
+        attempt: attempt_limit(config),
+        operation: ms(config.operation_timeout),
+    }
+}
+
+fn policy(config: &ResilienceSection) -> RetryPolicy {
+    RetryPolicy {
+        max_retries: config.max_retries,
+        base_delay: ms(config.retry_base_delay),
+        multiplier: config.retry_multiplier,
+        deadline: ms(config.operation_timeout),
+    }
+}
+
+/// Puts retries and time limits around `backend`, which has breakers of its own inside.
+pub fn bound(backend: Arc<dyn Backend>, config: &ResilienceSection) -> Arc<dyn Backend> {
+    let time: Arc<dyn Time> = Arc::new(SystemClock);
+    let bounded = Arc::new(Timeout::new(backend, limits(config), time.clone()));
+    Arc::new(Retry::new(bounded, policy(config), time, Box::new(jitter)))
 }
 
 fn wrap_with(
@@ -67,20 +94,9 @@ fn wrap_with(
     time: Arc<dyn Time>,
     jitter: Jitter,
 ) -> Arc<dyn Backend> {
-    let operation = ms(config.operation_timeout);
-    let limits = TimeLimits {
-        attempt: attempt_limit(config),
-        operation,
-    };
-    let bounded = Arc::new(Timeout::new(backend, limits, time.clone()));
+    let bounded = Arc::new(Timeout::new(backend, limits(config), time.clone()));
     let guarded = Arc::new(Guarded::new(bounded, breaker));
-    let policy = RetryPolicy {
-        max_retries: config.max_retries,
-        base_delay: ms(config.retry_base_delay),
-        multiplier: config.retry_multiplier,
-        deadline: operation,
-    };
-    Arc::new(Retry::new(guarded, policy, time, jitter))
+    Arc::new(Retry::new(guarded, policy(config), time, jitter))
 }
 
 /// How long one try may take: half of the operation, so that a connection that died without a word leaves time

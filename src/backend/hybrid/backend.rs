@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::LAYER;
-use super::breaker::BreakerStats;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::reconciler;
@@ -19,23 +18,25 @@ use crate::backend::redis::{HotCopies, RedisConfig};
 use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
 use crate::error::Result;
 use crate::record::RecordKey;
+use crate::resilience::Breaker;
 
 /// Sessions in MongoDB with Redis in front of it. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct HybridBackend(pub(super) Arc<Core>);
 
 impl HybridBackend {
-    /// Connects to MongoDB; to Redis when it is first used. To be called on the runtime that will carry the calls.
+    /// Connects to MongoDB, with `breaker` in front of it; to Redis when it is first used. To be called on the runtime that will carry the calls.
     pub async fn connect(
         redis: &RedisConfig,
         mongo: &MongoConfig,
         config: HybridConfig,
+        breaker: Arc<Breaker>,
         queue: Option<Arc<dyn Queue>>,
     ) -> Result<Self> {
         config.validate()?;
         let redis = HotCopies::new(redis)?;
         let mongo = MongoBackend::connect(mongo).await?;
-        let core = Core::new(config, mongo, redis, queue);
+        let core = Core::new(config, mongo, redis, breaker, queue);
         tokio::spawn(reconciler::run(Arc::downgrade(&core)));
         if core.config.uses_outbox() {
             tokio::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
@@ -60,11 +61,6 @@ impl HybridBackend {
         self.0.open()?;
         self.0.flush_all().await?;
         self.0.adopt_abandoned().await
-    }
-
-    /// What the circuit breaker in front of MongoDB has seen.
-    pub fn breaker_stats(&self) -> BreakerStats {
-        self.0.breaker.stats()
     }
 
     /// Whether Redis answered when it was last asked.

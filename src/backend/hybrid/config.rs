@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::LAYER;
-use super::breaker::BreakerConfig;
 use crate::error::{Error, Kind, Result};
 
 /// When a commit is acknowledged.
@@ -32,8 +31,6 @@ pub struct HybridConfig {
     /// Most bytes acknowledged and not yet in MongoDB, of all sessions of the process; beyond it commits go to
     /// MongoDB alone, or fail with `StorageFull` while it is away.
     pub outbox_limit: usize,
-    /// When MongoDB is left alone.
-    pub breaker: BreakerConfig,
     /// How long a queue may take for one job.
     pub queue_timeout: Duration,
 }
@@ -46,7 +43,6 @@ impl Default for HybridConfig {
             accept_lost_outbox: false,
             hot_ttl: Some(Duration::from_secs(24 * 60 * 60)),
             outbox_limit: 256 * 1024 * 1024,
-            breaker: BreakerConfig::default(),
             queue_timeout: Duration::from_secs(5),
         }
     }
@@ -69,7 +65,7 @@ impl HybridConfig {
         if self.queue_timeout.is_zero() {
             return refuse("the queue's timeout must be above 0");
         }
-        self.breaker.validate()
+        Ok(())
     }
 
     /// How long a copy may live in Redis of a session that lives `ttl`.

@@ -11,6 +11,7 @@ use super::{LAYER, fenced, is_outage};
 use crate::backend::redis::Renewed;
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::resilience::Outcome;
 
 impl Core {
     /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
@@ -20,17 +21,10 @@ impl Core {
             return leases.iter().map(|_| Err(error.clone())).collect();
         }
         let in_mongo = async {
-            let admitted = self.breaker.admit();
-            if let Err(error) = admitted {
-                return leases.iter().map(|_| Err(error.clone())).collect();
-            }
+            // In any state of the breaker: a lease that is not renewed is a session lost.
+            let permit = self.breaker.allow_always();
             let answers = self.mongo.renew(leases, lease).await;
-            let away = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
-            self.breaker.record(
-                !answers
-                    .iter()
-                    .any(|answer| answer.as_ref().err().is_some_and(away)),
-            );
+            permit.record(Outcome::of_many(&answers));
             answers
         };
         let in_redis = join_all(leases.iter().map(async |(session, token)| {

@@ -9,13 +9,11 @@
 //! - `read`: from Redis, then MongoDB.
 //! - `lifetime`: renewing, releasing, deleting, keeping alive.
 //! - `reconciler`: brings the outbox to MongoDB; `entry`: what stands in it.
-//! - `breaker`: leaves a failing MongoDB alone for a while.
 //! - `queue`, `stats`: what the outside sees of the outbox.
 //!
 //! `docs/hybrid.md` has the guarantees, and what happens when one of the servers is away.
 
 mod backend;
-mod breaker;
 mod config;
 mod entry;
 mod lifetime;
@@ -32,7 +30,6 @@ mod tests;
 mod write;
 
 pub use backend::HybridBackend;
-pub use breaker::{BreakerConfig, BreakerState, BreakerStats};
 pub use config::{HybridConfig, Mode};
 pub use queue::{Job, Queue};
 pub use stats::{DeadLetter, OutboxStats};

@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::LAYER;
-use super::breaker::Breaker;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::slot::Slot;
@@ -18,6 +17,7 @@ use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{HotCopies, Letter};
 use crate::backend::{Backend, Commit, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::resilience::Breaker;
 
 /// How often a Redis that went away is looked for.
 const PROBE: Duration = Duration::from_millis(250);
@@ -26,7 +26,8 @@ pub(super) struct Core {
     pub config: HybridConfig,
     pub mongo: MongoBackend,
     pub redis: HotCopies,
-    pub breaker: Breaker,
+    /// In front of MongoDB.
+    pub breaker: Arc<Breaker>,
     pub queue: Option<Arc<dyn Queue>>,
     pub counters: Counters,
     /// Wakes the reconciler.
@@ -46,10 +47,11 @@ impl Core {
         config: HybridConfig,
         mongo: MongoBackend,
         redis: HotCopies,
+        breaker: Arc<Breaker>,
         queue: Option<Arc<dyn Queue>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            breaker: Breaker::new(config.breaker.clone()),
+            breaker,
             config,
             mongo,
             redis,
@@ -137,16 +139,12 @@ impl Core {
 
     /// A call to MongoDB, unless the breaker is open.
     pub async fn truth<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.breaker.admit()?;
-        self.probe(call).await
+        self.breaker.call(call).await
     }
 
     /// A call to MongoDB whatever the breaker says; it is told how that ended.
     pub async fn probe<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let answer = call.await;
-        let away = |error: &Error| matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
-        self.breaker.record(!answer.as_ref().err().is_some_and(away));
-        answer
+        self.breaker.call_always(call).await
     }
 
     /// Commits to MongoDB.

@@ -236,12 +236,15 @@ impl Core {
     }
 
     async fn through(self: &Arc<Self>, slot: &Arc<Slot>, commit: &Commit) -> Result<Head> {
-        self.breaker.admit()?;
+        if self.breaker.is_open() {
+            let text = "MongoDB has been failing and is left alone for a while";
+            return Err(Error::new(Kind::CircuitOpen, LAYER, text));
+        }
         if slot.has_pending() {
             self.flush(slot).await?;
         }
         slot.set_doubt(Some(commit.clone()));
-        let head = match self.probe(self.commit_to_mongo(commit.clone())).await {
+        let head = match self.truth(self.commit_to_mongo(commit.clone())).await {
             Ok(head) => head,
             Err(error) => {
                 if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) {

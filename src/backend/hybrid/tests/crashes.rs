@@ -236,11 +236,7 @@ async fn what_the_next_owner_took_over_is_not_dead() {
     let token = granted(&old, &session).await.token;
     servers.mongo.cut().await;
     put(&old, &session, token, 0, "a", "1").await.unwrap();
-    let redis = RedisConfig::from_url(&servers.redis.url()).unwrap();
-    let mongo = servers.mongo_config(&servers.mongo_url);
-    let new = HybridBackend::connect(&redis, &mongo, behind(), None)
-        .await
-        .unwrap();
+    let new = servers.hybrid_with_mongo(&servers.mongo_url, behind()).await;
     let taken = succeed(&new, &session, token).await;
     assert_eq!(taken.head.version, 1);
     servers.mongo.mend().await;

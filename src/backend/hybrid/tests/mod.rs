@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{BreakerConfig, HybridBackend, HybridConfig, Mode, Queue};
+use super::{HybridBackend, HybridConfig, Mode, Queue};
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::redis::testing::{Server, redis_server_found};
 use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::observe;
+use crate::resilience::{Breaker, BreakerConfig, SystemClock};
 use way::Way;
 
 const MONGO: &str = "BAILEYS_VAULT_TEST_MONGO";
@@ -69,10 +71,42 @@ impl Servers {
         self.hybrid_by(&self.redis.url(), config, None).await
     }
 
+    async fn hybrid_behind(&self, breaker: BreakerConfig, config: HybridConfig) -> HybridBackend {
+        self.connect(&self.redis.url(), config, breaker, None).await
+    }
+
     async fn hybrid_by(
         &self,
         redis: &str,
         config: HybridConfig,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> HybridBackend {
+        // A breaker that stays out of the way.
+        let breaker = BreakerConfig {
+            minimum: 1_000_000,
+            ..breaker(seconds(30))
+        };
+        self.connect(redis, config, breaker, queue).await
+    }
+
+    /// By a way to MongoDB of its own.
+    async fn hybrid_with_mongo(&self, mongo_url: &str, config: HybridConfig) -> HybridBackend {
+        let redis = RedisConfig::from_url(&self.redis.url()).unwrap();
+        join(
+            &redis,
+            &self.mongo_config(mongo_url),
+            config,
+            breaker(seconds(30)),
+            None,
+        )
+        .await
+    }
+
+    async fn connect(
+        &self,
+        redis: &str,
+        config: HybridConfig,
+        breaker: BreakerConfig,
         queue: Option<Arc<dyn Queue>>,
     ) -> HybridBackend {
         let redis = RedisConfig {
@@ -80,9 +114,7 @@ impl Servers {
             ..RedisConfig::from_url(redis).unwrap()
         };
         let mongo = self.mongo_config(&format!("mongodb://{}", self.mongo.address));
-        HybridBackend::connect(&redis, &mongo, config, queue)
-            .await
-            .expect("the test servers answer")
+        join(&redis, &mongo, config, breaker, queue).await
     }
 
     /// MongoDB itself, by a way that is never cut.
@@ -119,19 +151,30 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A breaker that stays out of the way.
-fn patient() -> BreakerConfig {
+async fn join(
+    redis: &RedisConfig,
+    mongo: &MongoConfig,
+    config: HybridConfig,
+    breaker: BreakerConfig,
+    queue: Option<Arc<dyn Queue>>,
+) -> HybridBackend {
+    let breaker = Breaker::new("mongodb", breaker, Arc::new(SystemClock), observe::of("mongodb"));
+    HybridBackend::connect(redis, mongo, config, Arc::new(breaker), queue)
+        .await
+        .expect("the test servers answer")
+}
+
+fn breaker(cool_down: Duration) -> BreakerConfig {
     BreakerConfig {
-        least_calls: 1_000_000,
-        ..BreakerConfig::default()
+        error_threshold: 0.5,
+        window: seconds(10),
+        cool_down,
+        minimum: 2,
     }
 }
 
 fn through() -> HybridConfig {
-    HybridConfig {
-        breaker: patient(),
-        ..HybridConfig::default()
-    }
+    HybridConfig::default()
 }
 
 fn through_with_outbox() -> HybridConfig {
@@ -306,17 +349,13 @@ async fn a_copy_is_made_anew_from_mongodb() {
 
 #[tokio::test]
 async fn options_that_cannot_work_are_refused() {
-    let breaker = BreakerConfig {
-        failure_ratio: 0.0,
-        ..BreakerConfig::default()
-    };
     let bad = [
         HybridConfig {
             outbox_limit: 0,
             ..HybridConfig::default()
         },
         HybridConfig {
-            breaker,
+            queue_timeout: Duration::ZERO,
             ..HybridConfig::default()
         },
     ];
