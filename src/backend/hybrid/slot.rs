@@ -20,6 +20,8 @@ use crate::record::{Change, RecordKey};
 const BATCH_ENTRIES: usize = 256;
 /// … or so many bytes.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// For so long before the end of a session, or the last tenth of its life, MongoDB's clock is asked.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(10);
 
 /// A commit that MongoDB does not have yet.
 #[derive(Debug)]
@@ -313,7 +315,8 @@ impl Slot {
 impl State {
     fn lives_for(&mut self, ttl: Option<Duration>, since: Instant) {
         self.ttl = ttl;
-        self.expires_at = ttl.and_then(|ttl| since.checked_add(ttl));
+        let sure = |ttl: Duration| ttl - (ttl / 10).min(CLOCKS_DIFFER);
+        self.expires_at = ttl.and_then(|ttl| since.checked_add(sure(ttl)));
     }
 }
 
