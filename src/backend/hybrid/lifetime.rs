@@ -1,7 +1,7 @@
 //! Renewing, releasing, deleting, keeping alive.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -157,9 +157,10 @@ impl Core {
         };
         let _turn = slot.turn.lock().await;
         self.flush(&slot).await?;
+        let asked = Instant::now();
         let touched = self.truth(self.mongo.touch(session, fence, ttl)).await?;
         if touched {
-            slot.set_ttl(ttl);
+            slot.lives_for(ttl, asked);
             // It would end too early or too late; it is made anew from MongoDB.
             if self.hot(self.redis.drop_copy(session)).await.is_err() {
                 slot.set_ready(false);

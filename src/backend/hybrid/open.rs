@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::slot::{Slot, merge};
 use super::state::Core;
@@ -66,6 +67,7 @@ impl Core {
         let session = &request.session;
         let token = grant.token;
         // Asked again now that nobody else can change it.
+        let asked = Instant::now();
         let ledger = self.truth(self.mongo.ledger(session)).await?;
         let ledger = ledger
             .filter(|ledger| ledger.token == token)
@@ -76,6 +78,7 @@ impl Core {
             commit_id: ledger.commit_id,
             updated_at: grant.head.updated_at,
         };
+        let mut expires_in = ledger.expires_in;
         let mut inherited = None;
         let mut fenced_off = None;
         if let Some(outbox) = ledger.outbox {
@@ -83,7 +86,10 @@ impl Core {
             fenced_off = self.inherit(session, outbox, reserved, &mut mark).await?;
             inherited = Some((outbox, mark.version));
             if mark != before {
-                mark.updated_at = self.truth(self.mongo.head(session)).await?.updated_at;
+                let ledger = self.truth(self.mongo.ledger(session)).await?;
+                let ledger = ledger.ok_or_else(|| fenced(None))?;
+                mark.updated_at = ledger.updated_at;
+                expires_in = ledger.expires_in;
             }
         }
         let slot = Slot::new(
@@ -93,6 +99,7 @@ impl Core {
             attempt,
             request.lease,
         );
+        slot.lives_for(expires_in, asked);
         let slot = Arc::new(slot);
         let installed = self
             .redis

@@ -79,6 +79,10 @@ impl Core {
             }
             Err(error) => return Err(error),
         };
+        if head.version != known.version {
+            // Redis' copy is of something that is no more.
+            slot.set_ready(false);
+        }
         // The time of the acknowledgement, not of MongoDB's commit later.
         Ok(if head.version == known.version {
             known

@@ -20,6 +20,8 @@ use crate::record::{Change, RecordKey};
 const BATCH_ENTRIES: usize = 256;
 /// … or so many bytes.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// For so long before the end of a session, or the last tenth of its life, MongoDB's clock is asked.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(10);
 
 /// A commit that MongoDB does not have yet.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ struct State {
     announced: bool,
     /// A commit that was sent and not answered.
     doubt: Option<Commit>,
+    /// When it was sent first.
+    sent_at: Instant,
     /// Entries that MongoDB has and Redis could not be told of.
     untrimmed: Vec<u64>,
     ttl: Option<Duration>,
@@ -82,6 +86,7 @@ impl Slot {
                 ready: false,
                 announced: false,
                 doubt: None,
+                sent_at: Instant::now(),
                 untrimmed: Vec::new(),
                 ttl: None,
                 expires_at: None,
@@ -142,8 +147,13 @@ impl Slot {
         self.state.lock().doubt.clone()
     }
 
+    /// Before a commit is sent, and after it is known to be refused.
     pub fn set_doubt(&self, commit: Option<Commit>) {
-        self.state.lock().doubt = commit;
+        let mut state = self.state.lock();
+        if state.doubt.is_none() {
+            state.sent_at = Instant::now();
+        }
+        state.doubt = commit;
     }
 
     pub fn take_half_deleted(&self) -> bool {
@@ -166,8 +176,9 @@ impl Slot {
         self.state.lock().ttl
     }
 
-    pub fn set_ttl(&self, ttl: Option<Duration>) {
-        self.state.lock().set_ttl(ttl);
+    /// The session lives `ttl` from `since` on, which must not be later than MongoDB takes it.
+    pub fn lives_for(&self, ttl: Option<Duration>, since: Instant) {
+        self.state.lock().lives_for(ttl, since);
     }
 
     pub fn has_pending(&self) -> bool {
@@ -182,7 +193,8 @@ impl Slot {
             state.overlay.insert(key.clone(), (mark.version, value.clone()));
         }
         state.mark = mark;
-        state.set_ttl(commit.ttl);
+        let since = state.sent_at;
+        state.lives_for(commit.ttl, since);
         state.doubt = None;
         state.pending.push_back(Arc::new(Pending {
             commit,
@@ -196,7 +208,8 @@ impl Slot {
     pub fn acknowledged(&self, mark: Mark, ttl: Option<Duration>) {
         let mut state = self.state.lock();
         state.mark = mark;
-        state.set_ttl(ttl);
+        let since = state.sent_at;
+        state.lives_for(ttl, since);
         state.doubt = None;
     }
 
@@ -300,9 +313,10 @@ impl Slot {
 }
 
 impl State {
-    fn set_ttl(&mut self, ttl: Option<Duration>) {
+    fn lives_for(&mut self, ttl: Option<Duration>, since: Instant) {
         self.ttl = ttl;
-        self.expires_at = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let sure = |ttl: Duration| ttl - (ttl / 10).min(CLOCKS_DIFFER);
+        self.expires_at = ttl.and_then(|ttl| since.checked_add(sure(ttl)));
     }
 }
 

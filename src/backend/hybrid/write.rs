@@ -29,6 +29,14 @@ enum Closed {
     Refused(Error),
 }
 
+impl Closed {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Before(error) | Self::InDoubt(error) | Self::Refused(error) => error,
+        }
+    }
+}
+
 impl Core {
     pub async fn commit_one(self: &Arc<Self>, commit: Commit) -> Result<Head> {
         let session = commit.session.clone();
@@ -59,6 +67,10 @@ impl Core {
         }
         if slot.doubt().is_some_and(|doubt| doubt.id != commit.id) {
             self.settle(slot).await?;
+        }
+        if slot.has_pending() && commit.base != slot.mark().version {
+            // MongoDB is behind, so this owner's memory is what counts.
+            return again(slot, &commit).map_err(Closed::into_error);
         }
         self.send(slot, commit).await
     }

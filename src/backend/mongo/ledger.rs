@@ -5,7 +5,9 @@
 //! the whole session may be in the outbox. `inherited` says up to which version the next owner took over what an
 //! earlier owner had put there.
 
-use mongodb::bson::{Bson, Document, doc};
+use std::time::Duration;
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::MongoBackend;
 use super::connection::after;
@@ -28,6 +30,10 @@ pub struct Ledger {
     pub version: u64,
     /// The id of the last commit.
     pub commit_id: u64,
+    /// When that was, in ms since the Unix epoch; 0 for a session that does not exist.
+    pub updated_at: u64,
+    /// How long the session still lives; `None` for one that does not exist or lives for ever.
+    pub expires_in: Option<Duration>,
     /// The owner that may have acknowledged patches in an outbox.
     pub outbox: Option<Token>,
     /// The owner whose outbox was emptied by the next one, and the version that this led to.
@@ -40,7 +46,7 @@ impl MongoBackend {
         self.0.open()?;
         let connection = &self.0.connection;
         let fields = doc! {
-            "epoch": 1, "version": 1, "token": 1, "commitId": 1, "expiresAt": 1, "outbox": 1, "inherited": 1,
+            "epoch": 1, "version": 1, "updatedAt": 1, "token": 1, "commitId": 1, "expiresAt": 1, "outbox": 1, "inherited": 1,
         };
         let filter = doc! { "_id": &**session };
         let found = connection
@@ -50,11 +56,18 @@ impl MongoBackend {
             return Ok(None);
         };
         let parsed = SessionDoc::parse(document)?;
-        let exists = parsed.exists(connection.now().await?);
+        let now = connection.now().await?;
+        let exists = parsed.exists(now);
+        let left = |at: DateTime| {
+            let left = at.timestamp_millis() - now.timestamp_millis();
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        };
         Ok(Some(Ledger {
             token: parsed.token,
             version: if exists { parsed.version } else { 0 },
             commit_id: if exists { parsed.commit_id } else { 0 },
+            updated_at: if exists { parsed.updated_at } else { 0 },
+            expires_in: parsed.expires_at.filter(|_| exists).map(left),
             outbox: token(document, "outbox"),
             inherited: document
                 .get_document("inherited")
