@@ -88,7 +88,10 @@ pub struct MongoSection {
 /// Options of the hybrid store.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, named where it is set")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own, named where it is set"
+)]
 pub struct HybridSection {
     /// Answer once Redis has a write, and bring it to MongoDB behind.
     pub write_behind: bool,

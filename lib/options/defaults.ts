@@ -48,4 +48,4 @@ export const DEFAULT_OPEN_TIMEOUT = 10_000;
 export const DEFAULT_FOLDER = './baileys_auth';
 export const DEFAULT_PREFIX = 'bv';
 export const DEFAULT_DATABASE = 'baileys_vault';
-export const DEFAULT_COLLECTION = 'sessions';
+export const DEFAULT_COLLECTION = 'vault';

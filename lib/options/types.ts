@@ -176,7 +176,7 @@ export interface MongoAuthStoreConfig extends ServerOptions {
   mongoUrl: string;
   /** Default `baileys_vault`. */
   databaseName?: string | undefined;
-  /** Default `sessions`; names of further collections begin with it. */
+  /** Default `vault`; the names of collections begin with it. */
   collectionName?: string | undefined;
   /** Same as `databaseName`. */
   database?: string | undefined;
@@ -202,7 +202,7 @@ export interface HybridStoreConfig extends ServerOptions {
   mongoUrl: string;
   /** Default `baileys_vault`. */
   mongoDatabase?: string | undefined;
-  /** Default `sessions`; names of further collections begin with it. */
+  /** Default `vault`; the names of collections begin with it. */
   mongoCollection?: string | undefined;
   /** Acknowledge once Redis has the data and its outbox entry; MongoDB follows at once. Default false. */
   enableWriteBehind?: boolean | undefined;
