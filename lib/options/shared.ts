@@ -35,7 +35,12 @@ export type BackendConfig =
       backend: 'hybrid';
       redis: RedisPlace;
       mongodb: MongoPlace;
-      hybrid: { writeBehind: boolean; outboxWhenMongoDown: boolean; queue: boolean };
+      hybrid: {
+        writeBehind: boolean;
+        outboxWhenMongoDown: boolean;
+        acceptLostOutbox: boolean;
+        queue: boolean;
+      };
     };
 
 export interface RedisPlace {
