@@ -315,7 +315,7 @@ impl Slot {
 impl State {
     fn lives_for(&mut self, ttl: Option<Duration>, since: Instant) {
         self.ttl = ttl;
-        let sure = |ttl: Duration| ttl - (ttl / 10).min(CLOCKS_DIFFER);
+        let sure = |ttl: Duration| ttl.saturating_sub((ttl / 10).min(CLOCKS_DIFFER));
         self.expires_at = ttl.and_then(|ttl| since.checked_add(sure(ttl)));
     }
 }
