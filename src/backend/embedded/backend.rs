@@ -17,7 +17,9 @@ use super::lock::FolderLock;
 use super::schema;
 use super::session::{self, Now, Range};
 use super::upkeep::{self, Pulse};
-use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -141,6 +143,14 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
 impl Backend for Embedded {
     fn name(&self) -> &'static str {
         LAYER
+    }
+
+    /// One transaction at a time, with whatever waits.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy {
+            sessions: 512,
+            in_flight: 1,
+        }
     }
 
     fn is_in_place(&self) -> bool {

@@ -15,7 +15,9 @@ use super::state::Core;
 use super::stats::{DeadLetter, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::{HotCopies, RedisConfig};
-use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
 use crate::error::Result;
 use crate::record::RecordKey;
 use crate::resilience::Breaker;
@@ -82,6 +84,14 @@ impl HybridBackend {
 impl Backend for HybridBackend {
     fn name(&self) -> &'static str {
         LAYER
+    }
+
+    /// Each commit takes its own way through the two servers.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy {
+            sessions: 1,
+            in_flight: 256,
+        }
     }
 
     async fn ping(&self) -> Result<()> {

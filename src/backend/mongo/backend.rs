@@ -11,7 +11,9 @@ use super::MongoConfig;
 use super::connection::Connection;
 use super::state::Core;
 use super::sweep::sweep_now_and_then;
-use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
 use crate::error::Result;
 use crate::record::RecordKey;
 
@@ -40,6 +42,14 @@ impl MongoBackend {
 impl Backend for MongoBackend {
     fn name(&self) -> &'static str {
         super::LAYER
+    }
+
+    /// A command carries many sessions, and ends when the slowest of them does.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy {
+            sessions: 64,
+            in_flight: 8,
+        }
     }
 
     async fn ping(&self) -> Result<()> {

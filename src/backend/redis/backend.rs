@@ -19,7 +19,9 @@ use super::connection::{Link, parse_address};
 use super::errors::{LAYER, error};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::{scripts, warnings};
-use crate::backend::{Acquire, Acquired, Backend, Commit, Cursor, Fence, Head, Page, SessionId, Token};
+use crate::backend::{
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -196,6 +198,14 @@ impl RedisBackend {
 impl Backend for RedisBackend {
     fn name(&self) -> &'static str {
         LAYER
+    }
+
+    /// A call carries many sessions; one more waits than the connection takes at once.
+    fn commit_policy(&self) -> CommitPolicy {
+        CommitPolicy {
+            sessions: 256,
+            in_flight: 3,
+        }
     }
 
     async fn ping(&self) -> Result<()> {
