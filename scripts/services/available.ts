@@ -12,6 +12,8 @@ export interface Availability {
   readonly ownMongo: true | string;
   /** A real MongoDB, with transactions, TTL and elections: `MONGO_URL` or a `mongod`. */
   readonly realMongo: true | string;
+  /** Real MongoDB servers of our own, for a replica set that tests may take apart. */
+  readonly mongod: true | string;
 }
 
 export type Service = keyof Availability;
@@ -40,6 +42,7 @@ const CHECKS: { readonly [S in Service]: () => true | string } = {
   mongo: () => hasMongoUrl() || serviceAvailable('ownMongo'),
   ownMongo: () => hasMongod() || standInAvailable(),
   realMongo: () => hasMongoUrl() || hasMongod() || 'no real MongoDB: put a mongod on PATH or set MONGO_URL',
+  mongod: () => hasMongod() || 'no mongod on PATH',
 };
 
 const known = new Map<Service, true | string>();
@@ -58,5 +61,6 @@ export function servicesAvailable(): Availability {
     mongo: serviceAvailable('mongo'),
     ownMongo: serviceAvailable('ownMongo'),
     realMongo: serviceAvailable('realMongo'),
+    mongod: serviceAvailable('mongod'),
   };
 }

@@ -1,5 +1,5 @@
 export { type Availability, type Service, serviceAvailable, servicesAvailable } from './available';
-export { startMongo } from './mongo';
+export { startMongo, startMongoReplicaSet } from './mongo';
 export { freePort } from './ports';
 export { type RedisOptions, startRedis } from './redis';
 export { type RedisCluster, startRedisCluster } from './redis-cluster';

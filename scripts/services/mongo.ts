@@ -54,6 +54,48 @@ function mongodSpec(command: string): ServerSpec {
   };
 }
 
+/** Three real servers as one replica set. */
+export interface MongoReplicaSet {
+  readonly url: string;
+  readonly members: readonly Server[];
+  /** The member that takes writes now. */
+  primary(): Promise<Server>;
+  stop(): Promise<void>;
+}
+
+/** Starts a replica set of three `mongod`, which must be on PATH. */
+export async function startMongoReplicaSet(): Promise<MongoReplicaSet> {
+  const spec = { ...mongodSpec('mongod'), ready: acceptsConnections };
+  const members = await Promise.all([1, 2, 3].map(() => Server.start(spec, {})));
+  const hosts = members.map(({ port }) => `127.0.0.1:${port}`);
+  const url = `mongodb://${hosts.join(',')}/?replicaSet=${REPLICA_SET}`;
+  const direct = new MongoClient(`mongodb://${hosts[0]}/?directConnection=true`);
+  try {
+    const config = { _id: REPLICA_SET, members: hosts.map((host, index) => ({ _id: index, host })) };
+    await direct.db('admin').command({ replSetInitiate: config });
+  } finally {
+    await direct.close();
+  }
+  const primary = async (): Promise<Server> => {
+    const client = new MongoClient(url, { serverSelectionTimeoutMS: 30_000 });
+    try {
+      const { me } = await client.db('admin').command({ hello: 1 }, { readPreference: 'primary' });
+      const found = members.find(({ port }) => me === `127.0.0.1:${port}`);
+      if (found === undefined) throw new Error(`the replica set names a member that is not ours: ${me}`);
+      return found;
+    } finally {
+      await client.close();
+    }
+  };
+  await primary();
+  return {
+    url,
+    members,
+    primary,
+    stop: async () => void (await Promise.all(members.map((member) => member.stop()))),
+  };
+}
+
 function standInSpec(): ServerSpec {
   buildStandIn();
   const standIn = standInCommand();
