@@ -30,6 +30,8 @@ export declare class Core {
   closeSession(session: number): number
   /** `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle. */
   sessionInfo(session: number): string
+  /** Request: gives a store back; its last user closes it. */
+  closeStore(store: number): number
   /** Request: everything a session holds. Snapshot, or JSON `null` if it does not exist. */
   storeGet(store: number, sessionId: string): number
   /** Request: commits a patch to any session, opened for it if it is not open here. Committed. */
@@ -70,6 +72,4 @@ export declare class Core {
   reconcileOutbox(store: number): number
   /** How adding a job to the program's queue ended: `error` is null, or says why it failed. */
   queueDone(request: number, error?: string | undefined | null): void
-  /** Request: gives a store back; its last user closes it. */
-  closeStore(store: number): number
 }

@@ -14,7 +14,9 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::actor::{Batch, Session, Step};
+use super::actor::Session;
+use super::outcome::Step;
+use super::queue::Batch;
 use crate::backend::{Backend, Commit, Head};
 use crate::error::{Error, Kind, Result};
 

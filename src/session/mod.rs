@@ -1,7 +1,12 @@
 //! Sessions in use: who owns them, in which order their patches go, what of them is kept in memory.
 //!
 //! - [`vault`]: the sessions of one backend; opening, sharing and closing them.
-//! - [`actor`]: one open session: its queue of patches, what reads see, its version and state.
+//! - `opening`: the lease of a session, and whether what is stored can be read.
+//! - `access`: reading and writing an open session.
+//! - [`actor`]: one open session: what reads see, its version and state.
+//! - `queue`: the patches that wait in a session, and their order.
+//! - `outcome`: committing what waits, and what becomes of it.
+//! - `journal`: what commits change while a whole session is read.
 //! - [`committer`]: takes waiting patches to the backend, many sessions at a time.
 //! - [`lease`]: taking and renewing ownership.
 //! - [`cache`]: the owner's memory, one budget for the whole process.
@@ -9,11 +14,16 @@
 //!
 //! Nothing here knows which backend it works with, and nothing below sees a record that is not sealed.
 
+mod access;
 pub mod actor;
 pub mod cache;
 mod clock;
 mod committer;
+mod journal;
 mod lease;
+mod opening;
+mod outcome;
+mod queue;
 #[cfg(test)]
 mod tests;
 pub mod vault;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::access::waiting;
 use super::actor::Lookup;
-use super::vault::{Event, Listener, OpenOptions, Settings, Vault, waiting};
+use super::vault::{Event, Listener, OpenOptions, Settings, Vault};
 use super::{Session, whole};
 use crate::backend::contract::{acquire, change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Memory, Op};

@@ -8,18 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use super::actor::{Lookup, Place, Reply, Session};
+use super::actor::Session;
 use super::clock;
 use super::committer::Committer;
-use super::lease::{self, Wanted};
-use crate::backend::{Backend, Fence, Head, SessionId, Token};
+use super::lease::{self};
+use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
-use crate::record::{KeyRing, Patch, RecordKey, SealOptions, Sealer};
+use crate::record::{KeyRing, SealOptions};
 use crate::resilience::breaker::Position;
 use crate::runtime::Lane;
 
@@ -92,18 +91,18 @@ enum Entry {
 
 /// One backend in use, with its open sessions.
 pub struct Vault {
-    backend: Arc<dyn Backend>,
-    lane: Lane,
-    settings: Settings,
-    committer: Arc<Committer>,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) lane: Lane,
+    pub(super) settings: Settings,
+    pub(super) committer: Arc<Committer>,
     sessions: Mutex<HashMap<Name, Slot>>,
-    listeners: Listeners,
-    keeping: AtomicBool,
+    pub(super) listeners: Listeners,
+    pub(super) keeping: AtomicBool,
     /// Milliseconds after which sessions are looked through for ones to touch.
-    touch_every: AtomicU64,
-    hurry: Arc<Notify>,
-    closed: AtomicBool,
-    metrics: &'static StoreMetrics,
+    pub(super) touch_every: AtomicU64,
+    pub(super) hurry: Arc<Notify>,
+    pub(super) closed: AtomicBool,
+    pub(super) metrics: &'static StoreMetrics,
 }
 
 impl Vault {
@@ -162,7 +161,7 @@ impl Vault {
     }
 
     /// Sees to it that a session with this time to live is touched in time.
-    fn keep_alive(&self, ttl: Option<Duration>) {
+    pub(super) fn keep_alive(&self, ttl: Option<Duration>) {
         if let Some(ttl) = ttl {
             self.touch_every
                 .fetch_min(clock::millis(ttl / 3).max(1), Ordering::Relaxed);
@@ -256,99 +255,7 @@ impl Vault {
         }
     }
 
-    /// Takes the lease and checks that what is stored can be opened, before anything may be written.
-    async fn take(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<Arc<Session>> {
-        let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
-        if !options.exclusive {
-            let head = self.backend.head(id).await?;
-            let creds = self.backend.read(id, &[RecordKey::creds()]).await?;
-            self.check_readable(id, &sealer, head, creds.first().and_then(Option::as_ref))
-                .await?;
-            return Ok(Arc::new(self.session(id, Fence::Shared, sealer, head, options)));
-        }
-        let wanted = Wanted {
-            session: id.clone(),
-            lease: self.settings.lease,
-            open_timeout: options.open_timeout,
-            claim: options.claim,
-            read: vec![RecordKey::creds()],
-        };
-        let (grant, trusted_until) = lease::take(&*self.backend, wanted).await?;
-        let creds = grant.records.into_iter().next().flatten();
-        match self.check_readable(id, &sealer, grant.head, creds.as_ref()).await {
-            Ok(plain) => {
-                let fence = Fence::Owner(grant.token);
-                let session = Arc::new(self.session(id, fence, sealer, grant.head, options));
-                session.remember(&RecordKey::creds(), plain);
-                session.trust_until(trusted_until);
-                let keep = grant.expires || options.ttl.is_some();
-                if keep && !self.keeping.swap(true, Ordering::AcqRel) {
-                    self.lane
-                        .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
-                }
-                self.keep_alive(options.ttl);
-                Ok(session)
-            }
-            Err(error) => {
-                self.give_back(id, grant.token).await;
-                Err(error)
-            }
-        }
-    }
-
-    fn session(
-        &self,
-        id: &SessionId,
-        fence: Fence,
-        sealer: Sealer,
-        head: Head,
-        options: &OpenOptions,
-    ) -> Session {
-        let listeners = self.listeners.clone();
-        let on_lost = Arc::new(move |session: &Session, error: &Error| {
-            session.metrics().leases_lost.increment();
-            announce(
-                &listeners,
-                &Event::Lost(session.id().clone(), session.fence(), error.clone()),
-            );
-        });
-        let place = Place {
-            patience: self.settings.operation_timeout,
-            on_lost,
-            metrics: self.metrics,
-        };
-        Session::new(id.clone(), fence, sealer, head, options.ttl, place)
-    }
-
-    /// A wrong key must show before the first write, not at the first read: so one stored record is opened.
-    /// Answers with the creds.
-    async fn check_readable(
-        &self,
-        id: &SessionId,
-        sealer: &Sealer,
-        head: Head,
-        creds: Option<&Bytes>,
-    ) -> Result<Option<Bytes>> {
-        if let Some(sealed) = creds {
-            return sealer.open(&RecordKey::creds(), sealed).map(Some);
-        }
-        if head.version == 0 {
-            return Ok(None);
-        }
-        let mut cursor = None;
-        loop {
-            let page = self.backend.scan(id, None, cursor, 1).await?;
-            if let Some((key, sealed)) = page.items.first() {
-                return sealer.open(key, sealed).map(|_| None);
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(None);
-            }
-        }
-    }
-
-    async fn give_back(&self, id: &SessionId, token: Token) {
+    pub(super) async fn give_back(&self, id: &SessionId, token: Token) {
         lease::forget(id, token);
         // If the storage cannot be told, the lease runs out by itself, and this process may take it over before.
         let _ = self.backend.release(id, token).await;
@@ -393,70 +300,6 @@ impl Vault {
         if let Fence::Owner(token) = session.fence() {
             self.give_back(session.id(), token).await;
         }
-    }
-
-    /// Queues `patch` in the order of the calls; may be called from any thread. See [`Session`].
-    pub fn commit(&self, session: &Arc<Session>, patch: Patch, expected: Option<u64>, reply: Reply) {
-        if session.enqueue(patch, expected, reply) {
-            self.committer.schedule(session.clone());
-        }
-    }
-
-    /// [`Vault::commit`], waiting for the outcome.
-    pub async fn committed(
-        &self,
-        session: &Arc<Session>,
-        patch: Patch,
-        expected: Option<u64>,
-    ) -> Result<Head> {
-        let (reply, outcome) = waiting();
-        self.commit(session, patch, expected, reply);
-        outcome.await
-    }
-
-    pub(super) fn schedule(&self, session: Arc<Session>) {
-        self.committer.schedule(session);
-    }
-
-    /// Reads records; memory answers what it can, one call to the storage the rest.
-    pub async fn read(&self, session: &Arc<Session>, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        if matches!(session.fence(), Fence::Owner(_)) && !session.is_trusted() {
-            // The same token still stands: then nobody has written since, and memory holds.
-            lease::renew(self, vec![session.clone()]).await;
-        }
-        if let Lookup::Found(found) = session.lookup(keys)? {
-            return Ok(found);
-        }
-        let (mut known, version) = session.recall(keys);
-        self.metrics.reads.increment();
-        let unknown: Vec<_> = keys
-            .iter()
-            .zip(&known)
-            .filter(|(_, known)| known.is_none())
-            .map(|(key, _)| key.clone())
-            .collect();
-        self.metrics.cache_misses.add(unknown.len());
-        self.metrics.cache_hits.add(keys.len() - unknown.len());
-        let sealed = self
-            .backend
-            .read(session.id(), &unknown)
-            .await
-            .map_err(|error| error.in_session(session.id()))?;
-        let mut read = Vec::with_capacity(unknown.len());
-        for (key, sealed) in unknown.into_iter().zip(sealed) {
-            let plain = sealed
-                .map(|sealed| session.sealer().open(&key, &sealed))
-                .transpose()?;
-            read.push((key, plain));
-        }
-        session.learn(version, &mut read)?;
-        let mut read = read.into_iter().map(|(_, plain)| plain);
-        for known in &mut known {
-            if known.is_none() {
-                *known = read.next();
-            }
-        }
-        Ok(known.into_iter().map(Option::flatten).collect())
     }
 
     /// Deletes session `id`; `false` if there was none. If it is open here its handles take no writes any more,
@@ -594,7 +437,7 @@ impl Vault {
     }
 }
 
-fn announce(listeners: &Listeners, event: &Event) {
+pub(super) fn announce(listeners: &Listeners, event: &Event) {
     let listeners: Vec<_> = listeners.lock().iter().filter_map(Weak::upgrade).collect();
     for listener in listeners {
         listener.notice(event);
@@ -611,23 +454,6 @@ impl Drop for Vault {
     fn drop(&mut self) {
         self.committer.close();
     }
-}
-
-/// A [`Reply`] and the future of what it is called with.
-pub(super) fn waiting() -> (Reply, impl Future<Output = Result<Head>>) {
-    let (sender, receiver) = oneshot::channel();
-    let reply: Reply = Box::new(move |outcome| {
-        let _ = sender.send(outcome);
-    });
-    (reply, async {
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Kind::Internal,
-                "session",
-                "a write was dropped unanswered",
-            ))
-        })
-    })
 }
 
 fn fingerprint(options: &OpenOptions) -> Fingerprint {

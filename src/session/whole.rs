@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::access::waiting;
 use super::actor::Session;
-use super::vault::{OpenOptions, Vault, waiting};
+use super::vault::{OpenOptions, Vault};
 use crate::backend::{Head, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey, Sealer};

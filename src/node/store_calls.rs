@@ -1,0 +1,247 @@
+//! The calls that work on any session of a store, and on the store itself.
+
+use std::time::Duration;
+
+use napi_derive::napi;
+use serde_json::{Value, json};
+
+use super::core::{Core, decode, version};
+use super::port::Payload;
+use crate::observe::{self, text, text::ProcessGauge};
+use crate::record::frame;
+use crate::session::{OpenOptions, cache, whole};
+
+#[napi]
+impl Core {
+    /// Request: everything a session holds. Snapshot, or JSON `null` if it does not exist.
+    #[napi(catch_unwind)]
+    pub fn store_get(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let found = whole::snapshot(&store.vault, &session_id.into(), &store.options).await?;
+            let Some(snapshot) = found else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            let head = json!({ "version": snapshot.head.version, "updatedAt": snapshot.head.updated_at });
+            Ok(Payload::Snapshot(
+                head,
+                frame::encode_records(snapshot.records.iter())?,
+            ))
+        })
+    }
+
+    /// Request: commits a patch to any session, opened for it if it is not open here. Committed.
+    #[napi(catch_unwind)]
+    pub fn store_set(
+        &self,
+        store: u32,
+        session_id: String,
+        frame: &[u8],
+        length: u32,
+        expected_version: f64,
+        fencing_token: f64,
+    ) -> u32 {
+        let patch = decode(frame, length);
+        self.in_store(store, move |_, store| async move {
+            let patch = patch?;
+            let options = OpenOptions {
+                claim: version(fencing_token),
+                ..store.options.clone()
+            };
+            let session = store.vault.open(&session_id.into(), &options).await?;
+            let outcome = store
+                .vault
+                .committed(&session, patch, version(expected_version))
+                .await;
+            store.vault.close_session(&session).await;
+            outcome.map(Payload::Committed)
+        })
+    }
+
+    /// Request: deletes a session. JSON: whether there was one.
+    #[napi(catch_unwind)]
+    pub fn store_delete(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            store
+                .vault
+                .delete(&session_id.into(), &store.options)
+                .await
+                .map(|existed| Payload::Json(existed.into()))
+        })
+    }
+
+    /// Request: makes a session live on for `ttlSeconds` (-1: the configured time). JSON: whether there is one.
+    #[napi(catch_unwind)]
+    pub fn store_touch(&self, store: u32, session_id: String, ttl_seconds: f64) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let ttl = version(ttl_seconds)
+                .map(Duration::from_secs)
+                .or(store.options.ttl);
+            store
+                .vault
+                .touch(&session_id.into(), ttl)
+                .await
+                .map(|exists| Payload::Json(exists.into()))
+        })
+    }
+
+    /// Request: whether a session exists. JSON.
+    #[napi(catch_unwind)]
+    pub fn store_exists(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let id = session_id.into();
+            let head = store
+                .vault
+                .backend()
+                .head(&id)
+                .await
+                .map_err(|error| error.in_session(&id))?;
+            Ok(Payload::Json((head.version > 0).into()))
+        })
+    }
+
+    /// Request: the ids of all sessions. JSON.
+    #[napi(catch_unwind)]
+    pub fn store_list(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let ids = store.vault.list().await?;
+            Ok(Payload::Json(
+                ids.iter().map(|id| &**id).collect::<Vec<_>>().into(),
+            ))
+        })
+    }
+
+    /// Request: the ids of a session's records of one type. JSON.
+    #[napi(catch_unwind)]
+    pub fn store_list_ids(&self, session: u32, kind: String) -> u32 {
+        self.in_session(session, move |handle| async move {
+            whole::list_ids(&handle.vault, &handle.session, &kind)
+                .await
+                .map(|ids| Payload::Json(ids.into()))
+        })
+    }
+
+    /// Request: deletes every record of a session but its creds. Committed.
+    #[napi(catch_unwind)]
+    pub fn store_clear(&self, session: u32) -> u32 {
+        self.in_session(session, move |handle| async move {
+            whole::clear(&handle.vault, &handle.session)
+                .await
+                .map(Payload::Committed)
+        })
+    }
+
+    /// Request: seals a session's records anew where they are not sealed with the active key.
+    /// JSON `{ resealed, total }`.
+    #[napi(catch_unwind)]
+    pub fn rotate_key(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let session = store.vault.open(&session_id.into(), &store.options).await?;
+            let outcome = whole::rotate(&store.vault, &session).await;
+            store.vault.close_session(&session).await;
+            outcome.map(|rotation| Payload::Json(json!(rotation)))
+        })
+    }
+
+    /// Request: answers once the storage does.
+    #[napi(catch_unwind)]
+    pub fn store_ping(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            store.vault.backend().ping().await.map(|()| Payload::None)
+        })
+    }
+
+    /// Figures of a store and of the process' memory, as JSON; `null` for a closed store.
+    #[napi(catch_unwind)]
+    pub fn store_stats(&self, store: u32) -> String {
+        let Ok(store) = self.shared.store(store) else {
+            return "null".to_owned();
+        };
+        let memory = cache::usage();
+        let backend = store.vault.backend().name();
+        let figures = store.extras.outbox.as_ref().map(|outbox| outbox.figures());
+        json!({
+            "backend": backend,
+            "openSessions": store.vault.open_sessions(),
+            "cache": { "bytes": memory.bytes, "budget": memory.budget, "entries": memory.entries },
+            "breakers": store.extras.breakers(),
+            "outbox": store.extras.outbox.as_ref().map(|outbox| outbox.stats()),
+            "metrics": figures.unwrap_or_else(|| observe::of(backend).to_json()),
+        })
+        .to_string()
+    }
+
+    /// Figures of the whole process in the text format of Prometheus.
+    #[napi(catch_unwind)]
+    pub fn metrics_text(&self) -> String {
+        let memory = cache::usage();
+        let gauge = |name, help, value: usize| ProcessGauge {
+            name,
+            help,
+            value: value as u64,
+        };
+        text::render(&[
+            gauge(
+                "cache_bytes",
+                "Bytes of records in the owner's memory.",
+                memory.bytes,
+            ),
+            gauge(
+                "cache_budget_bytes",
+                "Bytes that records in memory may take.",
+                memory.budget,
+            ),
+            gauge("cache_entries", "Records in the owner's memory.", memory.entries),
+        ])
+    }
+
+    /// Request: figures of the store's circuit breakers, by the storage behind each. JSON object.
+    #[napi(catch_unwind)]
+    pub fn breaker_stats(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            Ok(Payload::Json(store.extras.breakers()))
+        })
+    }
+
+    /// Request: progress of the outbox. JSON; `null` for a store without one.
+    #[napi(catch_unwind)]
+    pub fn outbox_stats(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            Ok(Payload::Json(
+                store
+                    .extras
+                    .outbox
+                    .as_ref()
+                    .map_or(Value::Null, |outbox| outbox.stats()),
+            ))
+        })
+    }
+
+    /// Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox.
+    #[napi(catch_unwind)]
+    pub fn dead_letters(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let Some(outbox) = &store.extras.outbox else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            outbox.dead_letters().await.map(Payload::Json)
+        })
+    }
+
+    /// Request: applies what waits in the outbox now. JSON: the outbox' figures afterwards; `null` for a store
+    /// without one.
+    #[napi(catch_unwind)]
+    pub fn reconcile_outbox(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let Some(outbox) = &store.extras.outbox else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            outbox.reconcile().await.map(|()| Payload::Json(outbox.stats()))
+        })
+    }
+
+    /// How adding a job to the program's queue ended: `error` is null, or says why it failed.
+    #[napi(catch_unwind)]
+    pub fn queue_done(&self, request: u32, error: Option<String>) {
+        self.shared.jobs.done(request, error.map_or(Ok(()), Err));
+    }
+}

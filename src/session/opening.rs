@@ -1,0 +1,111 @@
+//! Opening a session: the lease, and whether what is stored can be read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::actor::{Place, Session};
+use super::lease::{self, Wanted};
+use super::vault::{Event, OpenOptions, Vault, announce};
+use crate::backend::{Fence, Head, SessionId};
+use crate::error::{Error, Result};
+use crate::record::{RecordKey, Sealer};
+
+impl Vault {
+    /// Takes the lease and checks that what is stored can be opened, before anything may be written.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        id: &SessionId,
+        options: &OpenOptions,
+    ) -> Result<Arc<Session>> {
+        let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
+        if !options.exclusive {
+            let head = self.backend.head(id).await?;
+            let creds = self.backend.read(id, &[RecordKey::creds()]).await?;
+            self.check_readable(id, &sealer, head, creds.first().and_then(Option::as_ref))
+                .await?;
+            return Ok(Arc::new(self.session(id, Fence::Shared, sealer, head, options)));
+        }
+        let wanted = Wanted {
+            session: id.clone(),
+            lease: self.settings.lease,
+            open_timeout: options.open_timeout,
+            claim: options.claim,
+            read: vec![RecordKey::creds()],
+        };
+        let (grant, trusted_until) = lease::take(&*self.backend, wanted).await?;
+        let creds = grant.records.into_iter().next().flatten();
+        match self.check_readable(id, &sealer, grant.head, creds.as_ref()).await {
+            Ok(plain) => {
+                let fence = Fence::Owner(grant.token);
+                let session = Arc::new(self.session(id, fence, sealer, grant.head, options));
+                session.remember(&RecordKey::creds(), plain);
+                session.trust_until(trusted_until);
+                let keep = grant.expires || options.ttl.is_some();
+                if keep && !self.keeping.swap(true, Ordering::AcqRel) {
+                    self.lane
+                        .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
+                }
+                self.keep_alive(options.ttl);
+                Ok(session)
+            }
+            Err(error) => {
+                self.give_back(id, grant.token).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn session(
+        &self,
+        id: &SessionId,
+        fence: Fence,
+        sealer: Sealer,
+        head: Head,
+        options: &OpenOptions,
+    ) -> Session {
+        let listeners = self.listeners.clone();
+        let on_lost = Arc::new(move |session: &Session, error: &Error| {
+            session.metrics().leases_lost.increment();
+            announce(
+                &listeners,
+                &Event::Lost(session.id().clone(), session.fence(), error.clone()),
+            );
+        });
+        let place = Place {
+            patience: self.settings.operation_timeout,
+            on_lost,
+            metrics: self.metrics,
+        };
+        Session::new(id.clone(), fence, sealer, head, options.ttl, place)
+    }
+
+    /// A wrong key must show before the first write, not at the first read: so one stored record is opened.
+    /// Answers with the creds.
+    async fn check_readable(
+        &self,
+        id: &SessionId,
+        sealer: &Sealer,
+        head: Head,
+        creds: Option<&Bytes>,
+    ) -> Result<Option<Bytes>> {
+        if let Some(sealed) = creds {
+            return sealer.open(&RecordKey::creds(), sealed).map(Some);
+        }
+        if head.version == 0 {
+            return Ok(None);
+        }
+        let mut cursor = None;
+        loop {
+            let page = self.backend.scan(id, None, cursor, 1).await?;
+            if let Some((key, sealed)) = page.items.first() {
+                return sealer.open(key, sealed).map(|_| None);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
