@@ -1,6 +1,5 @@
 //! What the embedded backend adds to the contract: its files, its lock, and what it survives.
 
-mod costs;
 mod damage;
 mod process;
 mod room;

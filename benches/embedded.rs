@@ -1,26 +1,71 @@
-//! What the calls cost.
+//! What the calls of the embedded backend cost, at 10 and at 100,000 stored records.
+//!
+//! `cargo bench --bench embedded`
 
 use std::time::{Duration, Instant};
 
+use baileys_vault::backend::embedded::{Durability, Embedded, EmbeddedConfig};
+use baileys_vault::backend::{Acquire, Acquired, Backend, Commit, Fence, Owner, SessionId, Token};
+use baileys_vault::record::{Change, RecordKey};
+use bytes::Bytes;
 use tempfile::TempDir;
-
-use super::{config, grant, put, session, value};
-use crate::backend::contract::{commit, commit_one, key};
-use crate::backend::embedded::{Durability, Embedded, EmbeddedConfig};
-use crate::backend::{Backend, Fence, SessionId, Token};
 
 /// Bytes of a sealed session record.
 const SIZE: usize = 1900;
 
-/// Prints times and asserts nothing about them:
-/// `cargo test --release --lib embedded::tests::costs -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn costs() {
-    for durability in [Durability::Process, Durability::Full] {
-        for stored in [10, 100_000] {
-            measure(durability, stored).await;
-        }
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .expect("the system gives a thread its event queue")
+        .block_on(async {
+            for durability in [Durability::Process, Durability::Full] {
+                for stored in [10, 100_000] {
+                    measure(durability, stored).await;
+                }
+            }
+        });
+}
+
+fn session() -> SessionId {
+    "measured".into()
+}
+
+fn key(id: u64) -> RecordKey {
+    RecordKey::new("session", &id.to_string()).expect("a short id")
+}
+
+fn put(id: u64, value: &Bytes) -> Change {
+    Change {
+        key: key(id),
+        value: Some(value.clone()),
+    }
+}
+
+fn commit(session: &SessionId, token: Token, base: u64, changes: Vec<Change>) -> Commit {
+    Commit {
+        session: session.clone(),
+        fence: Fence::Owner(token),
+        base,
+        patches: 1,
+        expected: false,
+        id: base + 1,
+        changes,
+        ttl: None,
+    }
+}
+
+async fn grant(store: &Embedded, session: &SessionId) -> Token {
+    let request = Acquire {
+        session: session.clone(),
+        owner: Owner::current().clone(),
+        lease: Duration::from_secs(5),
+        claim: None,
+        displace: None,
+        read: Vec::new(),
+    };
+    match store.acquire(request).await {
+        Ok(Acquired::Granted(grant)) => grant.token,
+        other => panic!("the session is ours: {other:?}"),
     }
 }
 
@@ -30,11 +75,11 @@ async fn measure(durability: Durability, stored: u64) {
     let folder = TempDir::new_in(".").unwrap();
     let config = EmbeddedConfig {
         durability,
-        ..config(folder.path())
+        ..EmbeddedConfig::new(folder.path())
     };
     let store = Embedded::open(config.clone()).await.unwrap();
     let mut writer = Writer {
-        token: grant(&store, &session()).await.token,
+        token: grant(&store, &session()).await,
         store: &store,
         base: 0,
     };
@@ -60,7 +105,7 @@ async fn measure(durability: Durability, stored: u64) {
     }
     let mut times = Vec::new();
     for round in 0..rounds {
-        let keys = [key("session", &(round * 7919 % stored).to_string())];
+        let keys = [key(round * 7919 % stored)];
         let start = Instant::now();
         assert!(store.read(&session(), &keys).await.unwrap()[0].is_some());
         times.push(start.elapsed());
@@ -91,11 +136,12 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     async fn put(&mut self, ids: impl Iterator<Item = u64>) -> Duration {
-        let record = value(SIZE);
+        let record = Bytes::from(vec![7; SIZE]);
         let changes = ids.map(|id| put(id, &record)).collect();
-        let next = commit(&session(), Fence::Owner(self.token), self.base, changes);
+        let next = commit(&session(), self.token, self.base, changes);
         let start = Instant::now();
-        commit_one(self.store, next).await.unwrap();
+        let answers = self.store.commit(vec![next]).await;
+        assert!(answers[0].is_ok());
         let took = start.elapsed();
         self.base += 1;
         tokio::task::yield_now().await;
@@ -105,11 +151,11 @@ impl Writer<'_> {
 
 /// Commits that many sessions make at once.
 async fn group(store: &Embedded) -> Duration {
-    let record = value(SIZE);
+    let record = Bytes::from(vec![7; SIZE]);
     let mut owners = Vec::new();
     for at in 0..64 {
         let name: SessionId = format!("s{at}").into();
-        owners.push((name.clone(), grant(store, &name).await.token));
+        owners.push((name.clone(), grant(store, &name).await));
     }
     let mut times = Vec::new();
     for base in 0..100 {
@@ -117,7 +163,7 @@ async fn group(store: &Embedded) -> Duration {
             .iter()
             .map(|(name, token)| {
                 let changes = (0..5).map(|id| put(id, &record)).collect();
-                commit(name, Fence::Owner(*token), base, changes)
+                commit(name, *token, base, changes)
             })
             .collect();
         let start = Instant::now();
