@@ -1,0 +1,43 @@
+/** Opens sessions on servers, from tests and from the processes that they kill. Without the real Baileys, which is slow to load. */
+import { baileys, MASTER_KEY, vault } from '../crash/light.mjs';
+
+export { MASTER_KEY, vault };
+
+/** In ms. Shorter than the defaults, so that outages can be shorter than that too. */
+export const OPERATION_TIMEOUT = 3_000;
+const COOL_DOWN = 1_000;
+
+const silent = () => {};
+const logger = { debug: silent, info: silent, warn: silent, error: silent };
+
+/** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
+export function open(place, sessionId, options = {}) {
+  const { mode, redisUrl, mongoUrl, database, lockTtl = 5 } = place;
+  const common = {
+    baileys,
+    logger,
+    sessionId,
+    masterKey: MASTER_KEY,
+    openTimeout: 30_000,
+    ttl: { lockTtl },
+    resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
+    ...options,
+  };
+  switch (mode) {
+    case 'redis':
+      return vault.useRedisAuthState({ ...common, redis: { redisUrl } });
+    case 'mongo':
+      return vault.useMongoAuthState({ ...common, mongodb: { mongoUrl, databaseName: database } });
+    default:
+      return vault.useHybridAuthState({
+        ...common,
+        hybrid: {
+          redisUrl,
+          mongoUrl,
+          mongoDatabase: database,
+          enableWriteBehind: mode === 'write-behind',
+          outboxWhenMongoDown: mode === 'outbox',
+        },
+      });
+  }
+}
