@@ -16,6 +16,10 @@ export interface Place {
   database: string;
   /** In seconds. Default 5. */
   lockTtl?: number;
+  /** Default true. */
+  exclusive?: boolean;
+  /** With `MASTER_KEY`. Default true. */
+  sealed?: boolean;
 }
 
 export function open(

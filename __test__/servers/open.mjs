@@ -12,12 +12,13 @@ const logger = { debug: silent, info: silent, warn: silent, error: silent };
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
-  const { mode, redisUrl, mongoUrl, database, lockTtl = 5 } = place;
+  const { mode, redisUrl, mongoUrl, database, lockTtl = 5, exclusive = true, sealed = true } = place;
   const common = {
     baileys,
     logger,
     sessionId,
-    masterKey: MASTER_KEY,
+    ...(sealed && { masterKey: MASTER_KEY }),
+    exclusive,
     openTimeout: 30_000,
     ttl: { lockTtl },
     resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
