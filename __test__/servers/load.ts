@@ -15,7 +15,7 @@ export const opening = (): Promise<typeof import('./open.mjs', { with: { 'resolu
 export interface LoadOptions {
   /** How many sessions. */
   readonly sessions: number;
-  /** Between two writes of a session, in ms, on average. Default 50. */
+  /** Between two writes of a session, in ms, on average. Default 250. */
   readonly pause?: number;
   /** How long the process waits for a session, in ms. Default 30,000. */
   readonly openTimeout?: number;
@@ -51,7 +51,7 @@ export class Load {
 
   private constructor(
     readonly place: Place,
-    { sessions, pause = 50, openTimeout = 30_000 }: LoadOptions,
+    { sessions, pause = 250, openTimeout = 30_000 }: LoadOptions,
   ) {
     const run = ++loads;
     this.sessions = Array.from({ length: sessions }, (_, i) => `load-${process.pid}-${run}-${i}`);
