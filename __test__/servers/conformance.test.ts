@@ -12,7 +12,7 @@ import {
 } from '../support/services.js';
 
 /** Few, because a process that loads Baileys takes its time; `__test__/crash` and the fault table kill more. */
-const KILLS = 3;
+const KILLS = 2;
 
 for (const row of SERVER_STORES) {
   describeWith(row.needs, row.name, () => {

@@ -15,7 +15,11 @@ createInterface({ input: process.stdin }).on('line', () => {
   stopped = true;
 });
 
-const { state, store } = await open(place, session, { openTimeout: 60_000 });
+// Opening may fail for a moment, on a busy server; then another process has its turn.
+const { state, store } = await open(place, session, { openTimeout: 60_000 }).catch((error) => {
+  say('error', error.code);
+  process.exit(0);
+});
 const { left } = await state.keys.get('session', ['left']);
 const start = left?.seq ?? 0;
 say('open', start, (await store.get(session))?.version ?? 0);

@@ -115,6 +115,7 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
       assert.ok(version >= (log.opened[n - 1]?.version ?? 0), 'versions went back');
     }
     await store.close();
+    assert.ok(!log.errors.includes('undefined'), 'an error has no code');
     assert.ok(log.opened.length > 2 && ids.length > 10, 'there was hardly a fight');
     t.diagnostic(
       `${mode}: ${log.ends} processes ended, ${log.opened.length} owned the session, ${ids.length} writes acknowledged, none lost`,

@@ -12,7 +12,8 @@ const logger = { debug: silent, info: silent, warn: silent, error: silent };
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
-  const { mode, redisUrl, mongoUrl, database, lockTtl = 5, exclusive = true, sealed = true } = place;
+  const { mode, redisUrl, mongoUrl, database, operationTimeout = OPERATION_TIMEOUT } = place;
+  const { lockTtl = 5, exclusive = true, sealed = true } = place;
   const common = {
     baileys,
     logger,
@@ -21,7 +22,7 @@ export function open(place, sessionId, options = {}) {
     exclusive,
     openTimeout: 30_000,
     ttl: { lockTtl },
-    resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
+    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
     ...options,
   };
   switch (mode) {
