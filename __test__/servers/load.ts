@@ -139,10 +139,10 @@ export class Load {
 
   /** Opens every session in this process: how many acknowledged writes are lost, all else being whole. */
   async countLost(place: Place = this.place): Promise<number> {
-    const { open } = await opening();
+    const { openPatiently } = await opening();
     const counts = await Promise.all(
       this.sessions.map(async (session) => {
-        const { state, store } = await open(place, session, { cacheBytes: 0 });
+        const { state, store } = await openPatiently(place, session, { cacheBytes: 0 });
         try {
           assert.equal(state.creds.advSecretKey, this.#secrets.get(session), 'a new identity');
           const both = await state.keys.get('session', ['left', 'right']);

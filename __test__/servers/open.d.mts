@@ -29,3 +29,6 @@ export function open(
   sessionId: string,
   options?: Record<string, unknown>,
 ): Promise<AuthStateResult>;
+
+/** Opens like `open`, again and again while a busy server gives errors that may pass; for a minute. */
+export const openPatiently: typeof open;

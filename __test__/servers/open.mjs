@@ -1,4 +1,5 @@
 /** Opens sessions on servers, from tests and from the processes that they kill. Without the real Baileys, which is slow to load. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { baileys, MASTER_KEY, vault } from '../crash/light.mjs';
 
 export { MASTER_KEY, vault };
@@ -9,6 +10,24 @@ const COOL_DOWN = 1_000;
 
 const silent = () => {};
 const logger = { debug: silent, info: silent, warn: silent, error: silent };
+
+/** In ms. */
+const PATIENCE = 60_000;
+
+/** Opens like `open`, again and again while a busy server gives errors that may pass. */
+export async function openPatiently(place, sessionId, options) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    try {
+      return await open(place, sessionId, options);
+    } catch (error) {
+      if (error.retryable !== true || Date.now() > deadline) {
+        throw error;
+      }
+      await sleep(100 + Math.random() * 400);
+    }
+  }
+}
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
