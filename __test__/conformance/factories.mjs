@@ -34,3 +34,53 @@ export const embeddedSealedFull = (location) =>
     masterKey: MASTER_KEY,
     security: { encryptionAlgorithm: 'aes-256-gcm', enableCompression: true },
   });
+
+// On servers. The processes that are killed learn from the environment where they are.
+
+const { env } = process;
+
+/** A case's folder is made for it alone, so its name is too. */
+const sessionOf = (location) => basename(dirname(location));
+
+const redis = (location, redisUrl, options = {}) =>
+  vault.useRedisAuthState({ logger, sessionId: sessionOf(location), redis: { redisUrl }, ...options });
+
+export const redisPlain = (location) => redis(location, env.BAILEYS_VAULT_TEST_REDIS);
+
+export const redisSealed = (location) =>
+  redis(location, env.BAILEYS_VAULT_TEST_REDIS, { masterKey: MASTER_KEY });
+
+export const redisCluster = (location) =>
+  redis(location, env.BAILEYS_VAULT_TEST_CLUSTER, { masterKey: MASTER_KEY });
+
+const mongo = (location, options = {}) =>
+  vault.useMongoAuthState({
+    logger,
+    sessionId: sessionOf(location),
+    mongodb: { mongoUrl: env.BAILEYS_VAULT_TEST_MONGO, databaseName: env.BAILEYS_VAULT_TEST_DATABASE },
+    ...options,
+  });
+
+export const mongoPlain = (location) => mongo(location);
+
+export const mongoSealed = (location) => mongo(location, { masterKey: MASTER_KEY });
+
+const hybrid = (location, mode, options = {}) =>
+  vault.useHybridAuthState({
+    logger,
+    sessionId: sessionOf(location),
+    hybrid: {
+      redisUrl: env.BAILEYS_VAULT_TEST_REDIS,
+      mongoUrl: env.BAILEYS_VAULT_TEST_MONGO,
+      mongoDatabase: env.BAILEYS_VAULT_TEST_DATABASE,
+      ...mode,
+    },
+    ...options,
+  });
+
+export const hybridSealed = (location) => hybrid(location, {}, { masterKey: MASTER_KEY });
+
+export const hybridWriteBehind = (location) => hybrid(location, { enableWriteBehind: true });
+
+export const hybridWriteBehindSealed = (location) =>
+  hybrid(location, { enableWriteBehind: true }, { masterKey: MASTER_KEY });

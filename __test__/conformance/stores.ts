@@ -2,6 +2,8 @@ import { open, stat, truncate } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { ConformanceOptions, DamageTarget } from '../../lib/conformance/index.js';
+import { damageServers } from '../servers/damage.js';
+import type { Service } from '../support/services.js';
 
 /** A store that is put to the suite: add a row here and its factory to `factories.mjs`. */
 export interface StoreRow {
@@ -40,6 +42,52 @@ export const STORES: readonly StoreRow[] = [
     name: 'useHybridAuthState without servers, sealed, compressed, full durability',
     factory: 'embeddedSealedFull',
     options: { capabilities: ALL, damage: damageDatabaseOf(dirname) },
+  },
+];
+
+/** Sealed records, whose every byte is authenticated: damage can be told from data. */
+const SEALED = { capabilities: ALL, damage: damageServers };
+
+/** Stores on servers; `__test__/servers` starts them and says in the environment where they are. */
+export const SERVER_STORES: readonly (StoreRow & { needs: readonly Service[]; cluster?: boolean })[] = [
+  {
+    name: 'useRedisAuthState',
+    factory: 'redisPlain',
+    needs: ['redis'],
+    options: { capabilities: ALL },
+  },
+  { name: 'useRedisAuthState, sealed', factory: 'redisSealed', needs: ['redis'], options: SEALED },
+  {
+    name: 'useRedisAuthState, sealed, on a cluster',
+    factory: 'redisCluster',
+    needs: ['redis'],
+    cluster: true,
+    options: { capabilities: ALL },
+  },
+  {
+    name: 'useMongoAuthState',
+    factory: 'mongoPlain',
+    needs: ['mongo'],
+    options: { capabilities: ALL },
+  },
+  { name: 'useMongoAuthState, sealed', factory: 'mongoSealed', needs: ['mongo'], options: SEALED },
+  {
+    name: 'useHybridAuthState, sealed',
+    factory: 'hybridSealed',
+    needs: ['redis', 'mongo'],
+    options: SEALED,
+  },
+  {
+    name: 'useHybridAuthState, write-behind',
+    factory: 'hybridWriteBehind',
+    needs: ['redis', 'mongo'],
+    options: { capabilities: ALL },
+  },
+  {
+    name: 'useHybridAuthState, write-behind, sealed',
+    factory: 'hybridWriteBehindSealed',
+    needs: ['redis', 'mongo'],
+    options: SEALED,
   },
 ];
 

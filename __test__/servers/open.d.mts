@@ -1,0 +1,34 @@
+import type { AuthStateResult } from '../../lib/index.js';
+
+export const vault: typeof import('../../lib/index.js', { with: { 'resolution-mode': 'require' }});
+export const MASTER_KEY: string;
+/** In ms. */
+export const OPERATION_TIMEOUT: number;
+
+/** `outbox`: write-through with `outboxWhenMongoDown`. */
+export type Mode = 'redis' | 'mongo' | 'write-through' | 'outbox' | 'write-behind';
+
+/** Where sessions are, and how they are opened. */
+export interface Place {
+  mode: Mode;
+  redisUrl: string;
+  mongoUrl: string;
+  database: string;
+  /** In seconds. Default 5. */
+  lockTtl?: number;
+  /** In ms. Default `OPERATION_TIMEOUT`. */
+  operationTimeout?: number;
+  /** Default true. */
+  exclusive?: boolean;
+  /** With `MASTER_KEY`. Default true. */
+  sealed?: boolean;
+}
+
+export function open(
+  place: Place,
+  sessionId: string,
+  options?: Record<string, unknown>,
+): Promise<AuthStateResult>;
+
+/** Opens like `open`, again and again while a busy server gives errors that may pass; for a minute. */
+export const openPatiently: typeof open;

@@ -1,0 +1,64 @@
+/** Opens sessions on servers, from tests and from the processes that they kill. Without the real Baileys, which is slow to load. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { baileys, MASTER_KEY, vault } from '../crash/light.mjs';
+
+export { MASTER_KEY, vault };
+
+/** In ms. Shorter than the defaults, so that outages can be shorter than that too. */
+export const OPERATION_TIMEOUT = 3_000;
+const COOL_DOWN = 1_000;
+
+const silent = () => {};
+const logger = { debug: silent, info: silent, warn: silent, error: silent };
+
+/** In ms. */
+const PATIENCE = 60_000;
+
+/** Opens like `open`, again and again while a busy server gives errors that may pass. */
+export async function openPatiently(place, sessionId, options) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    try {
+      return await open(place, sessionId, options);
+    } catch (error) {
+      if (error.retryable !== true || Date.now() > deadline) {
+        throw error;
+      }
+      await sleep(100 + Math.random() * 400);
+    }
+  }
+}
+
+/** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
+export function open(place, sessionId, options = {}) {
+  const { mode, redisUrl, mongoUrl, database, operationTimeout = OPERATION_TIMEOUT } = place;
+  const { lockTtl = 5, exclusive = true, sealed = true } = place;
+  const common = {
+    baileys,
+    logger,
+    sessionId,
+    ...(sealed && { masterKey: MASTER_KEY }),
+    exclusive,
+    openTimeout: 30_000,
+    ttl: { lockTtl },
+    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
+    ...options,
+  };
+  switch (mode) {
+    case 'redis':
+      return vault.useRedisAuthState({ ...common, redis: { redisUrl } });
+    case 'mongo':
+      return vault.useMongoAuthState({ ...common, mongodb: { mongoUrl, databaseName: database } });
+    default:
+      return vault.useHybridAuthState({
+        ...common,
+        hybrid: {
+          redisUrl,
+          mongoUrl,
+          mongoDatabase: database,
+          enableWriteBehind: mode === 'write-behind',
+          outboxWhenMongoDown: mode === 'outbox',
+        },
+      });
+  }
+}
