@@ -5,6 +5,7 @@ import type { Records } from '../support/records.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
 import { open } from './open.js';
+import { redis } from './redis.js';
 import { storm } from './storm.js';
 
 /** What every scenario is given. */
@@ -24,8 +25,14 @@ export interface Setup {
 export interface Scenario {
   id: string;
   title: string;
+  /** The contender that the others' ratios are of. Default: Baileys' own files. */
+  baseline?: string;
+  /** Takes minutes: runs only when it is asked for by its id. */
+  heavy?: boolean;
+  /** Why it cannot run here, or undefined. */
+  missing?(): string | undefined;
   run(setup: Setup): Promise<Result[]>;
 }
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis];

@@ -14,7 +14,7 @@ export interface Result {
   /** What was done, e.g. `get, 1,000 keys stored`. */
   case: string;
   contender: string;
-  unit: 'µs' | 'ms' | 'KiB' | '1/s';
+  unit: 'µs' | 'ms' | 'KiB' | '1/s' | 'count';
   median: number;
   samples: number[];
 }
