@@ -2,6 +2,7 @@ import type { Contender } from '../support/contenders.js';
 import type { Effort, Result } from '../support/measure.js';
 import type { Baileys } from '../support/packages.js';
 import type { Records } from '../support/records.js';
+import { hybrid } from './hybrid.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
 import { open } from './open.js';
@@ -35,4 +36,4 @@ export interface Scenario {
 }
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, hybrid];

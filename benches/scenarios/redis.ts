@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { jsGuarantees } from '../peers/js-guarantees.js';
 import { logger, MASTER_KEY, OURS } from '../support/contenders.js';
 import { type Load, load } from '../support/load.js';
-import { interleave, median, type Result, resultOf } from '../support/measure.js';
+import { interleave, median, type Result, repeated, resultOf } from '../support/measure.js';
 import { type KeyStore, type Patch, vault } from '../support/packages.js';
 import { connectRedis, missing, REDIS_NOTE, redisPlace } from '../support/servers.js';
 import type { Scenario, Setup } from './index.js';
@@ -25,6 +25,7 @@ const FIGURES = [
   { name: 'sets per second', unit: '1/s', of: ({ perSecond }: Load) => perSecond },
   { name: 'latency, median', unit: 'µs', of: ({ latencyMs }: Load) => latencyMs * 1_000 },
   { name: 'event-loop time per set', unit: 'µs', of: ({ loopUs }: Load) => loopUs },
+  { name: 'CPU of the JS thread per set', unit: 'µs', of: ({ threadUs }: Load) => threadUs },
   { name: 'CPU of the process per set', unit: 'µs', of: ({ processUs }: Load) => processUs },
 ] as const;
 
@@ -180,17 +181,10 @@ async function measureGet({ state }: Opened, bare: Redis, setup: Setup): Promise
     throw new Error('the session record cannot be read back');
   }
   const field = `session:${id}`;
-  const repeat =
-    (call: () => Promise<unknown>) =>
-    async (count: number): Promise<void> => {
-      for (let turn = 0; turn < count; turn++) {
-        await call();
-      }
-    };
   const measured = await interleave(
     [
-      { contender: OURS, work: repeat(() => keys.get('session', [id])) },
-      { contender: BARE, work: repeat(() => bare.hmgetBuffer('bare:{bench-1-0}', field)) },
+      { contender: OURS, work: repeated(() => keys.get('session', [id])) },
+      { contender: BARE, work: repeated(() => bare.hmgetBuffer('bare:{bench-1-0}', field)) },
     ],
     setup.effort,
   );
