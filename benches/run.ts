@@ -67,7 +67,11 @@ async function main(): Promise<void> {
     quick,
     // Not to the output, which is to be pasted.
     progress: (text: string) => process.stderr.write(`  ${text}\n`),
-    note: (text: string) => notes.push(text),
+    note: (text: string) => {
+      if (!notes.includes(text)) {
+        notes.push(text);
+      }
+    },
   };
   const machine = {
     node: process.version,

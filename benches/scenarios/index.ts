@@ -7,6 +7,7 @@ import { keys } from './keys.js';
 import { memory } from './memory.js';
 import { open } from './open.js';
 import { redis } from './redis.js';
+import { scale } from './scale.js';
 import { storm } from './storm.js';
 
 /** What every scenario is given. */
@@ -36,4 +37,4 @@ export interface Scenario {
 }
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, hybrid];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, hybrid, scale];
