@@ -29,7 +29,7 @@ function help(): string {
     'npm run bench -- [--quick] [--only <scenario>] [--out <file>]',
     '',
     '  --quick  fewer rounds, fewer and smaller cases',
-    '  --only   one scenario; without it all run that take no more than a minute each',
+    '  --only   one scenario; without it, those that take no more than a minute each',
     '  --out    file for every sample, JSON; default benches/results/latest.json',
     '',
     'Scenarios start the servers they need, and are skipped, with the reason, where they cannot:',

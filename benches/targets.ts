@@ -1,7 +1,9 @@
+import { BEHIND, BARE as HYBRID_BARE, hybridCase, THROUGH } from './scenarios/hybrid.js';
 import { caseName } from './scenarios/keys.js';
 import { CORE_CASE } from './scenarios/memory.js';
 import { OPEN_CASE } from './scenarios/open.js';
 import { BARE, GET_CASE, IN_JS, loadCase } from './scenarios/redis.js';
+import { SCALE_CORE_CASE, SCALE_MODES } from './scenarios/scale.js';
 import { BASELINE, OURS } from './support/contenders.js';
 import type { Result } from './support/measure.js';
 
@@ -24,18 +26,19 @@ const over = (a: number | undefined, b: number | undefined): number | undefined 
 export function judge(results: readonly Result[]): Verdict[] {
   const find: Find = (name, contender = OURS) =>
     results.find((result) => result.case === name && result.contender === contender)?.median;
-  return [...embedded(find), ...redis(find)].flatMap(([target, measured, bound, limit]) =>
-    measured === undefined
-      ? []
-      : [
-          {
-            target,
-            measured,
-            limit,
-            bound,
-            met: bound === 'at most' ? measured <= limit : measured >= limit,
-          },
-        ],
+  return [...embedded(find), ...redis(find), ...hybrid(find), ...scale(find)].flatMap(
+    ([target, measured, bound, limit]) =>
+      measured === undefined
+        ? []
+        : [
+            {
+              target,
+              measured,
+              limit,
+              bound,
+              met: bound === 'at most' ? measured <= limit : measured >= limit,
+            },
+          ],
   );
 }
 
@@ -77,6 +80,34 @@ function redis(find: Find): Target[] {
     ['Redis: event-loop time per set, 100 sessions, of a bare HSET’s', loop(100), 'at most', 1 / 4],
     ['Redis: event-loop time per set, 1,000 sessions, of a bare HSET’s', loop(1_000), 'at most', 1 / 4],
   ];
+}
+
+function hybrid(find: Find): Target[] {
+  const set = (size: number) => hybridCase('set of 1 record', size);
+  const get = (size: number) => hybridCase('get of 1 record', size);
+  const growth = (name: (size: number) => string, contender: string) =>
+    over(find(name(100_000), contender), find(name(10), contender));
+  return [
+    ['hybrid: a cached get, awaited, in µs', find(get(1_000), THROUGH), 'at most', 10],
+    [
+      'hybrid: a cached get, of a bare HMGET’s time',
+      over(find(get(1_000), THROUGH), find(get(1_000), HYBRID_BARE)),
+      'at most',
+      1 / 5,
+    ],
+    ['hybrid: a get with 100,000 keys stored, of that with 10', growth(get, THROUGH), 'at most', 1.2],
+    ['write-through: a set with 100,000 keys stored, of that with 10', growth(set, THROUGH), 'at most', 1.2],
+    ['write-behind: a set with 100,000 keys stored, of that with 10', growth(set, BEHIND), 'at most', 1.2],
+  ];
+}
+
+function scale(find: Find): Target[] {
+  return SCALE_MODES.map((mode) => [
+    `${mode}: an idle session of thousands outside of the JS heap, in KiB`,
+    find(SCALE_CORE_CASE, mode),
+    'at most',
+    4,
+  ]);
 }
 
 export function verdictTable(verdicts: readonly Verdict[]): string {

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { median, type Result } from '../support/measure.js';
-import { CHILD, type Job } from './scale.js';
+import { CHILD, type Job } from './scale-job.js';
 
 /** Handed over at a time. */
 const AT_A_TIME = 32;

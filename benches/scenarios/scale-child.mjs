@@ -16,7 +16,6 @@ const vault = require('../../dist/index.js');
 /** Opened before the first look, so that what is there once only does not count. */
 const WARM_UP = 200;
 const OPENING_AT_A_TIME = 256;
-const WRITING_AT_A_TIME = 1_000;
 const IDLE_MS = 5_000;
 
 const job = JSON.parse(process.argv[2]);
@@ -119,8 +118,8 @@ async function measure() {
   const after = await memory();
   const idle = await watched(() => sleep(IDLE_MS));
   const patch = { session: { '15550000001.0': job.record } };
-  const writing = await watched(() => eachOf(held, WRITING_AT_A_TIME, ({ state }) => state.keys.set(patch)));
-  const again = await watched(() => eachOf(held, WRITING_AT_A_TIME, ({ state }) => state.keys.set(patch)));
+  const writing = await watched(() => eachOf(held, job.writing, ({ state }) => state.keys.set(patch)));
+  const again = await watched(() => eachOf(held, job.writing, ({ state }) => state.keys.set(patch)));
   const counts = { connections: await connections(), threads: status('Threads') - threadsBefore };
   const closing = await watched(() => eachOf(held, OPENING_AT_A_TIME, ({ store }) => store.close()));
   await Promise.all(warm.map(({ store }) => store.close()));
