@@ -65,11 +65,15 @@ export async function fill(keys: KeyStore, records: Records, count: number): Pro
   }
 }
 
-/** The same in one patch, for stores whose every `set` costs as much as all they hold. */
-export async function fillAtOnce(keys: KeyStore, records: Records, count: number): Promise<void> {
-  const hot = Math.min(count, HOT);
-  const identity = Buffer.alloc(33, 5);
-  const sessions = Object.assign({}, ...records.one.slice(0, hot).map((patch) => patch.session));
-  const ids = Array.from({ length: count - hot }, (_, n) => [`filler-${hot + n}.0`, identity]);
-  await keys.set({ session: sessions, 'identity-key': Object.fromEntries(ids) });
+/** As many keys in one patch, all of them session records; for stores whose every `set` costs as much as all they hold. */
+export async function fillWithSessions(
+  keys: KeyStore,
+  { one, session }: Records,
+  count: number,
+): Promise<void> {
+  const sessions = Object.assign({}, ...one.slice(0, count).map((patch) => patch.session));
+  for (let n = one.length; n < count; n++) {
+    sessions[`filler-${n}.0`] = session;
+  }
+  await keys.set({ session: sessions });
 }
