@@ -26,7 +26,7 @@ import type { Scenario, Setup } from './index.js';
 
 const SMALL_SIZES = [10, 100, 1_000];
 const SIZES = [...SMALL_SIZES, 100_000];
-const QUICK_SIZES = [10, 100];
+const QUICK_SIZES = SMALL_SIZES;
 /** Up to here all keys are session records; of more keys, the rest are identity keys, and none are files. */
 const MOST_SESSIONS = 1_000;
 /** For patches of 1,000 records on a slow MongoDB, while filling. */

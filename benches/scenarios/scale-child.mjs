@@ -15,7 +15,6 @@ const vault = require('../../dist/index.js');
 
 /** Opened before the first look, so that what is there once only does not count. */
 const WARM_UP = 200;
-const OPENING_AT_A_TIME = 256;
 const IDLE_MS = 5_000;
 
 const job = JSON.parse(process.argv[2]);
@@ -30,6 +29,7 @@ const common = {
   },
   masterKey: job.masterKey,
   openTimeout: 60_000,
+  resilience: { operationTimeout: 60_000 },
 };
 const { redisUrl, mongoUrl } = job;
 const hooks = {
@@ -111,7 +111,7 @@ async function measure() {
   const held = [];
   const before = await memory();
   const opening = await watched(() =>
-    eachOf(names, OPENING_AT_A_TIME, async (name, index) => {
+    eachOf(names, job.opening, async (name, index) => {
       held[index] = await open(name);
     }),
   );
@@ -121,7 +121,7 @@ async function measure() {
   const writing = await watched(() => eachOf(held, job.writing, ({ state }) => state.keys.set(patch)));
   const again = await watched(() => eachOf(held, job.writing, ({ state }) => state.keys.set(patch)));
   const counts = { connections: await connections(), threads: status('Threads') - threadsBefore };
-  const closing = await watched(() => eachOf(held, OPENING_AT_A_TIME, ({ store }) => store.close()));
+  const closing = await watched(() => eachOf(held, job.opening, ({ store }) => store.close()));
   await Promise.all(warm.map(({ store }) => store.close()));
   const each = (name) => (after[name] - before[name]) / job.sessions;
   return {
