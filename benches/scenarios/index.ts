@@ -2,9 +2,12 @@ import type { Contender } from '../support/contenders.js';
 import type { Effort, Result } from '../support/measure.js';
 import type { Baileys } from '../support/packages.js';
 import type { Records } from '../support/records.js';
+import { hybrid } from './hybrid.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
 import { open } from './open.js';
+import { redis } from './redis.js';
+import { scale } from './scale.js';
 import { storm } from './storm.js';
 
 /** What every scenario is given. */
@@ -24,8 +27,14 @@ export interface Setup {
 export interface Scenario {
   id: string;
   title: string;
+  /** The contender that the others' ratios are of. Default: Baileys' own files. */
+  baseline?: string;
+  /** Takes minutes: runs only when it is asked for by its id. */
+  heavy?: boolean;
+  /** Why it cannot run here, or undefined. */
+  missing?(): string | undefined;
   run(setup: Setup): Promise<Result[]>;
 }
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, hybrid, scale];

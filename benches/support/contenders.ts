@@ -20,9 +20,9 @@ export interface Contender {
 }
 
 /** Not a secret: nothing but benchmarks is sealed with it. */
-const MASTER_KEY = 'be9c4ed0'.repeat(8);
+export const MASTER_KEY = 'be9c4ed0'.repeat(8);
 const silent = () => {};
-const logger = { debug: silent, info: silent, warn: silent, error: silent };
+export const logger = { debug: silent, info: silent, warn: silent, error: silent };
 
 /** What the others are compared with. */
 export const BASELINE = 'multi-file';

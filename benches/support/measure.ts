@@ -7,6 +7,8 @@ export interface Subject {
   work(count: number): Promise<unknown>;
   /** Runs before each round, outside of the measured time. */
   reset?(): Promise<unknown>;
+  /** Runs after each round, outside of the measured time: ends what would disturb the next subject. */
+  settle?(): Promise<unknown>;
 }
 
 export interface Result {
@@ -14,7 +16,7 @@ export interface Result {
   /** What was done, e.g. `get, 1,000 keys stored`. */
   case: string;
   contender: string;
-  unit: 'µs' | 'ms' | 'KiB' | '1/s';
+  unit: 'µs' | 'ms' | 'KiB' | '1/s' | 'count';
   median: number;
   samples: number[];
 }
@@ -38,7 +40,9 @@ async function timed(subject: Subject, count: number): Promise<number> {
   await subject.reset?.();
   const start = performance.now();
   await subject.work(count);
-  return performance.now() - start;
+  const took = performance.now() - start;
+  await subject.settle?.();
+  return took;
 }
 
 /** How often a subject has to work to fill the budget. */
@@ -55,6 +59,15 @@ async function calibrate(subject: Subject, budgetMs: number): Promise<number> {
   }
   return count;
 }
+
+/** Awaits `call` as often as a round asks for. */
+export const repeated =
+  (call: (turn: number) => Promise<unknown>): Subject['work'] =>
+  async (count) => {
+    for (let turn = 0; turn < count; turn++) {
+      await call(turn);
+    }
+  };
 
 /** Milliseconds per unit of work, of all rounds, for each subject. */
 export async function interleave<S extends Subject>(

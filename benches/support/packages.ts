@@ -15,3 +15,5 @@ export type Baileys = typeof import('baileys', { with: { 'resolution-mode': 'imp
 export type { KeyStore, Patch } from '../../lib/conformance/baileys.js';
 
 export const loadBaileys = (): Promise<Baileys> => import('baileys');
+
+export const { version: baileysVersion }: { version: string } = require('baileys/package.json');
