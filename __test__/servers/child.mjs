@@ -3,15 +3,12 @@
  * Says on its output `open <session> <secret>`, `ack <session> <seq> <ms>`, `error <session> <seq> <ms> <class> <code>`,
  * `lost <session> <code>`, `deleted <session> <code or ok>`, `closed`. Hears `stop` and `delete`.
  */
-import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openPatiently, vault } from './open.mjs';
+import { say } from './say.mjs';
 
 const task = JSON.parse(process.argv[2]);
-
-// Straight to the descriptor: what was said outlives the process.
-const say = (...words) => writeSync(1, `${words.join(' ')}\n`);
 
 let stopped = false;
 

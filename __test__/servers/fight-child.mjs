@@ -3,12 +3,11 @@
  * from the last number there, and writes until it is fenced or killed. Says `open <seq> <version>` and `ack <seq>`; on
  * `close` it lets go.
  */
-import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { open } from './open.mjs';
+import { say } from './say.mjs';
 
 const { place, session, by } = JSON.parse(process.argv[2]);
-const say = (...words) => writeSync(1, `${words.join(' ')}\n`);
 
 let stopped = false;
 createInterface({ input: process.stdin }).on('line', () => {

@@ -10,7 +10,18 @@ const SAVE_EVERY = 5;
 
 // Straight to the descriptor: what the parent has not read yet outlives the process.
 const say = (word: string, seq = 0): void => {
-  writeSync(1, `${word} ${seq}\n`);
+  for (;;) {
+    try {
+      writeSync(1, `${word} ${seq}\n`);
+      return;
+    } catch (error) {
+      // The pipe is full because the parent has no time to read: then this process waits.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') {
+        throw error;
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
 };
 
 async function main(task: KillTask): Promise<void> {
