@@ -37,10 +37,13 @@ impl Session {
             match next {
                 Next::Idle => return Step::Idle,
                 Next::Settle => return Step::Settle,
-                Next::Batch(batch, ttl) => match self.commit_of(&batch, ttl) {
-                    Ok(commit) => return Step::Commit(batch, commit),
-                    Err(error) => self.finish(*batch, Err(error)),
-                },
+                Next::Batch(mut batch, ttl) => {
+                    batch.merge();
+                    match self.commit_of(&batch, ttl) {
+                        Ok(commit) => return Step::Commit(batch, commit),
+                        Err(error) => self.finish(*batch, Err(error)),
+                    }
+                }
             }
         }
     }

@@ -64,6 +64,7 @@ pub(super) struct Doubt {
 /// Patches that are being committed together.
 pub(super) struct Batch {
     pub(super) pending: Vec<Pending>,
+    /// All of them, by [`Batch::merge`].
     pub(super) merged: Patch,
     pub(super) base: u64,
     pub(super) last_seq: u64,
@@ -73,6 +74,15 @@ pub(super) enum Next {
     Settle,
     Batch(Box<Batch>, Option<Duration>),
     Idle,
+}
+
+impl Batch {
+    /// Merges the patches; done without the session's lock, which callers of the hot path want meanwhile.
+    pub(super) fn merge(&mut self) {
+        for pending in &self.pending {
+            self.merged.merge(&pending.patch);
+        }
+    }
 }
 
 impl State {
@@ -167,7 +177,6 @@ impl State {
             bytes += next.bytes;
             self.queued_bytes -= next.bytes;
             batch.last_seq = next.seq;
-            batch.merged.merge(&next.patch);
             batch.pending.push(next);
             if alone {
                 break;
@@ -194,7 +203,12 @@ impl State {
                 .get(key)
                 .is_some_and(|queued| queued.seq == pending.seq)
             {
-                match before.merged.get(key) {
+                match before
+                    .pending
+                    .iter()
+                    .rev()
+                    .find_map(|earlier| earlier.patch.get(key))
+                {
                     Some(value) => self.overlay.insert(
                         key.clone(),
                         Queued {
