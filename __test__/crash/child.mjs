@@ -1,9 +1,7 @@
 /** What the processes of these tests do: `node child.mjs <part> <folder>`. */
-import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { say } from '../support/say.mjs';
 import { folder } from './light.mjs';
-
-const say = (text) => writeSync(1, `${text}\n`);
 
 const PARTS = {
   /** Holds the folder until told to close. */

@@ -5,8 +5,8 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { say } from '../support/say.mjs';
 import { openPatiently, vault } from './open.mjs';
-import { say } from './say.mjs';
 
 const task = JSON.parse(process.argv[2]);
 

@@ -4,8 +4,8 @@
  * `close` it lets go.
  */
 import { createInterface } from 'node:readline';
+import { say } from '../support/say.mjs';
 import { open } from './open.mjs';
-import { say } from './say.mjs';
 
 const { place, session, by } = JSON.parse(process.argv[2]);
 
