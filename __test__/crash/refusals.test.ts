@@ -62,10 +62,7 @@ async function contents(location: string, masterKey?: string): Promise<unknown> 
   return found;
 }
 
-/**
- * Fails unless opening with `masterKey` is refused, twice, and the session is the same afterwards. Its records, that
- * is: each attempt takes a fencing token, which is a number in the same file.
- */
+/** Fails unless opening with `masterKey` is refused, twice, and no byte of the session has changed afterwards. */
 async function refusesKey(
   location: string,
   masterKey: string | undefined,
@@ -73,6 +70,7 @@ async function refusesKey(
 ): Promise<void> {
   const { folder, vault } = await light();
   const before = await contents(location, rightKey);
+  const bytes = stored(await fingerprint(location));
   for (let attempt = 0; attempt < 2; attempt++) {
     await assert.rejects(folder(location, { masterKey }), (error: unknown) => {
       assert.ok(error instanceof vault.EncryptionError, String(error));
@@ -83,6 +81,7 @@ async function refusesKey(
       }
       return true;
     });
+    assert.deepEqual(stored(await fingerprint(location)), bytes, 'the stored bytes have changed');
   }
   assert.deepEqual(await contents(location, rightKey), before);
 }
