@@ -415,7 +415,12 @@ describe('accepted options', () => {
     assert.ok(config.backend === 'hybrid');
     assert.deepEqual(config.redis, { url: 'redis://r:7000/0', prefix: 'bv' });
     assert.deepEqual(config.mongodb, { url: MONGO, database: 'd', collection: 'c' });
-    assert.deepEqual(config.hybrid, { writeBehind: true, outboxWhenMongoDown: true, queue: true });
+    assert.deepEqual(config.hybrid, {
+      writeBehind: true,
+      outboxWhenMongoDown: false,
+      acceptLostOutbox: false,
+      queue: true,
+    });
   });
 
   it('take each preset', () => {
