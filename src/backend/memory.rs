@@ -1,7 +1,7 @@
 //! A backend in memory for tests, which fails on demand.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token,
 };
+use crate::backend::now_millis;
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -315,13 +316,6 @@ impl Stored {
         self.commit = None;
         self.expires = None;
     }
-}
-
-fn now_millis() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("the clock is past 1970");
-    u64::try_from(since.as_millis()).expect("the clock is before the year 500,000,000")
 }
 
 #[async_trait]

@@ -17,6 +17,7 @@ pub(crate) mod memory;
 pub mod mongo;
 mod owner;
 pub mod redis;
+mod wall_clock;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
 pub use owner::Owner;
+pub(crate) use wall_clock::now_millis;
 
 /// A session's name; not empty.
 pub type SessionId = Arc<str>;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use napi::bindgen_prelude::Buffer;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::port::{Payload, Port, describe};
 use super::queue::{Added, Jobs, Taker};
 use super::stores::{self, Extras, Share};
+use crate::backend;
 use crate::backend::hybrid::Job;
 use crate::config::{self, StoreConfig};
 use crate::error::{Error, Kind, Result};
@@ -105,7 +106,7 @@ impl Taker for Shared {
             "jobName": "persist",
             "sessionId": *job.session,
             "version": job.version,
-            "timestamp": now_millis(),
+            "timestamp": backend::now_millis(),
             "payloadBase64": BASE64_STANDARD.encode(&job.entry),
         }));
         Some(added)
@@ -168,9 +169,4 @@ pub(super) fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffe
     };
     let (lane, location) = stores::locate(&config)?;
     Ok((config, options, lane, location))
-}
-
-fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,9 +9,10 @@ use futures_util::{StreamExt, stream};
 
 use super::slot::Slot;
 use super::state::Core;
-use super::stats::{DeadLetter, now_millis};
+use super::stats::DeadLetter;
 use super::{entry, fenced};
 use crate::backend::mongo::Ledger;
+use crate::backend::now_millis;
 use crate::backend::redis::Letter;
 use crate::backend::{Acquire, Acquired, Commit, Fence, Owner};
 use crate::error::{Error, Kind, Result};

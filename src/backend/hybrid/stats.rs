@@ -1,9 +1,9 @@
 //! What the outside sees of the outbox.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::backend::SessionId;
+use crate::backend::{SessionId, now_millis};
 
 /// The outboxes of this process' sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,11 +95,4 @@ impl Counters {
             dead_letters: failed,
         }
     }
-}
-
-pub(super) fn now_millis() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,11 +12,10 @@ use super::config::Mode;
 use super::queue::{Job, Queue};
 use super::slot::Slot;
 use super::state::Core;
-use super::stats::now_millis;
 use super::{LAYER, entry, fenced, is_outage};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
-use crate::backend::{Commit, Fence, Head, SessionId};
+use crate::backend::{Commit, Fence, Head, SessionId, now_millis};
 use crate::error::{Error, Kind, Result};
 
 /// Why a commit did not go behind.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use super::connection::{Fault, Link};
 use super::errors::{error, from_script};
 use super::keys::HeadField;
 use super::scripts;
-use crate::backend::{Commit, Fence, Head};
+use crate::backend::{Commit, Fence, Head, now_millis};
 use crate::error::{Error, Kind};
 
 const IN_FLIGHT: usize = 2;
@@ -108,10 +108,7 @@ pub(super) async fn commit(link: &Arc<Link>, entries: Vec<Entry>, deadline: Inst
 
 /// One call, with no regard to others in flight.
 pub(super) async fn call(link: &Link, entries: &[&Entry], deadline: Instant) -> Vec<Reply> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let now = now_millis();
     let shared = entries.first().is_some_and(|entry| entry.is_shared());
     let script = if shared { &scripts::MERGE } else { &scripts::COMMIT };
     let arguments = |command: &mut Cmd| {
