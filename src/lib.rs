@@ -19,3 +19,8 @@ pub mod record;
 pub mod resilience;
 pub mod runtime;
 pub mod session;
+
+/// Records are allocated on the threads of JavaScript and freed on the core's, which is what the system's allocator
+/// does worst: it cost a sixth of the time of a write.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::RecordKey;
@@ -54,15 +55,7 @@ impl Sealer {
     pub fn seal(&self, key: &RecordKey, plain: &[u8]) -> Result<Bytes> {
         let mut nonce = [0; MAX_NONCE];
         if let Some(algorithm) = self.options.encryption {
-            getrandom::fill(&mut nonce[..algorithm.nonce_len()]).map_err(|cause| {
-                self.error(
-                    Kind::Internal,
-                    key,
-                    None,
-                    "cannot be sealed: the system has no randomness",
-                )
-                .because(&cause)
-            })?;
+            rand::rng().fill_bytes(&mut nonce[..algorithm.nonce_len()]);
         }
         self.seal_under(key, plain, &nonce)
     }

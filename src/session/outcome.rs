@@ -71,8 +71,7 @@ impl Session {
             patches: u32::try_from(batch.pending.len()).unwrap_or(u32::MAX),
             expected: self.fence == Fence::Shared
                 && batch.pending.iter().any(|pending| pending.expected.is_some()),
-            id: getrandom::u64()
-                .map_err(|error| Error::new(Kind::Internal, "session", "no randomness").because(&error))?,
+            id: rand::random(),
             changes,
             ttl,
         })
