@@ -73,6 +73,40 @@ describe('completions', () => {
     ]);
   });
 
+  it('settle in order and a part at a time, so that many leave room for other work', async () => {
+    const { thread, say } = setUp();
+    const count = 1_000;
+    const settled: number[] = [];
+    const all = Promise.all(
+      Array.from({ length: count }, (_, n) => thread.done(n + 1).then(() => settled.push(n + 1))),
+    );
+    const numbers = Array.from({ length: count }, (_, n) => n + 1);
+    const frames = numbers.map((number) => frame(number, 0, 0, Buffer.alloc(0)));
+    say(...frames.slice(0, count - 1));
+    say(...frames.slice(count - 1));
+    let turns = 0;
+    while (settled.length < count) {
+      await new Promise(setImmediate);
+      turns += 1;
+    }
+    await all;
+    assert.deepEqual(settled, numbers);
+    assert.ok(turns > 4, `all were settled within ${turns} turns`);
+  });
+
+  it('arrive although a listener throws', async () => {
+    const { thread, say } = setUp();
+    thread.listen(() => {
+      throw new Error('from the program');
+    });
+    const outcome = thread.done(1);
+    assert.throws(
+      () => say(frame(0, 2, 3, json({ event: 'log' })), frame(1, 0, 0, Buffer.alloc(0))),
+      /from the program/,
+    );
+    await outcome;
+  });
+
   it('of an unexpected kind are a defect, not a value', async () => {
     const { thread, say } = setUp();
     const outcome = assert.rejects(thread.committed(1), { code: 'INTERNAL' });

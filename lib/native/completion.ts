@@ -19,7 +19,13 @@ export interface Committed {
 }
 
 /** How a request ended; `payload` is a view that nobody else writes to. */
-export type Completion = { ok: true; kind: number; payload: Buffer } | { ok: false; error: NativeError };
+export type Completion =
+  | { ok: true; kind: typeof Kind.none }
+  | { ok: true; kind: typeof Kind.committed; committed: Committed }
+  | { ok: true; kind: typeof Kind.answer; payload: Buffer }
+  | { ok: true; kind: typeof Kind.json; payload: Buffer }
+  | { ok: true; kind: typeof Kind.snapshot; payload: Buffer }
+  | { ok: false; error: NativeError };
 
 /** Something the core says without having been asked. */
 export interface NativeEvent {
@@ -27,35 +33,57 @@ export interface NativeEvent {
   [field: string]: unknown;
 }
 
-/** Walks a batch. The batch must not be reused afterwards: payloads point into it. */
-export function readBatch(
-  batch: Buffer,
-  onCompletion: (request: number, completion: Completion) => void,
-  onEvent: (event: NativeEvent) => void,
-): void {
-  let at = 0;
-  while (at + HEADER <= batch.length) {
-    const request = batch.readUInt32LE(at);
-    const status = batch[at + 4];
-    const kind = batch[at + 5] as number;
-    const end = at + HEADER + batch.readUInt32LE(at + 6);
-    const payload = batch.subarray(at + HEADER, end);
-    at = end;
+/** Receives what is read from a batch. */
+export interface Receiver {
+  completed(request: number, completion: Completion): void;
+  happened(event: NativeEvent): void;
+}
+
+/** A batch and how far it has been read. It must not be reused afterwards: payloads point into it. */
+export interface Batch {
+  readonly bytes: Buffer;
+  at: number;
+}
+
+/** Whether all of a batch has been read. */
+export const isRead = ({ bytes, at }: Batch): boolean => at + HEADER > bytes.length;
+
+/** Reads at most `most` completions and events. If the receiver throws, the next call goes on behind the culprit. */
+export function readBatch(batch: Batch, most: number, receiver: Receiver): void {
+  const { bytes } = batch;
+  for (let count = 0; count < most && !isRead(batch); count++) {
+    const header = batch.at;
+    const request = bytes.readUInt32LE(header);
+    const status = bytes[header + 4];
+    const kind = bytes[header + 5] as number;
+    const start = header + HEADER;
+    const end = start + bytes.readUInt32LE(header + 6);
+    batch.at = end;
     if (status === STATUS_OK) {
-      onCompletion(request, { ok: true, kind, payload });
+      receiver.completed(request, succeeded(kind, bytes, start, end));
     } else if (status === STATUS_ERROR) {
-      onCompletion(request, { ok: false, error: JSON.parse(payload.toString()) as NativeError });
+      receiver.completed(request, { ok: false, error: readJson(bytes.subarray(start, end)) as NativeError });
     } else {
-      onEvent(JSON.parse(payload.toString()) as NativeEvent);
+      receiver.happened(readJson(bytes.subarray(start, end)) as NativeEvent);
     }
   }
 }
 
-/** Payload of kind `committed`. */
-export const readCommitted = (payload: Buffer): Committed => ({
-  version: payload.readDoubleLE(0),
-  updatedAt: payload.readDoubleLE(8),
-});
+function succeeded(kind: number, bytes: Buffer, start: number, end: number): Completion {
+  switch (kind) {
+    case Kind.none:
+      return { ok: true, kind };
+    case Kind.committed:
+      // No view of the batch: making one costs more than all the rest, and writes are what comes most.
+      return {
+        ok: true,
+        kind,
+        committed: { version: bytes.readDoubleLE(start), updatedAt: bytes.readDoubleLE(start + 8) },
+      };
+    default:
+      return { ok: true, kind: kind as typeof Kind.answer, payload: bytes.subarray(start, end) };
+  }
+}
 
 /** Payload of kind `json`. */
 export const readJson = (payload: Buffer): unknown => JSON.parse(payload.toString());

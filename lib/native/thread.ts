@@ -2,18 +2,22 @@ import { Scratch } from '../codec/index.js';
 import { fromNative, StorageError } from '../errors.js';
 import type { NativeCore, NativeCoreClass } from './abi.js';
 import {
+  type Batch,
   type Committed,
   type Completion,
+  isRead,
   Kind,
   type NativeEvent,
+  type Receiver,
   readBatch,
-  readCommitted,
   readJson,
 } from './completion.js';
 import { loadNative } from './load.js';
 
 /** Longest delay a timer takes; the timer is never meant to fire. */
 const FOREVER = 0x7fffffff;
+/** Settled in one turn of the event loop, whose continuations may each take a tenth of a millisecond. */
+const SETTLED_AT_ONCE = 128;
 
 /**
  * One thread's connection to the core: the requests under way, the scratch that frames are written into, and what
@@ -25,10 +29,31 @@ export class CoreThread {
   private readonly pending = new Map<number, (completion: Completion) => void>();
   private readonly listeners = new Set<(event: NativeEvent, first: boolean) => void>();
   private readonly keepAlive = setInterval(() => {}, FOREVER).unref();
+  /** Batches of which something is left to settle, in the order in which they came. */
+  private readonly left: Batch[] = [];
+  private readonly receiver: Receiver = {
+    completed: (request, completion) => {
+      const settle = this.pending.get(request);
+      if (settle !== undefined) {
+        this.pending.delete(request);
+        settle(completion);
+      }
+    },
+    happened: (event) => {
+      let first = true;
+      for (const listener of this.listeners) {
+        listener(event, first);
+        first = false;
+      }
+    },
+  };
 
   constructor(Core: NativeCoreClass) {
-    this.core = new Core((batch) => {
-      this.deliver(batch);
+    this.core = new Core((bytes) => {
+      this.left.push({ bytes, at: 0 });
+      if (this.left.length === 1) {
+        this.deliver();
+      }
     });
   }
 
@@ -61,7 +86,7 @@ export class CoreThread {
     if (!completion.ok) {
       throw fromNative(completion.error);
     }
-    return readCommitted(expectKind(completion, Kind.committed));
+    return expectKind(completion, Kind.committed).committed;
   }
 
   async json(request: number): Promise<unknown> {
@@ -69,7 +94,7 @@ export class CoreThread {
     if (!completion.ok) {
       throw fromNative(completion.error);
     }
-    return readJson(expectKind(completion, Kind.json));
+    return readJson(expectKind(completion, Kind.json).payload);
   }
 
   async done(request: number): Promise<void> {
@@ -84,7 +109,7 @@ export class CoreThread {
     if (!completion.ok) {
       throw fromNative(completion.error);
     }
-    return expectKind(completion, Kind.answer);
+    return expectKind(completion, Kind.answer).payload;
   }
 
   /** A snapshot's payload, or undefined when there is no such session. */
@@ -93,34 +118,33 @@ export class CoreThread {
     if (!completion.ok) {
       throw fromNative(completion.error);
     }
-    return completion.kind === Kind.json ? undefined : expectKind(completion, Kind.snapshot);
+    return completion.kind === Kind.json ? undefined : expectKind(completion, Kind.snapshot).payload;
   }
 
-  private deliver(batch: Buffer): void {
-    readBatch(
-      batch,
-      (request, completion) => {
-        const settle = this.pending.get(request);
-        if (settle !== undefined) {
-          this.pending.delete(request);
-          settle(completion);
-        }
-      },
-      (event) => {
-        let first = true;
-        for (const listener of this.listeners) {
-          listener(event, first);
-          first = false;
-        }
-      },
-    );
-    if (this.pending.size === 0) {
-      this.keepAlive.unref();
+  /** Settles some of what the core has answered and leaves the rest to later turns of the event loop. */
+  private deliver(): void {
+    const batch = this.left[0] as Batch;
+    try {
+      readBatch(batch, SETTLED_AT_ONCE, this.receiver);
+    } finally {
+      if (isRead(batch)) {
+        this.left.shift();
+      }
+      if (this.left.length > 0) {
+        setImmediate(() => {
+          this.deliver();
+        });
+      } else if (this.pending.size === 0) {
+        this.keepAlive.unref();
+      }
     }
   }
 }
 
-function expectKind(completion: Completion & { ok: true }, kind: number): Buffer {
+function expectKind<K extends number>(
+  completion: Completion & { ok: true },
+  kind: K,
+): Extract<Completion, { ok: true; kind: K }> {
   if (completion.kind !== kind) {
     throw new StorageError(
       'INTERNAL',
@@ -131,7 +155,7 @@ function expectKind(completion: Completion & { ok: true }, kind: number): Buffer
       },
     );
   }
-  return completion.payload;
+  return completion as Extract<Completion, { ok: true; kind: K }>;
 }
 
 let thread: CoreThread | undefined;

@@ -16,7 +16,7 @@ const dropped = new FinalizationRegistry<Handle>(({ thread, id }) => {
 });
 
 /** A patch without records needs no commit. */
-const NOTHING: Promise<Completion> = Promise.resolve({ ok: true, kind: Kind.none, payload: Buffer.alloc(0) });
+const NOTHING: Promise<Completion> = Promise.resolve({ ok: true, kind: Kind.none });
 
 /** What `keys.set` takes: record type to id to value. */
 export type Patch = Record<string, Record<string, unknown> | null | undefined>;
@@ -87,11 +87,8 @@ export class Session {
       return this.decode(scratch.bytes, result - 1, type, ids, revive);
     }
     const asked = ids.slice();
-    const completion = await thread.wait(-result);
-    if (!completion.ok) {
-      throw fromNative(completion.error);
-    }
-    return this.decode(completion.payload, completion.payload.length, type, asked, revive);
+    const answer = await thread.answer(-result);
+    return this.decode(answer, answer.length, type, asked, revive);
   }
 
   /** Stores everything in one patch, if the session was never written; returns whether it was not. */
@@ -107,11 +104,7 @@ export class Session {
   /** Ids of the records of one type. */
   async listIds(type: string): Promise<string[]> {
     const thread = this.use();
-    const completion = await thread.wait(thread.core.storeListIds(this.id, type));
-    if (!completion.ok) {
-      throw fromNative(completion.error);
-    }
-    return JSON.parse(completion.payload.toString()) as string[];
+    return (await thread.json(thread.core.storeListIds(this.id, type))) as string[];
   }
 
   /** Deletes every record but the creds. */
