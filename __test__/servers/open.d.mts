@@ -24,6 +24,8 @@ export interface Place {
   exclusive?: boolean;
   /** With `MASTER_KEY`. Default true. */
   sealed?: boolean;
+  /** Default false. */
+  acceptLostOutbox?: boolean;
 }
 
 export function open(

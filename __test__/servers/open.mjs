@@ -32,7 +32,7 @@ export async function openPatiently(place, sessionId, options) {
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
   const { mode, redisUrl, mongoUrl, database, folder, operationTimeout = OPERATION_TIMEOUT } = place;
-  const { lockTtl = 5, exclusive = true, sealed = true } = place;
+  const { lockTtl = 5, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
   const anywhere = {
     baileys,
     logger,
@@ -63,6 +63,7 @@ export function open(place, sessionId, options = {}) {
           mongoDatabase: database,
           enableWriteBehind: mode === 'write-behind',
           outboxWhenMongoDown: mode === 'outbox',
+          acceptLostOutbox,
         },
       });
   }
