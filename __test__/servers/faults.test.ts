@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { MongoClient } from 'mongodb';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { describeWith, type Server, startMongo, startRedis } from '../support/services.js';
 import { Load, opening } from './load.js';
@@ -320,11 +319,4 @@ describeWith(['redis', 'ownMongo'], 'faults', () => {
       rows.push({ fault: 'answer cut off', mode, acknowledged: commits, lost: 0, longestWait, failures: {} });
     });
   }
-
-  after(async () => {
-    if (!mongo.running) return;
-    const client = new MongoClient(mongo.url);
-    await client.db('faults').dropDatabase();
-    await client.close();
-  });
 });

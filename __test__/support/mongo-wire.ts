@@ -30,7 +30,7 @@ function commandOf(message: Buffer): Command | undefined {
 }
 
 /** Tells `heard` of every command that goes through the proxy from now on, on connections that are made from now on. */
-export function hearCommands(proxy: FaultProxy, heard: (command: Command) => void): void {
+export function hearCommands(proxy: Pick<FaultProxy, 'listen'>, heard: (command: Command) => void): void {
   const rests = new Map<number, Buffer>();
   proxy.listen((connection, packet) => {
     let bytes = Buffer.concat([rests.get(connection) ?? Buffer.alloc(0), packet]);
