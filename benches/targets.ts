@@ -2,6 +2,7 @@ import { BEHIND, BARE as HYBRID_BARE, hybridCase, THROUGH } from './scenarios/hy
 import { caseName } from './scenarios/keys.js';
 import { CORE_CASE } from './scenarios/memory.js';
 import { OPEN_CASE } from './scenarios/open.js';
+import { CONNECTED, PEERS, PEERS_OPEN_CASE, peersCase } from './scenarios/peers.js';
 import { BARE, GET_CASE, IN_JS, loadCase } from './scenarios/redis.js';
 import { SCALE_CORE_CASE, SCALE_MODES } from './scenarios/scale.js';
 import { BASELINE, OURS } from './support/contenders.js';
@@ -26,7 +27,7 @@ const over = (a: number | undefined, b: number | undefined): number | undefined 
 export function judge(results: readonly Result[]): Verdict[] {
   const find: Find = (name, contender = OURS) =>
     results.find((result) => result.case === name && result.contender === contender)?.median;
-  return [...embedded(find), ...redis(find), ...hybrid(find), ...scale(find)].flatMap(
+  return [...embedded(find), ...redis(find), ...peers(find), ...hybrid(find), ...scale(find)].flatMap(
     ([target, measured, bound, limit]) =>
       measured === undefined
         ? []
@@ -79,6 +80,29 @@ function redis(find: Find): Target[] {
     ['Redis: sets of 1,000 sessions, of the same guarantees in JS', rate(1_000, IN_JS), 'at least', 4],
     ['Redis: event-loop time per set, 100 sessions, of a bare HSET’s', loop(100), 'at most', 1 / 4],
     ['Redis: event-loop time per set, 1,000 sessions, of a bare HSET’s', loop(1_000), 'at most', 1 / 4],
+  ];
+}
+
+function peers(find: Find): Target[] {
+  const fastest = Math.min(...PEERS.map((peer) => find(PEERS_OPEN_CASE, peer) ?? Number.POSITIVE_INFINITY));
+  const opening = (contender?: string) => over(find(PEERS_OPEN_CASE, contender), fastest);
+  const growth = (call: Parameters<typeof peersCase>[0]) =>
+    over(find(peersCase(call, 100_000)), find(peersCase(call, 10)));
+  return [
+    [
+      'Redis: opening and a first get, with a connection to make, of the fastest peer’s time',
+      opening(),
+      'at most',
+      1 / 5,
+    ],
+    [
+      'Redis: opening and a first get, connected already, of the fastest peer’s time',
+      opening(CONNECTED),
+      'at most',
+      1 / 5,
+    ],
+    ['Redis: a get with 100,000 keys stored, of that with 10', growth('get of 1 record'), 'at most', 1.2],
+    ['Redis: a set with 100,000 keys stored, of that with 10', growth('set of 1 record'), 'at most', 1.2],
   ];
 }
 

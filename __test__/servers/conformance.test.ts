@@ -11,7 +11,7 @@ import {
   startRedisCluster,
 } from '../support/services.js';
 
-/** Few, because a process that loads Baileys takes its time; `__test__/crash` and the fault table kill more. */
+/** Few, because a process that loads Baileys takes its time; `__test__/crash` and `fight.test.ts` kill more. */
 const KILLS = 2;
 
 for (const row of SERVER_STORES) {

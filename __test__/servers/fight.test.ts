@@ -2,25 +2,43 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { MongoClient } from 'mongodb';
 import { describeWith, type Server, startMongo, startRedis } from '../support/services.js';
 import { opening } from './load.js';
 import type { Mode, Place } from './open.mjs' with { 'resolution-mode': 'import' };
 
-const { BAILEYS_VAULT_FIGHT_SECONDS = '20' } = process.env;
+const { BAILEYS_VAULT_FIGHT_SECONDS = '60' } = process.env;
 const FIGHT_MS = Number(BAILEYS_VAULT_FIGHT_SECONDS) * 1_000;
 const LOCK_TTL_S = 1;
+/** Keys that every owner overwrites in turn. */
+const CONTESTED = Array.from({ length: 50 }, (_, n) => `${n}`);
+/** How often the head of the session is looked at on the server, in ms. */
+const LOOK_EVERY = 50;
+
+const MODES = ['redis', 'mongo', 'write-through', 'write-behind', 'embedded'] as const;
+
+/** What is known of a session without opening it. */
+interface Head {
+  readonly token: number;
+  readonly version: number;
+}
+type Look = (session: string) => Promise<Head | undefined>;
 
 interface Fight {
   /** Who acknowledged a number. */
   readonly acknowledged: Map<number, string[]>;
   /** What owners found when they opened the session. */
   readonly opened: { seq: number; version: number }[];
-  readonly errors: string[];
-  ends: number;
+  readonly errors: Map<string, number>;
+  /** How the processes ended. */
+  readonly ends: { killed: number; frozen: number; closed: number };
 }
 
 /** One after another, each until something befalls it. */
@@ -33,11 +51,10 @@ async function fight(
 ): Promise<void> {
   for (let life = 0; Date.now() < until; life++) {
     const by = `${corner}${life}`;
-    const child = spawn(
-      process.execPath,
-      [join(__dirname, 'fight-child.mjs'), JSON.stringify({ place, session, by })],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    );
+    const task = { place, session, by, contested: CONTESTED.length };
+    const child = spawn(process.execPath, [join(__dirname, 'fight-child.mjs'), JSON.stringify(task)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     const closed = once(child, 'close');
     let owns = () => {};
     const owning = new Promise<void>((resolve) => {
@@ -45,13 +62,13 @@ async function fight(
     });
     child.stdin.on('error', () => {});
     createInterface({ input: child.stdout }).on('line', (line) => {
-      const [word, first, second] = line.split(' ');
+      const [word, first, second] = line.split(' ') as [string, string, string?];
       if (word === 'open') {
         log.opened.push({ seq: Number(first), version: Number(second) });
         owns();
       } else if (word === 'ack') {
         log.acknowledged.set(Number(first), [...(log.acknowledged.get(Number(first)) ?? []), by]);
-      } else log.errors.push(first as string);
+      } else log.errors.set(first, (log.errors.get(first) ?? 0) + 1);
     });
     // Now and then before it is open.
     await Promise.race([owning, closed, sleep(Math.random() < 0.2 ? 300 : until - Date.now())]);
@@ -67,64 +84,140 @@ async function fight(
       await sleep(LOCK_TTL_S * 2_000);
       child.kill('SIGCONT');
       await sleep(500);
+      log.ends.frozen++;
     }
+    const gone = child.exitCode !== null;
     child.kill('SIGKILL');
     await closed;
-    log.ends++;
+    log.ends[gone ? 'closed' : 'killed']++;
   }
+}
+
+/** Looks at the session from outside, again and again: neither its token nor its version ever goes back. */
+async function watch(look: Look, session: string, over: () => boolean): Promise<number> {
+  let last: Head = { token: 0, version: 0 };
+  let looks = 0;
+  while (!over()) {
+    const head = await look(session);
+    if (head !== undefined) {
+      assert.ok(head.token >= last.token, `token ${head.token} after ${last.token}`);
+      assert.ok(head.version >= last.version, `version ${head.version} after ${last.version}`);
+      last = head;
+      looks++;
+    }
+    await sleep(LOOK_EVERY);
+  }
+  return looks;
 }
 
 describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
   let redis: Server;
   let mongo: Server;
+  let folder: string;
+  let redisClient: Redis;
+  let mongoClient: MongoClient;
 
   before(async () => {
-    redis = await startRedis({ persist: true });
-    mongo = await startMongo();
+    [redis, mongo, folder] = await Promise.all([
+      startRedis({ persist: true }),
+      startMongo(),
+      mkdtemp(join(tmpdir(), 'vault-fight-')),
+    ]);
+    redisClient = new Redis(redis.url);
+    mongoClient = new MongoClient(mongo.url);
   });
 
-  after(() => Promise.all([redis.stop(), mongo.stop()]));
+  after(async () => {
+    redisClient.disconnect();
+    await mongoClient.close();
+    await Promise.all([redis.stop(), mongo.stop(), rm(folder, { recursive: true, force: true })]);
+  });
 
-  async function survives(t: TestContext, mode: Mode): Promise<void> {
-    const place = { mode, redisUrl: redis.url, mongoUrl: mongo.url, database: 'fight', lockTtl: LOCK_TTL_S };
+  const lookAtRedis: Look = async (session) => {
+    const [token, version] = (await redisClient.hget(`bv:{${session}}`, '@'))?.split(':').map(Number) ?? [];
+    return token === undefined || version === undefined ? undefined : { token, version };
+  };
+
+  const lookAtMongo: Look = async (session) => {
+    const sessions = mongoClient.db('fight').collection<Head & { _id: string }>('vault_sessions');
+    return (await sessions.findOne({ _id: session }, { projection: { token: 1, version: 1 } })) ?? undefined;
+  };
+
+  /** Where the last word about a session is; a folder's is known to its owner alone. */
+  function lookOf(mode: Mode): Look {
+    if (mode === 'embedded') return async () => undefined;
+    return mode === 'redis' ? lookAtRedis : lookAtMongo;
+  }
+
+  async function survives(t: TestContext, mode: (typeof MODES)[number]): Promise<void> {
+    const place = {
+      mode,
+      redisUrl: redis.url,
+      mongoUrl: mongo.url,
+      database: 'fight',
+      folder,
+      lockTtl: LOCK_TTL_S,
+    };
     const session = `fight-${mode}`;
-    const log: Fight = { acknowledged: new Map(), opened: [], errors: [], ends: 0 };
+    const log: Fight = {
+      acknowledged: new Map(),
+      opened: [],
+      errors: new Map(),
+      ends: { killed: 0, frozen: 0, closed: 0 },
+    };
     const until = Date.now() + FIGHT_MS;
-    await Promise.all(['red', 'blue'].map((corner) => fight(place, session, corner, until, log)));
+    let over = false;
+    const fights = Promise.all(['red', 'blue'].map((corner) => fight(place, session, corner, until, log)));
+    const [looks] = await Promise.all([
+      watch(lookOf(mode), session, () => over),
+      fights.finally(() => {
+        over = true;
+      }),
+    ]);
 
     const { openPatiently: open } = await opening();
     const { state, store } = await open(place, session, { cacheBytes: 0 });
-    const { left, right } = (await state.keys.get('session', ['left', 'right'])) as unknown as Record<
+    const both = await state.keys.get('session', ['left', 'right']);
+    const { left, right } = both as unknown as Record<string, { seq: number } | undefined>;
+    assert.deepEqual(left, right, 'half a patch is there');
+    const found = new Map<number, string>();
+    for await (const [id, { by }] of state.keys.list('pre-key') as AsyncIterable<[string, { by: string }]>) {
+      found.set(Number(id), by);
+    }
+    const slots = (await state.keys.get('sender-key', CONTESTED)) as unknown as Record<
       string,
       { seq: number }
     >;
-    assert.deepEqual(left, right);
-    const ids = [...log.acknowledged.keys()];
-    const found = (await state.keys.get('pre-key', ids.map(String))) as unknown as Record<
-      string,
-      { by: string }
-    >;
+    let lost = 0;
     for (const [seq, by] of log.acknowledged) {
       // Had two owners acknowledged the same number, the later one would not have seen the earlier one's write.
       assert.equal(by.length, 1, `${seq} was acknowledged by ${by.join(' and ')}`);
-      assert.equal(found[seq]?.by, by[0], `${seq}, acknowledged by ${by[0]}, is gone`);
-      assert.ok(seq <= (left?.seq ?? 0), `${seq} was acknowledged, ${left?.seq} is the last one there`);
+      // Owners go on from the last number there, so whoever overwrote a key did it with a higher one.
+      const last = Math.min(left?.seq ?? 0, slots[seq % CONTESTED.length]?.seq ?? 0);
+      if (found.get(seq) !== by[0] || last < seq) lost++;
     }
-    log.opened.sort((a, b) => a.seq - b.seq || a.version - b.version);
-    for (const [n, { version }] of log.opened.entries()) {
-      assert.ok(version >= (log.opened[n - 1]?.version ?? 0), 'versions went back');
-    }
+    // A write that was applied twice, or for two owners, would have counted twice.
+    assert.equal((await store.get(session))?.version, found.size, 'a version for each write');
     await store.close();
-    assert.ok(!log.errors.includes('undefined'), 'an error has no code');
-    assert.ok(log.opened.length > 2 && ids.length > 10, 'there was hardly a fight');
+
+    const { killed, frozen, closed } = log.ends;
     t.diagnostic(
-      `${mode}: ${log.ends} processes ended, ${log.opened.length} owned the session, ${ids.length} writes acknowledged, none lost`,
+      `${mode}, ${FIGHT_MS / 1_000} s: ${killed} processes killed, ${closed} ended by themselves, ${frozen} of all frozen ` +
+        `first; ${log.opened.length} owners; ${log.acknowledged.size} writes acknowledged, ${lost} lost; head looked at ` +
+        `${looks} times; refused: ${JSON.stringify(Object.fromEntries(log.errors))}`,
     );
+    assert.equal(lost, 0, `${mode}: acknowledged writes are gone`);
+    log.opened.sort((a, b) => a.seq - b.seq || a.version - b.version);
+    for (const [n, later] of log.opened.entries()) {
+      const earlier = log.opened[n - 1]?.version ?? 0;
+      assert.ok(later.version >= earlier, `version ${later.version} was opened after ${earlier}`);
+    }
+    assert.ok(!log.errors.has('undefined'), 'an error has no code');
+    assert.ok(killed > 2 && log.opened.length > 2 && log.acknowledged.size > 10, 'there was hardly a fight');
   }
 
   // All at once, because the processes mostly wait.
   it('every acknowledged write is there in the end', async (t) => {
-    const modes = ['redis', 'write-through', 'write-behind'] as const;
-    await Promise.all(modes.map((mode) => survives(t, mode)));
+    await Promise.all(MODES.map((mode) => survives(t, mode)));
   });
 });

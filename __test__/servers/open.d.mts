@@ -6,7 +6,7 @@ export const MASTER_KEY: string;
 export const OPERATION_TIMEOUT: number;
 
 /** `outbox`: write-through with `outboxWhenMongoDown`. */
-export type Mode = 'redis' | 'mongo' | 'write-through' | 'outbox' | 'write-behind';
+export type Mode = 'embedded' | 'redis' | 'mongo' | 'write-through' | 'outbox' | 'write-behind';
 
 /** Where sessions are, and how they are opened. */
 export interface Place {
@@ -14,6 +14,8 @@ export interface Place {
   redisUrl: string;
   mongoUrl: string;
   database: string;
+  /** Of the embedded store. */
+  folder?: string;
   /** In seconds. Default 5. */
   lockTtl?: number;
   /** In ms. Default `OPERATION_TIMEOUT`. */
@@ -22,6 +24,8 @@ export interface Place {
   exclusive?: boolean;
   /** With `MASTER_KEY`. Default true. */
   sealed?: boolean;
+  /** Default false. */
+  acceptLostOutbox?: boolean;
 }
 
 export function open(

@@ -31,33 +31,39 @@ export async function openPatiently(place, sessionId, options) {
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
-  const { mode, redisUrl, mongoUrl, database, operationTimeout = OPERATION_TIMEOUT } = place;
-  const { lockTtl = 5, exclusive = true, sealed = true } = place;
-  const common = {
+  const { mode, redisUrl, mongoUrl, database, folder, operationTimeout = OPERATION_TIMEOUT } = place;
+  const { lockTtl = 5, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
+  const anywhere = {
     baileys,
     logger,
     sessionId,
     ...(sealed && { masterKey: MASTER_KEY }),
-    exclusive,
     openTimeout: 30_000,
-    ttl: { lockTtl },
-    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
     ...options,
   };
+  const onServers = {
+    ...anywhere,
+    exclusive,
+    ttl: { lockTtl },
+    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
+  };
   switch (mode) {
+    case 'embedded':
+      return vault.useHybridAuthState({ ...anywhere, embedded: { path: folder } });
     case 'redis':
-      return vault.useRedisAuthState({ ...common, redis: { redisUrl } });
+      return vault.useRedisAuthState({ ...onServers, redis: { redisUrl } });
     case 'mongo':
-      return vault.useMongoAuthState({ ...common, mongodb: { mongoUrl, databaseName: database } });
+      return vault.useMongoAuthState({ ...onServers, mongodb: { mongoUrl, databaseName: database } });
     default:
       return vault.useHybridAuthState({
-        ...common,
+        ...onServers,
         hybrid: {
           redisUrl,
           mongoUrl,
           mongoDatabase: database,
           enableWriteBehind: mode === 'write-behind',
           outboxWhenMongoDown: mode === 'outbox',
+          acceptLostOutbox,
         },
       });
   }

@@ -226,6 +226,17 @@ describe('the fault proxy', () => {
     assert.equal(client.text, '');
   });
 
+  it('tells what each client sends, also what is cut off', async () => {
+    const heard: string[] = [];
+    proxy.listen((connection, packet) => heard.push(`${connection} ${packet}`));
+    await greeted();
+    const second = await greeted();
+    proxy.cutBeforeRequest('bye');
+    second.say('bye');
+    await second.ends('reset');
+    assert.deepEqual(heard, ['1 hi', '2 hi', '2 bye']);
+  });
+
   it('heals', async () => {
     proxy.cutBeforeRequest('hi', { times: 5 });
     proxy.delay(60_000);

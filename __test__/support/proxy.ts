@@ -22,8 +22,12 @@ interface Rule {
   left: number;
 }
 
+/** Hears what clients send, before any fault; `connection` counts from 1. */
+export type Listener = (connection: number, packet: Buffer) => void;
+
 /** One client connection and its counterpart to the server. */
 interface Link {
+  readonly connection: number;
   readonly client: Socket;
   readonly upstream: Socket;
   /** The end of what the client has sent so far, where a matcher's bytes may have begun. */
@@ -62,6 +66,8 @@ export interface FaultProxy {
   cutAfterRequest(matcher: RequestMatcher, options?: FaultOptions): void;
   /** A matching request never reaches the server, and its connection stays open but silent from there on. */
   dropRequests(matcher: RequestMatcher, options?: FaultOptions): void;
+  /** Tells `listener` of everything that clients send from now on. */
+  listen(listener: Listener): void;
   /** Bytes of either side that were swallowed by `blackhole` or `dropRequests` so far. */
   readonly swallowed: number;
   /** Faults of the three kinds above that were asked for and have not happened yet. */
@@ -90,6 +96,7 @@ class TcpProxy implements FaultProxy {
   readonly #targetPort: number;
   readonly #links = new Set<Link>();
   #listener: Server | undefined;
+  readonly #listeners: Listener[] = [];
   #rules: Rule[] = [];
   #delayMs = 0;
   #blackhole = false;
@@ -161,6 +168,10 @@ class TcpProxy implements FaultProxy {
     this.#addRule('drop', matcher, options);
   }
 
+  listen(listener: Listener): void {
+    this.#listeners.push(listener);
+  }
+
   async heal(): Promise<void> {
     this.#rules = [];
     this.#delayMs = 0;
@@ -186,6 +197,7 @@ class TcpProxy implements FaultProxy {
       noDelay: true,
     });
     const link: Link = {
+      connection: this.#accepted,
       client,
       upstream,
       tail: Buffer.alloc(0),
@@ -218,6 +230,7 @@ class TcpProxy implements FaultProxy {
   }
 
   #fromClient(link: Link, packet: Buffer): void {
+    for (const listener of this.#listeners) listener(link.connection, packet);
     const fault = link.dead ? undefined : this.#faultFor(link, packet);
     link.tail = Buffer.concat([link.tail, packet]).subarray(-TAIL_BYTES);
     if (fault === 'cut-before') {

@@ -1,39 +1,55 @@
-/** A store as several packages have it: one Redis hash per session, one field per record, JSON with BufferJSON. */
+/**
+ * What `baileys-redis-auth` (`useRedisAuthStateWithHSet`) does, written anew because not every registry has it: a
+ * connection and a Redis hash for each session, one field per record, JSON with BufferJSON, a pipeline of `HSET`s for
+ * each `set` and an `HGET` for each id.
+ */
 import type { Redis } from 'ioredis';
 import type { Baileys, KeyStore, Patch } from '../support/packages.js';
+import { connectRedis } from '../support/servers.js';
+
+export const PER_FIELD = 'per-field store';
+
+const hashOf = (sessionId: string): string => `per-field:${sessionId}`;
 
 export function perField(redis: Redis, { BufferJSON }: Baileys, sessionId: string): KeyStore {
-  const key = `per-field:${sessionId}`;
+  const hash = hashOf(sessionId);
   return {
     get: async (type: string, ids: string[]) => {
-      const texts = await redis.hmget(key, ...ids.map((id) => `${type}:${id}`));
       const found: Record<string, unknown> = {};
-      for (const [index, text] of texts.entries()) {
-        if (typeof text === 'string') {
-          found[ids[index] as string] = JSON.parse(text, BufferJSON.reviver);
-        }
-      }
+      await Promise.all(
+        ids.map(async (id) => {
+          const text = await redis.hget(hash, `${type}-${id}`);
+          found[id] = text === null ? null : JSON.parse(text, BufferJSON.reviver);
+        }),
+      );
       return found;
     },
     set: async (data: Patch) => {
-      const fields: string[] = [];
-      const gone: string[] = [];
+      const pipeline = redis.pipeline();
       for (const [type, records] of Object.entries(data)) {
         for (const [id, value] of Object.entries(records ?? {})) {
-          const name = `${type}:${id}`;
-          if (value === null || value === undefined) {
-            gone.push(name);
+          const field = `${type}-${id}`;
+          if (value) {
+            pipeline.hset(hash, field, JSON.stringify(value, BufferJSON.replacer));
           } else {
-            fields.push(name, JSON.stringify(value, BufferJSON.replacer));
+            pipeline.hdel(hash, field);
           }
         }
       }
-      if (fields.length > 0) {
-        await redis.hset(key, ...fields);
-      }
-      if (gone.length > 0) {
-        await redis.hdel(key, ...gone);
-      }
+      await pipeline.exec();
     },
+  };
+}
+
+/** A session as a program opens it: with a connection of its own, and creds that are made when there are none. */
+export async function openPerField(url: string, baileys: Baileys, sessionId: string) {
+  const { BufferJSON, initAuthCreds } = baileys;
+  const redis = await connectRedis(url);
+  const text = await redis.hget(hashOf(sessionId), 'creds');
+  const creds = text === null ? initAuthCreds() : JSON.parse(text, BufferJSON.reviver);
+  return {
+    keys: perField(redis, baileys, sessionId),
+    saveCreds: () => redis.hset(hashOf(sessionId), 'creds', JSON.stringify(creds, BufferJSON.replacer)),
+    close: async () => redis.disconnect(),
   };
 }

@@ -18,12 +18,16 @@ interface Opened {
 }
 
 interface Package {
+  useRedisAuthState(options: object): Promise<Opened>;
   createHybridConfigFromPreset(name: 'PRODUCTION', places: object): object;
   useHybridAuthState(options: object): Promise<Opened>;
 }
 
 export interface Replaced {
+  /** In Redis with MongoDB behind. */
   open(sessionId: string, places: object): Promise<Opened>;
+  /** In Redis alone, sealed. */
+  openInRedis(sessionId: string, redisUrl: string, masterKey: string): Promise<Opened>;
   remove(): Promise<void>;
 }
 
@@ -52,10 +56,16 @@ export async function installReplaced(baileysVersion: string): Promise<Replaced 
   const entry = createRequire(join(folder, 'package.json'))
     .resolve(PACKAGE)
     .replace(/\.cjs$/, '.js');
-  const { createHybridConfigFromPreset, useHybridAuthState } = (await import(entry)) as Package;
+  const replaced = (await import(entry)) as Package;
+  const { createHybridConfigFromPreset, useHybridAuthState, useRedisAuthState } = replaced;
   return {
     open: (sessionId, places) =>
       useHybridAuthState({ sessionId, hybrid: createHybridConfigFromPreset('PRODUCTION', places) }),
+    openInRedis: (sessionId, redisUrl, masterKey) => {
+      // It reports every call there, into the middle of our tables.
+      console.debug = () => {};
+      return useRedisAuthState({ sessionId, redis: { redisUrl }, enableEncryption: true, masterKey });
+    },
     remove,
   };
 }

@@ -6,6 +6,7 @@ import { hybrid } from './hybrid.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
 import { open } from './open.js';
+import { peers } from './peers.js';
 import { redis } from './redis.js';
 import { scale } from './scale.js';
 import { storm } from './storm.js';
@@ -37,4 +38,4 @@ export interface Scenario {
 }
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, hybrid, scale];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, peers, hybrid, scale];

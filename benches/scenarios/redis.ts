@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { jsGuarantees } from '../peers/js-guarantees.js';
+import { PER_FIELD, perField } from '../peers/per-field.js';
 import { logger, MASTER_KEY, OURS } from '../support/contenders.js';
 import { type Load, load } from '../support/load.js';
 import { interleave, median, type Result, repeated, resultOf } from '../support/measure.js';
@@ -19,7 +20,6 @@ const OPEN_STEP = 100;
 export const BARE = 'bare HSET';
 export const PIPELINED = 'auto-pipelining HSET';
 export const IN_JS = 'same guarantees in JS';
-const ORDER = [OURS, BARE, PIPELINED, IN_JS];
 
 const FIGURES = [
   { name: 'sets per second', unit: '1/s', of: ({ perSecond }: Load) => perSecond },
@@ -29,7 +29,9 @@ const FIGURES = [
   { name: 'CPU of the process per set', unit: 'µs', of: ({ processUs }: Load) => processUs },
 ] as const;
 
-export const loadCase = (sessions: number, figure: (typeof FIGURES)[number]['name']): string =>
+type Figure = (typeof FIGURES)[number]['name'];
+
+export const loadCase = (sessions: number, figure: Figure): string =>
   `${sessions.toLocaleString('en')} ${sessions === 1 ? 'session' : 'sessions'}: ${figure}`;
 export const GET_CASE = 'get of a cached session record, awaited (bare: HMGET)';
 
@@ -53,6 +55,7 @@ export const redis: Scenario = {
     try {
       const bare = await connect();
       const pipelined = await connect({ enableAutoPipelining: true });
+      const perFieldConnection = await connect();
       const inJs = jsGuarantees(await connect(), setup.baileys, Buffer.from(MASTER_KEY, 'hex'));
       const stored = await storedBytes(server.url, bare, setup);
       setup.note(
@@ -64,7 +67,8 @@ export const redis: Scenario = {
         setup.progress(`redis: opening ${sessions} sessions`);
         const opened = await openAll(server.url, names, setup);
         const js = await Promise.all(names.map(inJs));
-        const patch = (n: number): Patch => setup.records.one[n % setup.records.one.length] as Patch;
+        const fields = names.map((name) => perField(perFieldConnection, setup.baileys, name));
+        const patch = patchOf(setup);
         const fieldOf = (n: number): string => `session:${setup.records.hot[n % setup.records.hot.length]}`;
         const hset = (connection: Redis, prefix: string) =>
           names.map((name, n) => {
@@ -82,10 +86,13 @@ export const redis: Scenario = {
           ],
           [BARE, hset(bare, 'bare')],
           [PIPELINED, hset(pipelined, 'auto')],
+          [PER_FIELD, fields.map((keys, n) => () => keys.set(patch(n)))],
           [IN_JS, js.map((session, n) => () => session.set(patch(n)))],
         ]);
         try {
-          results.push(...(await measureLoad(sessions, writers, setup)));
+          results.push(
+            ...(await measureLoad('redis', (figure) => loadCase(sessions, figure), writers, setup)),
+          );
           if (sessions === 1) {
             results.push(...(await measureGet(opened[0] as Opened, bare, setup)));
           }
@@ -103,7 +110,7 @@ export const redis: Scenario = {
   },
 };
 
-const openOne = (url: string, sessionId: string, { baileys }: Setup): Promise<Opened> =>
+export const openOne = (url: string, sessionId: string, { baileys }: Setup): Promise<Opened> =>
   vault.useRedisAuthState({
     sessionId,
     redis: { redisUrl: url },
@@ -139,36 +146,38 @@ async function storedBytes(url: string, redis: Redis, setup: Setup): Promise<Buf
   return randomBytes(longest);
 }
 
-async function measureLoad(
-  sessions: number,
-  writers: ReadonlyMap<string, (() => Promise<unknown>)[]>,
+/** The calls of a session that writes a record of its own; `n` counts sessions. */
+export const patchOf =
+  ({ records: { one } }: Setup) =>
+  (n: number): Patch =>
+    one[n % one.length] as Patch;
+
+/** All contenders in turn, each with all of its writers at once. */
+export async function measureLoad(
+  scenario: string,
+  nameOf: (figure: Figure) => string,
+  writers: ReadonlyMap<string, readonly (() => Promise<unknown>)[]>,
   { quick, progress }: Setup,
 ): Promise<Result[]> {
   const budget = quick ? QUICK_BUDGET_MS : BUDGET_MS;
   const rounds = quick ? 3 : ROUNDS;
-  const measured = new Map(ORDER.map((name) => [name, [] as Load[]]));
+  const order = [...writers];
+  const measured = new Map(order.map(([name]) => [name, [] as Load[]]));
   // One round more than counts: the first warms up.
   for (let round = 0; round <= rounds; round++) {
-    progress(`redis: ${sessions} sessions writing, round ${round}`);
-    for (let index = 0; index < ORDER.length; index++) {
-      const name = ORDER[(index + round) % ORDER.length] as string;
-      const figures = await load(writers.get(name) ?? [], budget);
+    progress(`${nameOf('sets per second')}, round ${round}`);
+    for (let index = 0; index < order.length; index++) {
+      const [name, calls] = order[(index + round) % order.length] as (typeof order)[0];
+      const figures = await load(calls, budget);
       if (round > 0) {
         measured.get(name)?.push(figures);
       }
     }
   }
   return FIGURES.flatMap(({ name, unit, of }) =>
-    ORDER.map((contender): Result => {
-      const samples = (measured.get(contender) ?? []).map(of);
-      return {
-        scenario: 'redis',
-        case: loadCase(sessions, name),
-        contender,
-        unit,
-        median: median(samples),
-        samples,
-      };
+    [...measured].map(([contender, loads]): Result => {
+      const samples = loads.map(of);
+      return { scenario, case: nameOf(name), contender, unit, median: median(samples), samples };
     }),
   );
 }
