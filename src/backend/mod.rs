@@ -18,6 +18,8 @@ pub mod mongo;
 mod owner;
 pub mod redis;
 mod wall_clock;
+#[cfg(test)]
+pub(crate) mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
