@@ -182,6 +182,10 @@ pub trait Backend: Send + Sync + 'static {
     /// repaired before the answer.
     async fn acquire(&self, request: Acquire) -> Result<Acquired>;
 
+    /// Which of these leases still stand, in the order asked; changes nothing. Asked over and over for all sessions
+    /// that are waited for. `false` is no promise: [`Backend::acquire`] knows whether the session is free.
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
+
     /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since.
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>>;
 

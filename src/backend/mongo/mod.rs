@@ -7,7 +7,7 @@
 //! - `state`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
 //! - `ledger`: what the hybrid backend writes down beside it.
-//! - `lease`, `read`, `delete`, `sweep`: the other calls.
+//! - `lease`, `held`, `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
 //!
 //! `docs/mongodb.md` says why a patch is atomic although several documents change.
@@ -20,6 +20,7 @@ mod connection;
 mod delete;
 mod documents;
 mod errors;
+mod held;
 mod lease;
 mod ledger;
 mod read;

@@ -4,6 +4,7 @@ mod doubts;
 mod ends;
 mod ownership;
 mod queue;
+mod waits;
 mod whole;
 
 use std::sync::Arc;
