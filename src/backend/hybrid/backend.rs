@@ -107,10 +107,8 @@ impl Backend for HybridBackend {
             .map_err(|error| error.in_session(&session))
     }
 
-    /// MongoDB's lease is the last to be given back.
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.0.open()?;
-        self.0.truth(self.0.mongo.held(leases)).await
+        self.0.held(leases).await
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {

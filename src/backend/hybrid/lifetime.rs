@@ -87,9 +87,10 @@ impl Core {
                 .await?;
             slot.set_announced(false);
         }
-        // The next owner does not need it.
+        self.truth(self.mongo.release(&slot.session, slot.token)).await?;
+        // The next owner does not need it; but its end is what a waiting one hears first.
         let _ = self.hot(self.redis.release(&slot.session, slot.token)).await;
-        self.truth(self.mongo.release(&slot.session, slot.token)).await
+        Ok(())
     }
 
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ pub(super) struct Core {
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
     redis_away: AtomicBool,
+    /// When MongoDB was last asked about all leases that are waited for.
+    pub asked_for_leases: Mutex<Option<Instant>>,
     closed: AtomicBool,
 }
 
@@ -63,6 +65,7 @@ impl Core {
             slots: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
+            asked_for_leases: Mutex::default(),
             closed: AtomicBool::new(false),
         })
     }

@@ -242,7 +242,11 @@ impl Backend for RedisBackend {
     }
 
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        held::held(&self.link, &self.keys, leases, self.begin()?).await
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|(session, token)| (self.keys.lease(session), *token))
+            .collect();
+        held::held(&self.link, &leases, self.begin()?).await
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {

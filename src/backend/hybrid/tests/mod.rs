@@ -5,6 +5,7 @@ mod crashes;
 mod doubts;
 mod outages;
 mod queues;
+mod waits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
