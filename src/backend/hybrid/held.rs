@@ -1,8 +1,8 @@
 //! Which leases still stand.
 //!
-//! The lease is MongoDB's. Redis' is renewed with it and given back after it, and is asked about instead: that is
-//! much the cheaper question. What Redis does not show as held MongoDB is asked about at once; the rest now and then,
-//! for an owner that cannot reach MongoDB may keep Redis' lease alone.
+//! The lease is MongoDB's. Redis' is given back with it, and is asked about instead while it stands: that is much the
+//! cheaper question. What Redis does not show as held MongoDB is asked about at once; the rest now and then, for an
+//! owner that cannot reach MongoDB may keep Redis' lease alone.
 
 use std::time::{Duration, Instant};
 

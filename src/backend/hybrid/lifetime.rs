@@ -87,10 +87,9 @@ impl Core {
                 .await?;
             slot.set_announced(false);
         }
-        self.truth(self.mongo.release(&slot.session, slot.token)).await?;
-        // The next owner does not need it; but its end is what a waiting one hears first.
+        // The next owner does not need it.
         let _ = self.hot(self.redis.release(&slot.session, slot.token)).await;
-        Ok(())
+        self.truth(self.mongo.release(&slot.session, slot.token)).await
     }
 
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:

@@ -2,12 +2,13 @@
 //!
 //! - `config`: what users set.
 //! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent.
+//! - `held`: which leases still stand.
 //! - `documents`: how sessions, patches and records look as documents.
 //! - `errors`: the driver's errors as ours.
 //! - `state`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
 //! - `ledger`: what the hybrid backend writes down beside it.
-//! - `lease`, `held`, `read`, `delete`, `sweep`: the other calls.
+//! - `lease`, `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
 //!
 //! `docs/mongodb.md` says why a patch is atomic although several documents change.

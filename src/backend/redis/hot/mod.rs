@@ -118,6 +118,15 @@ impl HotCopies {
         }
     }
 
+    /// Which of these leases still stand, in the order asked.
+    pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|(session, token)| (self.keys.hot_lease(session), *token))
+            .collect();
+        held::held(&self.link, &leases, self.begin()?).await
+    }
+
     /// Shuts owners with tokens below `token` out; answers with the mark found.
     pub async fn fence(&self, session: &SessionId, token: Token) -> Result<Option<Mark>> {
         let answer = scripts::HOT_FENCE
@@ -347,15 +356,6 @@ impl HotCopies {
             Value::Int(taken) => Ok(taken == 1),
             _ => Err(unexpected()),
         }
-    }
-
-    /// Which of these leases still stand, in the order asked.
-    pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        let leases: Vec<_> = leases
-            .iter()
-            .map(|(session, token)| (self.keys.hot_lease(session), *token))
-            .collect();
-        held::held(&self.link, &leases, self.begin()?).await
     }
 
     /// Makes the lease last `lease` from now.
