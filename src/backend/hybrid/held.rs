@@ -4,7 +4,9 @@
 //! cheaper question. What Redis does not show as held MongoDB is asked about at once; the rest now and then, for an
 //! owner that cannot reach MongoDB may keep Redis' lease alone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::state::Core;
 use crate::backend::{Backend, SessionId, Token};
