@@ -47,8 +47,7 @@ describeFaults('processes that fail', (bench) => {
       await load.until('its delete is refused', () => load.deleted.has(session));
       assert.deepEqual(
         { lost: load.lost.get(session), deleted: load.deleted.get(session) },
-        // Deleting without owning is trying to own first.
-        { lost: 'FENCED', deleted: 'SESSION_BUSY' },
+        { lost: 'FENCED', deleted: 'FENCED' },
       );
       await load.stop();
       assert.deepEqual(await state.keys.get('session', ['later']), { later: { seq: 1 } });

@@ -1,6 +1,7 @@
 //! A backend in memory for tests, which fails on demand.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -15,11 +16,16 @@ use crate::backend::now_millis;
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
+/// No two sessions have the same, for the session layer knows the leases of the whole process by name and token, and
+/// tests use the same names. Small numbers are what tests take for tokens that were never granted.
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1000);
+
 /// A call of the trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     Ping,
     Acquire,
+    Held,
     Renew,
     Release,
     Head,
@@ -292,8 +298,7 @@ impl Inner {
             }));
         }
         stored.claim = stored.claim.max(request.claim);
-        // Small numbers are what tests take for tokens that were never granted.
-        stored.token = (stored.token + 1).max(1000);
+        stored.token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
         stored.lease = Some((stored.token, request.owner, now + request.lease));
         let records = request
             .read
@@ -330,6 +335,20 @@ impl Backend for Memory {
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
         self.call(Op::Acquire, |inner| inner.acquire(request)).await
+    }
+
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.call(Op::Held, |inner| {
+            let now = Instant::now();
+            let holds = |(session, token): &(SessionId, Token)| {
+                let lease = &inner.stored(session).lease;
+                lease
+                    .as_ref()
+                    .is_some_and(|(holder, _, until)| holder == token && *until > now)
+            };
+            Ok(leases.iter().map(holds).collect())
+        })
+        .await
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {

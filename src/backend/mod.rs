@@ -18,6 +18,8 @@ pub mod mongo;
 mod owner;
 pub mod redis;
 mod wall_clock;
+#[cfg(test)]
+pub(crate) mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +181,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Takes the lease, or says who holds it. Leftovers of a crash (a commit point without its records) are
     /// repaired before the answer.
     async fn acquire(&self, request: Acquire) -> Result<Acquired>;
+
+    /// Which of these leases still stand, in the order asked; changes nothing. Asked over and over for all sessions
+    /// that are waited for. `false` is no promise: [`Backend::acquire`] knows whether the session is free.
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
 
     /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since.
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>>;

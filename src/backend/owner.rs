@@ -38,6 +38,17 @@ impl Owner {
         })
     }
 
+    /// Another process of this machine, which runs.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn of(pid: u32) -> Self {
+        Self {
+            pid,
+            started: start_ticks(pid).expect("the process runs"),
+            instance: format!("{pid:016x}"),
+            ..Self::current().clone()
+        }
+    }
+
     /// Whether this owner ran on the same boot of the same machine as we do, and its process is gone.
     /// `false` means "not known".
     pub fn is_known_dead(&self) -> bool {
@@ -118,11 +129,7 @@ mod tests {
     #[test]
     fn a_process_that_ended_is_known_dead() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let owner = Owner {
-            pid: child.id(),
-            started: start_ticks(child.id()).unwrap(),
-            ..Owner::current().clone()
-        };
+        let owner = Owner::of(child.id());
         assert!(!owner.is_known_dead());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -47,7 +47,7 @@ impl Core {
                 claim: version(fencing_token),
                 ..store.options.clone()
             };
-            let session = store.vault.open(&session_id.into(), &options).await?;
+            let session = store.vault.open_unless_lost(&session_id.into(), &options).await?;
             let outcome = store
                 .vault
                 .committed(&session, patch, version(expected_version))
@@ -135,7 +135,10 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn rotate_key(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let session = store.vault.open(&session_id.into(), &store.options).await?;
+            let session = store
+                .vault
+                .open_unless_lost(&session_id.into(), &store.options)
+                .await?;
             let outcome = whole::rotate(&store.vault, &session).await;
             store.vault.close_session(&session).await;
             outcome.map(|rotation| Payload::Json(json!(rotation)))

@@ -51,6 +51,10 @@ impl Backend for Guarded {
             .map_err(|error| error.in_session(&session))
     }
 
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.breaker.call(self.inner.held(leases)).await
+    }
+
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let permit = self.breaker.allow_always();
         let answers = self.inner.renew(leases, lease).await;

@@ -223,6 +223,10 @@ impl Backend for Retry {
         self.repeat(|| self.inner.acquire(request.clone())).await
     }
 
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.repeat(|| self.inner.held(leases)).await
+    }
+
     /// Gives up in time for the next renewal, which comes after a third of `lease`.
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let limit = self.policy.deadline.min(lease / 2);

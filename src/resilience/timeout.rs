@@ -84,6 +84,10 @@ impl Backend for Timeout {
         self.attempt(self.inner.acquire(request)).await
     }
 
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.attempt(self.inner.held(leases)).await
+    }
+
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let limit = self.limits.attempt;
         match within(&*self.time, limit, self.inner.renew(leases, lease)).await {

@@ -1,31 +1,35 @@
 //! Taking and renewing ownership.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::actor::Session;
 use super::clock;
-use super::vault::Vault;
-use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Holder, Owner, SessionId, Token};
+use super::vault::{Vault, store_closed};
+use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
-/// First and longest pause between two attempts to take a lease that somebody holds.
-const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+/// First and longest pause before a lease is asked for again that was found held although it seemed free.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 
 /// Touches under way at once: many idle sessions must not stand before one that writes.
 const TOUCHES: usize = 16;
 
 /// Leases in use in this process. A lease in our name that is not among them was left behind (its release failed)
 /// and may be taken over at once.
-static LIVE: OnceLock<Mutex<HashSet<(SessionId, Token)>>> = OnceLock::new();
+static LIVE: OnceLock<Mutex<HashMap<(SessionId, Token), Ended>>> = OnceLock::new();
 
-fn live() -> &'static Mutex<HashSet<(SessionId, Token)>> {
+/// Gone with the lease, which tells who waits for it in this process, if anybody does.
+type Ended = Option<watch::Sender<()>>;
+
+fn live() -> &'static Mutex<HashMap<(SessionId, Token), Ended>> {
     LIVE.get_or_init(Mutex::default)
 }
 
@@ -39,7 +43,7 @@ pub(super) struct Wanted {
 
 /// Takes the lease, waiting for a live holder up to `open_timeout`. Answers with the grant and until when, on
 /// [`clock::now`], it may be trusted.
-pub(super) async fn take(backend: &dyn Backend, wanted: Wanted) -> Result<(Grant, u64)> {
+pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u64)> {
     let deadline = clock::now().saturating_add(clock::millis(wanted.open_timeout));
     let mut request = Acquire {
         session: wanted.session,
@@ -49,12 +53,13 @@ pub(super) async fn take(backend: &dyn Backend, wanted: Wanted) -> Result<(Grant
         displace: None,
         read: wanted.read,
     };
-    let mut pause = POLL.0;
+    let mut seen = None;
+    let mut pause = AGAIN.0;
     loop {
         let asked = clock::now();
-        let holder = match backend.acquire(request.clone()).await? {
+        let holder = match vault.backend().acquire(request.clone()).await? {
             Acquired::Granted(grant) => {
-                live().lock().insert((request.session, grant.token));
+                live().lock().insert((request.session, grant.token), None);
                 let until = if grant.expires {
                     trusted_until(asked, wanted.lease)
                 } else {
@@ -73,13 +78,45 @@ pub(super) async fn take(backend: &dyn Backend, wanted: Wanted) -> Result<(Grant
             return Err(busy(&holder).in_session(&request.session));
         }
         let rest = Duration::from_millis(deadline - now);
-        tokio::time::sleep(
-            pause
-                .min(rest)
-                .min(holder.expires_in.unwrap_or(pause).max(POLL.0)),
-        )
-        .await;
-        pause = (pause * 2).min(POLL.1);
+        if seen.replace(holder.token) == Some(holder.token) {
+            tokio::time::sleep(pause.min(rest)).await;
+            pause = (pause * 2).min(AGAIN.1);
+        }
+        // Once more when the time is over: what is answered then names the last holder.
+        let rest = Duration::from_millis(deadline.saturating_sub(clock::now()));
+        if let Ok(news) = tokio::time::timeout(rest, let_go(vault, &request.session, &holder)).await {
+            news?;
+        }
+    }
+}
+
+/// Waits until the lease found with `holder` may be free.
+async fn let_go(vault: &Arc<Vault>, session: &SessionId, holder: &Holder) -> Result<()> {
+    let ended = ended_here(session, holder);
+    let woken = vault.waiting.wait(vault, session, holder);
+    if vault.is_closed() {
+        return Err(store_closed());
+    }
+    tokio::select! {
+        () = ended => Ok(()),
+        news = woken => news.unwrap_or(Ok(())),
+    }
+}
+
+/// Waits for the end of a lease of this process; for ever if it is another's.
+fn ended_here(session: &SessionId, holder: &Holder) -> impl Future<Output = ()> {
+    let ours = holder.owner.instance == Owner::current().instance;
+    let ended = live()
+        .lock()
+        .get_mut(&(session.clone(), holder.token))
+        .map(|ended| ended.get_or_insert_with(|| watch::channel(()).0).subscribe());
+    async move {
+        match ended {
+            _ if !ours => std::future::pending().await,
+            // An error is the news: nobody ever sends anything.
+            Some(mut ended) => drop(ended.changed().await),
+            None => {}
+        }
     }
 }
 
@@ -90,7 +127,7 @@ pub(super) fn forget(session: &SessionId, token: Token) {
 
 fn is_abandoned(session: &SessionId, holder: &Holder) -> bool {
     if holder.owner.instance == Owner::current().instance {
-        return !live().lock().contains(&(session.clone(), holder.token));
+        return !live().lock().contains_key(&(session.clone(), holder.token));
     }
     holder.owner.is_known_dead()
 }

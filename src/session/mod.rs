@@ -9,6 +9,7 @@
 //! - `journal`: what commits change while a whole session is read.
 //! - [`committer`]: takes waiting patches to the backend, many sessions at a time.
 //! - [`lease`]: taking and renewing ownership.
+//! - `waiting`: until somebody else lets a session go.
 //! - [`cache`]: the owner's memory, one budget for the whole process.
 //! - [`whole`]: reading, re-sealing and clearing a whole session.
 //!
@@ -27,6 +28,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 pub mod vault;
+mod waiting;
 pub mod whole;
 
 pub use actor::{Lookup, Reply, Session};

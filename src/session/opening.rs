@@ -34,7 +34,7 @@ impl Vault {
             claim: options.claim,
             read: vec![RecordKey::creds()],
         };
-        let (grant, trusted_until) = lease::take(&*self.backend, wanted).await?;
+        let (grant, trusted_until) = lease::take(self, wanted).await?;
         let creds = grant.records.into_iter().next().flatten();
         match self.check_readable(id, &sealer, grant.head, creds.as_ref()).await {
             Ok(plain) => {

@@ -15,6 +15,7 @@ use super::actor::Session;
 use super::clock;
 use super::committer::Committer;
 use super::lease::{self};
+use super::waiting::Waiting;
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
@@ -96,12 +97,13 @@ pub struct Vault {
     pub(super) settings: Settings,
     pub(super) committer: Arc<Committer>,
     sessions: Mutex<HashMap<Name, Slot>>,
+    pub(super) waiting: Waiting,
     pub(super) listeners: Listeners,
     pub(super) keeping: AtomicBool,
     /// Milliseconds after which sessions are looked through for ones to touch.
     pub(super) touch_every: AtomicU64,
     pub(super) hurry: Arc<Notify>,
-    pub(super) closed: AtomicBool,
+    closed: AtomicBool,
     pub(super) metrics: &'static StoreMetrics,
 }
 
@@ -118,6 +120,7 @@ impl Vault {
             settings,
             committer,
             sessions: Mutex::default(),
+            waiting: Waiting::default(),
             listeners: Listeners::default(),
             keeping: AtomicBool::new(false),
             hurry: Arc::default(),
@@ -169,6 +172,10 @@ impl Vault {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// How many sessions are open.
     pub fn open_sessions(&self) -> usize {
         self.sessions.lock().len()
@@ -184,7 +191,7 @@ impl Vault {
                 Entry::Mine(notify) => {
                     let outcome = self.take(id, options).await.map_err(|error| error.in_session(id));
                     if let Ok(session) = &outcome
-                        && self.closed.load(Ordering::Acquire)
+                        && self.is_closed()
                     {
                         self.end(session, STORE_CLOSED).await;
                         self.leave(name, None, &notify);
@@ -202,10 +209,33 @@ impl Vault {
         }
     }
 
+    /// [`Vault::open`] for a call that names the session. If a handle of this process has lost it, that is the
+    /// answer, until the handle is closed or the session opened anew: whoever made the call took itself for the owner.
+    pub async fn open_unless_lost(
+        self: &Arc<Self>,
+        id: &SessionId,
+        options: &OpenOptions,
+    ) -> Result<Arc<Session>> {
+        match self.lost(&(id.clone(), options.exclusive)) {
+            Some(loss) => Err(loss),
+            None => self.open(id, options).await,
+        }
+    }
+
+    /// Why a session that has handles here was taken away, if it was.
+    fn lost(&self, name: &Name) -> Option<Error> {
+        let sessions = self.sessions.lock();
+        let Some(Slot::Open { session, .. }) = sessions.get(name) else {
+            return None;
+        };
+        let refusal = session.refusal();
+        refusal.filter(|reason| matches!(reason.kind(), Kind::Fenced | Kind::SessionLost))
+    }
+
     /// Shares the slot of `name` if it is open, or makes it busy for the caller.
     fn enter(&self, name: &Name, fingerprint: Fingerprint) -> Result<Entry> {
         let mut sessions = self.sessions.lock();
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(store_closed());
         }
         match sessions.get_mut(name) {
@@ -256,9 +286,9 @@ impl Vault {
     }
 
     pub(super) async fn give_back(&self, id: &SessionId, token: Token) {
-        lease::forget(id, token);
         // If the storage cannot be told, the lease runs out by itself, and this process may take it over before.
         let _ = self.backend.release(id, token).await;
+        lease::forget(id, token);
     }
 
     /// Gives one handle of `session` back. With the last one it waits for queued patches and releases the lease.
@@ -303,11 +333,11 @@ impl Vault {
     }
 
     /// Deletes session `id`; `false` if there was none. If it is open here its handles take no writes any more,
-    /// even when the storage fails to delete it.
+    /// even when the storage fails to delete it; one that was lost is not deleted.
     pub async fn delete(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<bool> {
         let name = (id.clone(), options.exclusive);
         let (session, notify) = loop {
-            let session = self.open(id, options).await?;
+            let session = self.open_unless_lost(id, options).await?;
             if let Some(notify) = self.seize(&name, &session) {
                 break (session, notify);
             }
@@ -335,6 +365,9 @@ impl Vault {
 
     /// Makes session `id` live `ttl` from now; `false` if there is none.
     pub async fn touch(&self, id: &SessionId, ttl: Option<Duration>) -> Result<bool> {
+        if let Some(loss) = self.lost(&(id.clone(), true)) {
+            return Err(loss);
+        }
         let open = match self.sessions.lock().get(&(id.clone(), true)) {
             Some(Slot::Open { session, .. }) => Some(session.clone()),
             _ => None,
@@ -429,6 +462,7 @@ impl Vault {
             self.closed.store(true, Ordering::Release);
             sessions.keys().cloned().collect()
         };
+        self.waiting.wake_all();
         for name in open {
             self.close_slot(&name).await;
         }
@@ -446,7 +480,7 @@ pub(super) fn announce(listeners: &Listeners, event: &Event) {
 
 const STORE_CLOSED: &str = "the store is closed";
 
-fn store_closed() -> Error {
+pub(super) fn store_closed() -> Error {
     Error::new(Kind::Closed, "session", STORE_CLOSED)
 }
 

@@ -111,6 +111,33 @@ impl Test<'_> {
         assert!(third.token > second.token);
     }
 
+    pub(super) async fn leases_that_stand_are_told_from_others(&self) {
+        let [one, two, none] = ["stands-one", "stands-two", "stands-none"].map(|name| self.session(name));
+        let first = self.granted(&one).await;
+        if !first.expires {
+            return;
+        }
+        let (first, other) = (first.token, self.granted(&two).await.token);
+        let asked = [
+            (none, first),
+            (two.clone(), other),
+            (one.clone(), first),
+            (one.clone(), first - 1),
+            (one.clone(), first + 1),
+            (two, first),
+        ];
+        let stand = [false, true, true, false, false, false];
+        assert_eq!(self.backend.held(&asked).await.unwrap(), stand);
+        assert_eq!(self.backend.held(&[]).await.unwrap(), [false; 0]);
+        let second = self.successor(&one, first).await.token;
+        let asked = [(one.clone(), first), (one.clone(), second)];
+        assert_eq!(self.backend.held(&asked).await.unwrap(), [false, true]);
+        // Asking takes nothing from the owner.
+        self.put(&one, second, 0, &[("session", "a", "1")]).await.unwrap();
+        self.backend.release(&one, second).await.unwrap();
+        assert_eq!(self.backend.held(&asked).await.unwrap(), [false, false]);
+    }
+
     pub(super) async fn an_expired_lease_is_free(&self) {
         let session = self.session("lease-end");
         let first = self
@@ -123,6 +150,11 @@ impl Test<'_> {
             .await
             .unwrap();
         let deadline = Instant::now() + PATIENCE;
+        let lease = [(session.clone(), first.token)];
+        while self.backend.held(&lease).await.unwrap() != [false] {
+            assert!(Instant::now() < deadline, "it still stands");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let second = loop {
             match self.backend.acquire(acquire(&session)).await.unwrap() {
                 Acquired::Granted(grant) => break grant,

@@ -177,6 +177,11 @@ impl Backend for Embedded {
         }
     }
 
+    /// Nobody is waited for here: who holds the folder may take every session in it.
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        Ok(vec![false; leases.len()])
+    }
+
     async fn renew(&self, leases: &[(SessionId, Token)], _lease: Duration) -> Vec<Result<()>> {
         let renewed = self.reading(|db, now| {
             leases

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failure::{self, LAYER};
@@ -18,8 +19,8 @@ use super::files::{Files, open_private};
 use crate::backend::Owner;
 use crate::error::{Error, Kind, Result};
 
-/// How often a waiting open looks again: a dead holder is succeeded within this time.
-const POLL: Duration = Duration::from_millis(20);
+/// How often a waiting open looks again: another process, closed or dead, is succeeded within this time.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Folders open in this process. Shared locks do not exclude each other, and a process must not open one database
 /// twice by itself: closing any descriptor of a file drops all POSIX locks that the process has on it.
@@ -27,9 +28,21 @@ static OPEN: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
 /// The folder is ours while this lives.
 pub(super) struct FolderLock {
-    // Dropped in this order: the lock ends before the name is free.
+    // Dropped in this order: the lock ends before the name is free, and then it is told.
     file: File,
     _name: Name,
+    _end: End,
+}
+
+/// Tells who waits in this process.
+struct End;
+
+static ENDED: Notify = Notify::const_new();
+
+impl Drop for End {
+    fn drop(&mut self) {
+        ENDED.notify_waiters();
+    }
 }
 
 struct Name(PathBuf);
@@ -45,6 +58,8 @@ impl FolderLock {
     pub async fn take(files: &Files, exclusive: bool, timeout: Duration) -> Result<Self> {
         let deadline = Instant::now() + timeout;
         loop {
+            let mut ended = std::pin::pin!(ENDED.notified());
+            ended.as_mut().enable();
             if let Some(lock) = Self::try_take(files, exclusive)? {
                 return Ok(lock);
             }
@@ -52,7 +67,7 @@ impl FolderLock {
             if now >= deadline {
                 return Err(busy(files));
             }
-            tokio::time::sleep(POLL.min(deadline - now)).await;
+            let _ = tokio::time::timeout(POLL.min(deadline - now), ended).await;
         }
     }
 
@@ -75,7 +90,11 @@ impl FolderLock {
                 return Err(failure::file(&files.lock, "cannot lock", &error));
             }
         }
-        let lock = Self { file, _name: name };
+        let lock = Self {
+            file,
+            _name: name,
+            _end: End,
+        };
         sign(files)?;
         Ok(Some(lock))
     }

@@ -107,6 +107,10 @@ impl Backend for HybridBackend {
             .map_err(|error| error.in_session(&session))
     }
 
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.0.held(leases).await
+    }
+
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         self.0.renew(leases, lease).await
     }

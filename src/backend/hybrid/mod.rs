@@ -7,6 +7,7 @@
 //! - `open`: taking a session over, with what its last owner left in the outbox.
 //! - `write`: the two ways of a commit; `repair`: Redis after it lost touch with a session.
 //! - `read`: from Redis, then MongoDB.
+//! - `held`: which leases still stand.
 //! - `lifetime`: renewing, releasing, deleting, keeping alive.
 //! - `reconciler`: brings the outbox to MongoDB; `entry`: what stands in it.
 //! - `queue`, `stats`: what the outside sees of the outbox.
@@ -16,6 +17,7 @@
 mod backend;
 mod config;
 mod entry;
+mod held;
 mod lifetime;
 mod open;
 mod queue;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::LAYER;
 use super::config::HybridConfig;
@@ -39,6 +40,8 @@ pub(super) struct Core {
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
     redis_away: AtomicBool,
+    /// When MongoDB was last asked about all leases that are waited for.
+    pub asked_for_leases: Mutex<Option<Instant>>,
     closed: AtomicBool,
 }
 
@@ -63,6 +66,7 @@ impl Core {
             slots: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
+            asked_for_leases: Mutex::default(),
             closed: AtomicBool::new(false),
         })
     }

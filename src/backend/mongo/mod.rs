@@ -2,6 +2,7 @@
 //!
 //! - `config`: what users set.
 //! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent.
+//! - `held`: which leases still stand.
 //! - `documents`: how sessions, patches and records look as documents.
 //! - `errors`: the driver's errors as ours.
 //! - `state`: what this process knows of the sessions it writes.
@@ -20,6 +21,7 @@ mod connection;
 mod delete;
 mod documents;
 mod errors;
+mod held;
 mod lease;
 mod ledger;
 mod read;

@@ -18,7 +18,7 @@ use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
 use super::errors::{LAYER, error};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
-use super::{scripts, warnings};
+use super::{held, scripts, warnings};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
 };
@@ -239,6 +239,14 @@ impl Backend for RedisBackend {
             .await
             .map_err(|fault| Error::from(fault).in_session(session))?;
         read_acquired(answer, &request).map_err(|error| error.in_session(session))
+    }
+
+    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|(session, token)| (self.keys.lease(session), *token))
+            .collect();
+        held::held(&self.link, &leases, self.begin()?).await
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {

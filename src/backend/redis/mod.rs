@@ -11,6 +11,7 @@ mod batch;
 mod config;
 mod connection;
 mod errors;
+mod held;
 mod hot;
 mod keys;
 mod scripts;

@@ -249,6 +249,23 @@ async fn the_same_process_is_told_too() {
 }
 
 #[tokio::test]
+async fn who_waits_in_the_same_process_comes_in_once_it_is_closed() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    let patient = EmbeddedConfig {
+        open_timeout: PATIENCE,
+        ..config(folder.path())
+    };
+    let waiting = tokio::spawn(Embedded::open(patient));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished());
+    }
+    store.close().await.unwrap();
+    waiting.await.unwrap().unwrap().close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_dropped_without_closing_frees_the_folder() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;

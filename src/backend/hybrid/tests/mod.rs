@@ -5,7 +5,7 @@ mod crashes;
 mod doubts;
 mod outages;
 mod queues;
-mod way;
+mod waits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::redis::testing::{Server, redis_server_found};
+use crate::backend::way::Way;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::observe;
 use crate::resilience::{Breaker, BreakerConfig, SystemClock};
-use way::Way;
 
 const MONGO: &str = "BAILEYS_VAULT_TEST_MONGO";
 /// How long something that must come to pass is waited for.

@@ -5,7 +5,6 @@ mod cost;
 mod crashes;
 mod outage;
 mod owners;
-mod proxy;
 
 use std::time::Duration;
 

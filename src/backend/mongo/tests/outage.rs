@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use super::proxy::Proxy;
 use super::*;
+use crate::backend::way::Way;
 use crate::error::Kind;
 
 #[tokio::test]
 async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     let name = "an_outage_is_an_error_in_bounded_time_and_loses_nothing";
     let Some(url) = server(name) else { return };
-    let mut proxy = Proxy::to(&url).await;
+    let mut way = Way::to(&url).await;
     let config = MongoConfig {
         operation_timeout: seconds(3),
-        ..config(&format!("mongodb://{}", proxy.address))
+        ..config(&format!("mongodb://{}", way.address))
     };
     let backend = connect(&config).await;
     let session: SessionId = "outage".into();
@@ -22,7 +22,7 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     commit_one(&backend, first).await.unwrap();
     settled(&backend, &session).await;
 
-    proxy.cut().await;
+    way.cut().await;
     let second = owned(&session, token, 1, vec![change("session", "a", "2")]);
     let started = Instant::now();
     let away = [Kind::Unavailable, Kind::Timeout];
@@ -39,7 +39,7 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
         "four waits of at most 3 s, and slack"
     );
 
-    proxy.mend().await;
+    way.mend().await;
     let recovered = Instant::now();
     while backend.ping().await.is_err() {
         assert!(

@@ -22,7 +22,7 @@ use super::config::RedisConfig;
 use super::connection::Link;
 use super::errors::error;
 use super::keys::{HEAD, Keys};
-use super::{scripts, warnings};
+use super::{held, scripts, warnings};
 use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
@@ -116,6 +116,15 @@ impl HotCopies {
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// Which of these leases still stand, in the order asked.
+    pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|(session, token)| (self.keys.hot_lease(session), *token))
+            .collect();
+        held::held(&self.link, &leases, self.begin()?).await
     }
 
     /// Shuts owners with tokens below `token` out; answers with the mark found.

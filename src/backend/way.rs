@@ -1,38 +1,38 @@
-//! A way to the server that can be cut.
+//! A way to a server for tests, which can be cut and mended.
 
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Forwards a local port to the server until it is cut.
-pub(super) struct Proxy {
+pub struct Way {
     pub address: SocketAddr,
     target: String,
     task: Option<JoinHandle<()>>,
 }
 
-impl Proxy {
-    /// A way to the server of a `mongodb://host:port…` URL.
+impl Way {
+    /// To the server of a `mongodb://host:port…` URL.
     pub async fn to(url: &str) -> Self {
         let after_scheme = url.trim_start_matches("mongodb://");
         let target = after_scheme.split(['/', '?']).next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut proxy = Self {
+        let mut way = Self {
             address,
             target,
             task: None,
         };
-        proxy.forward(listener);
-        proxy
+        way.forward(listener);
+        way
     }
 
     fn forward(&mut self, listener: TcpListener) {
         let target = self.target.clone();
         self.task = Some(tokio::spawn(async move {
             // Dropped with the task, and so are the connections in it.
-            let mut connections = tokio::task::JoinSet::new();
+            let mut connections = JoinSet::new();
             while let Ok((mut client, _)) = listener.accept().await {
                 let target = target.clone();
                 connections.spawn(async move {

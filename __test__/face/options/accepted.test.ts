@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createHybridConfigFromPreset } from '../../../lib/compat/presets.js';
+import { ConfigError } from '../../../lib/errors.js';
+import {
+  DEFAULT_OBSERVABILITY_CONFIG,
+  DEFAULT_RESILIENCE_CONFIG,
+  DEFAULT_SECURITY_CONFIG,
+  DEFAULT_TTL_CONFIG,
+} from '../../../lib/options/defaults.js';
+import { resolveRedisHook } from '../../../lib/options/servers.js';
+import { folder, hybrid, KEY, MONGO, mongo, OTHER_KEY, REDIS, redis } from './resolve.js';
+
+describe('accepted options', () => {
+  it('need only the place of the data', () => {
+    const { config, openTimeout, sessionId, fencingToken } = redis();
+    assert.deepEqual(config, {
+      backend: 'redis',
+      redis: { url: REDIS, prefix: 'bv' },
+      resilience: {
+        operationTimeout: 5000,
+        maxRetries: 3,
+        retryBaseDelay: 100,
+        retryMultiplier: 2,
+        breaker: { errorThreshold: 0.5, window: 10_000, coolDown: 30_000 },
+      },
+      security: { encryption: null, compression: null, acceptPlain: false },
+      ttl: null,
+      lease: 5000,
+      openTimeout: 10_000,
+      exclusive: true,
+      cacheBytes: undefined,
+    });
+    assert.deepEqual([openTimeout, sessionId, fencingToken], [10_000, 's', undefined]);
+  });
+
+  it('keep the key out of what is handed over as JSON', () => {
+    const { config, security } = redis({ masterKey: KEY, previousMasterKeys: [OTHER_KEY] });
+    assert.doesNotMatch(JSON.stringify(config), /0123456789abcdef|ffffffff/);
+    assert.deepEqual(security.masterKey, Buffer.from(KEY, 'hex'));
+    assert.deepEqual(security.previousMasterKeys, [Buffer.from(OTHER_KEY, 'hex')]);
+  });
+
+  it('copy a key given as bytes', () => {
+    const key = Buffer.from(KEY, 'hex');
+    const { security } = folder({ masterKey: key });
+    key.fill(0);
+    assert.deepEqual(security.masterKey, Buffer.from(KEY, 'hex'));
+  });
+
+  it('seal when there is a key, unless told not to', () => {
+    const sealing = (options: object) => folder(options).config.security;
+    const plain = { compression: null, acceptPlain: false };
+    assert.deepEqual(sealing({ masterKey: KEY }), { ...plain, encryption: 'secretbox' });
+    assert.deepEqual(sealing({ masterKey: KEY, enableEncryption: false }), { ...plain, encryption: null });
+    assert.deepEqual(sealing({ security: { environment: 'production', enableEncryption: false } }), {
+      ...plain,
+      encryption: null,
+    });
+    assert.deepEqual(sealing({ masterKey: KEY, security: DEFAULT_SECURITY_CONFIG }), {
+      encryption: 'secretbox',
+      compression: 'snappy',
+      acceptPlain: false,
+    });
+  });
+
+  it('make a URL of host, port, password and database', () => {
+    const place = (section: object) => {
+      const { config } = resolveRedisHook({ sessionId: 's', redis: section });
+      return config.backend === 'redis' ? config.redis.url : '';
+    };
+    assert.equal(place({ host: 'h' }), 'redis://h:6379/0');
+    assert.equal(
+      place({ port: 7000, password: 'p@ss/word', db: 3 }),
+      'redis://:p%40ss%2Fword@localhost:7000/3',
+    );
+    assert.equal(place({ host: '::1', enableTls: true }), 'rediss://[::1]:6379/0');
+    assert.equal(place({ redisUrl: 'redis://h/2', enableTls: true }), 'rediss://h/2');
+    assert.equal(place({ redisUrl: 'redis+cluster://a,b' }), 'redis+cluster://a,b');
+  });
+
+  it('ask MongoDB for TLS', () => {
+    const place = (mongoUrl: string, enableTls?: boolean) => {
+      const { config } = mongo({ enableTls }, { mongoUrl });
+      return config.backend === 'mongodb' ? config.mongodb.url : '';
+    };
+    assert.equal(place('mongodb://h', true), 'mongodb://h/?tls=true');
+    assert.equal(place('mongodb://h/db?w=1', true), 'mongodb://h/db?w=1&tls=true');
+    assert.equal(place('mongodb://h/?ssl=true', true), 'mongodb://h/?ssl=true');
+    assert.equal(place('mongodb://h', false), 'mongodb://h');
+    assert.equal(place('mongodb+srv://h', false), 'mongodb+srv://h/?tls=false');
+  });
+
+  it('take one TTL and a lease', () => {
+    const times = (ttl: unknown) => {
+      const { config } = hybrid({ ttl });
+      return [config.ttl, config.lease];
+    };
+    assert.deepEqual(times(DEFAULT_TTL_CONFIG), [86_400, 5000]);
+    assert.deepEqual(times({ defaultTtl: 60 }), [60, 5000]);
+    assert.deepEqual(times({ defaultTtl: 3600, credsTtl: 7200, keysTtl: 7200, lockTtl: 1 }), [7200, 1000]);
+    assert.deepEqual(times({ credsTtl: 7200 }), [7200, 5000]);
+    assert.deepEqual(times(90), [90, 5000]);
+    assert.deepEqual(redis({ ttl: 90 }, { ttl: { lockTtl: 2 } }).config.lease, 2000);
+  });
+
+  it('take every option of the replaced package', () => {
+    const queue = { add: async () => {}, close: async () => {} };
+    const settings = hybrid({
+      redisUrl: undefined,
+      redisHost: 'r',
+      redisPort: 7000,
+      mongoDatabase: 'd',
+      mongoCollection: 'c',
+      ttl: DEFAULT_TTL_CONFIG,
+      resilience: DEFAULT_RESILIENCE_CONFIG,
+      observability: DEFAULT_OBSERVABILITY_CONFIG,
+      security: DEFAULT_SECURITY_CONFIG,
+      masterKey: KEY,
+      queue,
+      enableWriteBehind: true,
+      writeBehindFlushInterval: 100,
+      logger: console,
+    });
+    assert.equal(settings.queue, queue);
+    const { config } = settings;
+    assert.ok(config.backend === 'hybrid');
+    assert.deepEqual(config.redis, { url: 'redis://r:7000/0', prefix: 'bv' });
+    assert.deepEqual(config.mongodb, { url: MONGO, database: 'd', collection: 'c' });
+    assert.deepEqual(config.hybrid, {
+      writeBehind: true,
+      outboxWhenMongoDown: false,
+      acceptLostOutbox: false,
+      queue: true,
+    });
+  });
+
+  it('take each preset', () => {
+    for (const name of ['DEVELOPMENT', 'PRODUCTION', 'TESTING'] as const) {
+      const config = createHybridConfigFromPreset(name, { mongoUrl: MONGO, redisUrl: REDIS, masterKey: KEY });
+      assert.equal(hybrid(config).config.backend, 'hybrid');
+    }
+    assert.throws(() => hybrid(createHybridConfigFromPreset('PRODUCTION', { mongoUrl: MONGO })), ConfigError);
+  });
+});

@@ -1,0 +1,224 @@
+//! Taking a session, losing it, and giving it back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::actor::Lookup;
+use super::super::lease;
+use super::super::vault::OpenOptions;
+use super::{Bench, ID, kind, options, others_run, patch, ring};
+use crate::backend::contract::{change, commit, commit_one, key};
+use crate::backend::memory::{Fault, Op};
+use crate::backend::{Backend, Fence};
+use crate::error::Kind;
+use crate::record::{RecordKey, Sealer};
+
+#[tokio::test]
+async fn a_fenced_owner_is_told_once_and_refuses_everything() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    let other = bench.another_owner().await;
+    bench.memory.hold(Op::Commit);
+    let outcomes = [
+        bench.set(&session, &[("a", "2")]),
+        bench.set(&session, &[("a", "3")]),
+    ];
+    bench.memory.let_go(Op::Commit);
+    for outcome in outcomes {
+        assert_eq!(kind(outcome.await), Kind::Fenced);
+    }
+    lease::renew(&bench.vault, vec![session.clone()]).await;
+    assert_eq!(kind(bench.set(&session, &[("a", "4")]).await), Kind::Fenced);
+    assert_eq!(
+        kind(bench.vault.read(&session, &[key("session", "a")]).await),
+        Kind::Fenced
+    );
+    assert_eq!(
+        kind(session.lookup(&[key("session", "a")]).map(|_| ())),
+        Kind::Fenced
+    );
+    assert_eq!(bench.losses(), [Kind::Fenced]);
+    assert_eq!(bench.stored("a").as_deref(), Some("1"));
+
+    // A new start is possible once the other owner lets go, and the old handle stays refused.
+    let Fence::Owner(token) = other else {
+        unreachable!("an owner was asked for")
+    };
+    bench.memory.release(&ID.into(), token).await.unwrap();
+    let anew = bench.open().await;
+    assert_eq!(bench.set(&anew, &[("a", "5")]).await.unwrap().version, 2);
+    assert_eq!(kind(bench.set(&session, &[("a", "6")]).await), Kind::Fenced);
+    bench.vault.close_session(&session).await;
+    assert_eq!(
+        bench.set(&anew, &[("a", "7")]).await.unwrap().version,
+        3,
+        "the old handle closes nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_loss_during_a_commit_is_told_once() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    bench.another_owner().await;
+    bench.memory.hold(Op::Commit);
+    let outcome = bench.set(&session, &[("a", "2")]);
+    bench.memory.called(Op::Commit, 2).await;
+    lease::renew(&bench.vault, vec![session.clone()]).await;
+    bench.memory.let_go(Op::Commit);
+    assert_eq!(kind(outcome.await), Kind::Fenced);
+    assert_eq!(bench.losses(), [Kind::Fenced]);
+}
+
+#[tokio::test]
+async fn the_last_handle_waits_for_what_is_queued_and_gives_the_lease_back() {
+    let bench = Bench::new();
+    let (one, two) = (bench.open().await, bench.open().await);
+    assert!(Arc::ptr_eq(&one, &two));
+    bench.vault.close_session(&one).await;
+    bench.memory.hold(Op::Commit);
+    let outcomes = [bench.set(&two, &[("a", "1")]), bench.set(&two, &[("b", "2")])];
+    let (vault, session) = (bench.vault.clone(), two.clone());
+    let closing = tokio::spawn(async move { vault.close_session(&session).await });
+    others_run().await;
+    assert!(!closing.is_finished() && bench.memory.is_held(ID));
+    bench.memory.let_go(Op::Commit);
+    closing.await.unwrap();
+    for (version, outcome) in (1..).zip(outcomes) {
+        assert_eq!(outcome.await.unwrap().version, version);
+    }
+    assert!(!bench.memory.is_held(ID));
+    assert_eq!(kind(bench.set(&two, &[("c", "3")]).await), Kind::Closed);
+    assert_eq!(bench.vault.open_sessions(), 0);
+    assert!(bench.losses().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_key_shows_at_open_and_gives_the_lease_back() {
+    for with_creds in [true, false] {
+        let bench = Bench::new();
+        let session = bench.open().await;
+        let mut first = patch(&[("a", "1")]);
+        if with_creds {
+            first.set(RecordKey::creds(), Some(Bytes::from_static(b"me")));
+        }
+        bench.vault.committed(&session, first, None).await.unwrap();
+        bench.vault.close_session(&session).await;
+        let wrong = OpenOptions {
+            ring: ring(&[9]),
+            ..options()
+        };
+        let error = bench.vault.open(&ID.into(), &wrong).await.err().unwrap();
+        assert_eq!(
+            (error.kind(), error.session().map(|id| &**id)),
+            (Kind::Encryption, Some(ID))
+        );
+        assert!(!bench.memory.is_held(ID));
+        let session = bench.open().await;
+        assert_eq!(bench.get(&session, "a").await.as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn two_ways_of_sealing_do_not_share_a_session() {
+    let bench = Bench::new();
+    let _session = bench.open().await;
+    let other = OpenOptions {
+        ring: ring(&[8, 7]),
+        ..options()
+    };
+    assert_eq!(
+        bench.vault.open(&ID.into(), &other).await.err().unwrap().kind(),
+        Kind::Config
+    );
+}
+
+#[tokio::test]
+async fn a_grant_whose_answer_was_lost_is_taken_over_at_once() {
+    let bench = Bench::new();
+    bench.memory.fail(Op::Acquire, Fault::Lose(Kind::Timeout));
+    assert_eq!(
+        bench
+            .vault
+            .open(&ID.into(), &options())
+            .await
+            .err()
+            .unwrap()
+            .kind(),
+        Kind::Timeout
+    );
+    assert!(bench.memory.is_held(ID));
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_counts_only_as_long_as_the_lease_does() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    assert!(matches!(
+        session.lookup(&[key("session", "a")]),
+        Ok(Lookup::Found(_))
+    ));
+    session.trust_until(0);
+    assert!(matches!(
+        session.lookup(&[key("session", "a")]),
+        Ok(Lookup::Unknown)
+    ));
+
+    // The lease stands: it is renewed, and memory counts again.
+    assert_eq!(bench.get(&session, "a").await.as_deref(), Some("1"));
+    assert_eq!(
+        (bench.memory.calls(Op::Renew), bench.memory.calls(Op::Read)),
+        (1, 0)
+    );
+    assert!(session.is_trusted());
+
+    // It cannot be renewed, and another owner has written: the storage's word counts.
+    session.trust_until(0);
+    let other = bench.another_owner().await;
+    let sealer = Sealer::new(options().ring, options().seal, &ID.into()).unwrap();
+    let mut theirs = commit(&ID.into(), other, 1, vec![change("session", "a", "x")]);
+    theirs.changes[0].value = Some(sealer.seal(&key("session", "a"), b"theirs").unwrap());
+    commit_one(&*bench.memory, theirs).await.unwrap();
+    bench.memory.fail(Op::Renew, Fault::Refuse(Kind::Unavailable));
+    assert_eq!(bench.get(&session, "a").await.as_deref(), Some("theirs"));
+
+    // Once it can be asked again, the owner learns that it is none.
+    assert_eq!(
+        kind(bench.vault.read(&session, &[key("session", "a")]).await),
+        Kind::Fenced
+    );
+    assert_eq!(bench.losses(), [Kind::Fenced]);
+}
+
+#[tokio::test]
+async fn closing_the_store_waits_for_who_is_opening() {
+    let bench = Bench::new();
+    bench.memory.hold(Op::Acquire);
+    let vault = bench.vault.clone();
+    let opening = tokio::spawn(async move { vault.open(&ID.into(), &options()).await.map(|_| ()) });
+    bench.memory.called(Op::Acquire, 1).await;
+    let vault = bench.vault.clone();
+    let closing = tokio::spawn(async move { vault.close().await });
+    others_run().await;
+    assert!(!closing.is_finished());
+    bench.memory.let_go(Op::Acquire);
+    assert_eq!(kind(opening.await.unwrap()), Kind::Closed);
+    closing.await.unwrap().unwrap();
+    assert!(!bench.memory.is_held(ID));
+    assert_eq!(
+        bench
+            .vault
+            .open(&ID.into(), &options())
+            .await
+            .err()
+            .unwrap()
+            .kind(),
+        Kind::Closed
+    );
+}
