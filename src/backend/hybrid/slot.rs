@@ -34,7 +34,7 @@ pub(super) struct Pending {
 pub(super) struct Slot {
     pub session: SessionId,
     pub token: Token,
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// Random, written beside the lease in Redis.
     pub attempt: u64,
     /// Held while the session is written: one write at a time.
@@ -70,7 +70,7 @@ struct State {
 }
 
 impl Slot {
-    pub fn new(session: SessionId, mark: Mark, owner: Owner, attempt: u64, lease: Duration) -> Self {
+    pub fn new(session: SessionId, mark: Mark, owner: Arc<Owner>, attempt: u64, lease: Duration) -> Self {
         Self {
             session,
             token: mark.token,
@@ -370,7 +370,7 @@ mod tests {
         Slot::new(
             "s".into(),
             mark,
-            Owner::current().clone(),
+            Arc::new(Owner::current().clone()),
             1,
             Duration::from_secs(5),
         )

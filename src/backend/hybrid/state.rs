@@ -15,7 +15,7 @@ use super::slot::Slot;
 use super::stats::Counters;
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{HotCopies, Letter};
-use crate::backend::{Backend, Commit, Head, SessionId, Token};
+use crate::backend::{Backend, Commit, Head, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::Breaker;
 
@@ -35,6 +35,8 @@ pub(super) struct Core {
     /// Dead letters that Redis has not taken yet.
     pub unsent_letters: Mutex<Vec<Letter>>,
     me: Weak<Core>,
+    /// The owner that was last seen: of many sessions the same.
+    owner: Mutex<Option<Arc<Owner>>>,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
@@ -60,6 +62,7 @@ impl Core {
             wake: Arc::default(),
             unsent_letters: Mutex::default(),
             me: me.clone(),
+            owner: Mutex::default(),
             slots: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
@@ -81,6 +84,15 @@ impl Core {
     /// This core, for work in the background.
     pub fn shared(&self) -> Option<Arc<Self>> {
         self.me.upgrade()
+    }
+
+    /// The owner, shared with the sessions that it owns already.
+    pub fn shared_owner(&self, owner: &Owner) -> Arc<Owner> {
+        let mut last = self.owner.lock();
+        match &*last {
+            Some(last) if **last == *owner => last.clone(),
+            _ => last.insert(Arc::new(owner.clone())).clone(),
+        }
     }
 
     pub fn slot(&self, session: &SessionId) -> Option<Arc<Slot>> {

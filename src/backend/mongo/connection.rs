@@ -46,6 +46,7 @@ pub(super) struct Connection {
     pub sessions: Collection<Document>,
     pub records: Collection<Document>,
     pub staged: Collection<Document>,
+    pub leases: Collection<Document>,
     write_concern: Document,
     pub timeout: Duration,
     clock: Mutex<Option<(Instant, i64)>>,
@@ -112,6 +113,7 @@ impl Connection {
             sessions: collection("sessions"),
             records: collection("records"),
             staged: collection("staged"),
+            leases: collection("leases"),
             database,
             write_concern,
             timeout: config.operation_timeout,
@@ -122,11 +124,13 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sessions that outlived their time, and the tombstones of deleted records, are removed by the server.
+    /// Sessions that outlived their time, the tombstones of deleted records, and the leases of processes that are no
+    /// more, are removed by the server.
     async fn create_indexes(&self) -> Result<()> {
         let indexes = [
             (&self.sessions, "expiresAt", false),
             (&self.records, "r.expiresAt", true),
+            (&self.leases, "expiresAt", false),
         ];
         for (collection, field, sparse) in indexes {
             let command = doc! {

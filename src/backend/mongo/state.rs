@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::DateTime;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::documents::{Entry, SessionDoc, size_of};
-use crate::backend::SessionId;
+use crate::backend::{SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
 /// So many patches may wait to be applied before the next commit applies them itself …
@@ -66,6 +67,8 @@ struct Queue {
     applying: bool,
     /// Until when reads may rely on nobody else writing.
     owned_until: Option<Instant>,
+    /// The owner's token, and the lease of this process that the session's document names.
+    enlisted: Option<(Token, Arc<str>)>,
 }
 
 impl Slot {
@@ -144,13 +147,28 @@ impl Slot {
     pub fn forget(&self) {
         let mut queue = self.queue.lock();
         queue.owned_until = None;
+        queue.enlisted = None;
         queue.entries.clear();
         queue.epoch = None;
     }
 
     /// The lease is ours until then.
-    pub fn owned_for(&self, lease: Duration) {
-        self.queue.lock().owned_until = Instant::now().checked_add(lease);
+    pub fn owned_until(&self, until: Option<Instant>) {
+        self.queue.lock().owned_until = until;
+    }
+
+    /// The session's document names this lease.
+    pub fn enlisted_in(&self, token: Token, lease: Arc<str>) {
+        self.queue.lock().enlisted = Some((token, lease));
+    }
+
+    /// Whether the owner's session is held by this lease.
+    pub fn is_enlisted(&self, token: Token, lease: &Arc<str>) -> bool {
+        let queue = self.queue.lock();
+        queue
+            .enlisted
+            .as_ref()
+            .is_some_and(|(owner, named)| *owner == token && named == lease)
     }
 
     /// The session lives until then.
@@ -222,6 +240,12 @@ pub(super) struct Core {
     pub connection: Connection,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
     closed: std::sync::atomic::AtomicBool,
+    /// The leases of this process, by how long they last; held while one is renewed.
+    pub leases: tokio::sync::Mutex<HashMap<Duration, Arc<str>>>,
+    /// Which enlisted session is looked at next.
+    pub looked_at: AtomicUsize,
+    /// When sessions without a version were last kept from being reaped.
+    pub kept: Mutex<Instant>,
 }
 
 impl Core {
@@ -230,6 +254,9 @@ impl Core {
             connection,
             slots: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
+            leases: tokio::sync::Mutex::default(),
+            looked_at: AtomicUsize::new(0),
+            kept: Mutex::new(Instant::now()),
         }
     }
 

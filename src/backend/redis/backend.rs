@@ -242,13 +242,9 @@ impl Backend for RedisBackend {
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
-        // In a cluster, the keys of one call must be of one session.
-        let size = if self.link.is_cluster() {
-            1
-        } else {
-            RENEWED_AT_ONCE
-        };
-        let calls = leases.chunks(size).map(|some| self.renew_some(some, lease));
+        let calls = leases
+            .chunks(renewed_at_once(&self.link))
+            .map(|some| self.renew_some(some, lease));
         join_all(calls).await.into_iter().flatten().collect()
     }
 
@@ -469,6 +465,11 @@ impl Drop for RedisBackend {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// How many leases one call may renew. In a cluster, its keys must be of one session; the calls are pipelined.
+pub(super) fn renewed_at_once(link: &Link) -> usize {
+    if link.is_cluster() { 1 } else { RENEWED_AT_ONCE }
 }
 
 fn fence_argument(fence: Fence) -> String {
