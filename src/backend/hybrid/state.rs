@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::LAYER;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::slot::Slot;
 use super::stats::Counters;
+use super::{LAYER, entry};
+use crate::backend::gather::{self, Carrier, Waiting};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{HotCopies, Letter};
 use crate::backend::{Backend, Commit, Head, Owner, SessionId, Token};
@@ -22,9 +24,52 @@ use crate::resilience::Breaker;
 /// How often a Redis that went away is looked for.
 const PROBE: Duration = Duration::from_millis(250);
 
+/// Takes commits of many sessions to MongoDB in one command.
+pub(super) struct ToMongo {
+    mongo: MongoBackend,
+    waiting: Mutex<Waiting<Self>>,
+}
+
+impl Carrier for ToMongo {
+    type Item = Commit;
+    type Answer = Result<Head>;
+
+    const IN_FLIGHT: usize = 8;
+    const MOST_ITEMS: usize = 64;
+    const MOST_BYTES: usize = 4 << 20;
+
+    fn waiting(&self) -> &Mutex<Waiting<Self>> {
+        &self.waiting
+    }
+
+    fn kind(_: &Commit) -> u8 {
+        0
+    }
+
+    fn bytes(commit: &Commit) -> usize {
+        entry::size_of(&commit.changes)
+    }
+
+    /// Bounded by MongoDB's own time limit.
+    async fn carry(&self, commits: &[&Commit], _: Instant) -> Vec<Result<Head>> {
+        let commits = commits.iter().map(|&commit| commit.clone()).collect();
+        self.mongo.commit(commits).await
+    }
+
+    fn timed_out() -> Result<Head> {
+        let text = "too many commits waited for MongoDB";
+        Err(Error::new(Kind::Timeout, LAYER, text))
+    }
+
+    fn interrupted() -> Result<Head> {
+        Err(Error::new(Kind::Unavailable, LAYER, "the commit was interrupted"))
+    }
+}
+
 pub(super) struct Core {
     pub config: HybridConfig,
     pub mongo: MongoBackend,
+    to_mongo: Arc<ToMongo>,
     pub redis: HotCopies,
     /// In front of MongoDB.
     pub breaker: Arc<Breaker>,
@@ -55,6 +100,10 @@ impl Core {
         Arc::new_cyclic(|me| Self {
             breaker,
             config,
+            to_mongo: Arc::new(ToMongo {
+                mongo: mongo.clone(),
+                waiting: Mutex::default(),
+            }),
             mongo,
             redis,
             queue,
@@ -159,7 +208,7 @@ impl Core {
         self.breaker.call_always(call).await
     }
 
-    /// Commits to MongoDB.
+    /// Commits to MongoDB, together with other sessions' commits that wait.
     pub async fn commit_to_mongo(&self, commit: Commit) -> Result<Head> {
         let missing = || {
             Err(Error::new(
@@ -168,11 +217,9 @@ impl Core {
                 "MongoDB left a commit unanswered",
             ))
         };
-        self.mongo
-            .commit(vec![commit])
-            .await
-            .pop()
-            .unwrap_or_else(missing)
+        let deadline = Instant::now() + self.mongo.operation_timeout();
+        let mut answers = gather::carry(&self.to_mongo, vec![commit], deadline).await;
+        answers.pop().unwrap_or_else(missing)
     }
 
     /// Whether Redis answered when it was last asked.

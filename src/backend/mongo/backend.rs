@@ -30,6 +30,11 @@ impl MongoBackend {
         Ok(Self(core))
     }
 
+    /// The longest wait for one command.
+    pub fn operation_timeout(&self) -> Duration {
+        self.0.connection.timeout
+    }
+
     /// Removes records left behind by sessions that are no more; how many documents. Done by itself some times a
     /// day.
     pub async fn sweep(&self) -> Result<u64> {

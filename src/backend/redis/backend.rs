@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::answers::{
     corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
 };
-use super::batch::{self, Entry, Reply, milliseconds};
+use super::batch::{self, Entry, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
 use super::errors::{LAYER, error};
@@ -87,14 +87,8 @@ impl RedisBackend {
                 )
             })
             .collect();
-        let replies = if self.link.is_cluster() {
-            let calls = entries
-                .iter()
-                .map(async |entry| batch::call(&self.link, &[entry], deadline).await);
-            join_all(calls).await.into_iter().flatten().collect()
-        } else {
-            batch::commit(&self.link, entries, deadline).await
-        };
+        let items = entries.into_iter().map(Item::Commit).collect();
+        let replies = batch::commit(&self.link, items, deadline).await;
         let results =
             replies
                 .into_iter()

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::answers::{parse_lease, record, unexpected};
 use super::backend::renewed_at_once;
-use super::batch::milliseconds;
+use super::batch::{self, HotCommit, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::Link;
 use super::errors::error;
@@ -243,39 +243,24 @@ impl HotCopies {
         base: u64,
         mark: Mark,
         changes: &[Change],
-        entry: Option<&[u8]>,
+        entry: Option<&Bytes>,
         ttl: Option<Duration>,
     ) -> Result<Written> {
-        let puts = changes.iter().filter(|change| change.value.is_some()).count();
-        let answer = scripts::HOT_COMMIT
-            .run(&self.link, self.begin()?, |command| {
-                command
-                    .arg(2)
-                    .arg(self.keys.hot(session))
-                    .arg(self.keys.outbox(session));
-                command
-                    .arg(format!("{}:{base}:", mark.token))
-                    .arg(mark.to_string());
-                command.arg(milliseconds(ttl));
-                match entry {
-                    Some(entry) => command.arg(mark.version).arg(entry),
-                    None => command.arg("").arg(""),
-                };
-                command.arg(2 * puts).arg(changes.len() - puts);
-                for change in changes {
-                    if let Some(value) = &change.value {
-                        command.arg(change.key.as_bytes()).arg(&value[..]);
-                    }
-                }
-                for change in changes.iter().filter(|change| change.value.is_none()) {
-                    command.arg(change.key.as_bytes());
-                }
-            })
-            .await?;
-        match answer {
-            Value::Int(0) => Ok(Written::Yes),
-            Value::BulkString(head) => Ok(Written::No(Mark::parse(&head)?)),
-            _ => Err(unexpected()),
+        let commit = HotCommit {
+            hot: self.keys.hot(session),
+            outbox: self.keys.outbox(session),
+            base,
+            mark,
+            changes: changes.to_vec(),
+            entry: entry.cloned(),
+            ttl,
+        };
+        let replies = batch::commit(&self.link, vec![Item::Hot(commit)], self.begin()?).await;
+        match replies.into_iter().next() {
+            Some(Reply::Committed(_)) => Ok(Written::Yes),
+            Some(Reply::Refused(head)) => Ok(Written::No(Mark::parse(&head)?)),
+            Some(Reply::Failed(error)) => Err(error),
+            None => Err(unexpected()),
         }
     }
 
