@@ -31,7 +31,7 @@ pub(super) struct View {
     pub pending: Vec<Arc<Entry>>,
 }
 
-/// Where a session stood after the last write by this process.
+/// Where a session stood after the last write by this process whose outcome is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub epoch: Arc<str>,
@@ -50,7 +50,7 @@ impl Known {
 /// What this process knows of one session.
 pub(super) struct Slot {
     pub session: SessionId,
-    /// Held while a write is under way; empty while its outcome is not known.
+    /// Held while a write is under way; empty if the document must be read before the next one.
     pub known: Arc<tokio::sync::Mutex<Option<Known>>>,
     queue: Mutex<Queue>,
     /// Woken when an applier leaves this session alone.
@@ -65,6 +65,8 @@ struct Queue {
     version: u64,
     expires_at: Option<DateTime>,
     applying: bool,
+    /// A commit was sent whose outcome is not known yet.
+    doubt: bool,
     /// Until when reads may rely on nobody else writing.
     owned_until: Option<Instant>,
     /// The owner's token, and the lease of this process that the session's document names.
@@ -86,8 +88,14 @@ impl Slot {
         let mut queue = self.queue.lock();
         queue.epoch = Some(session.epoch.clone());
         queue.version = session.version;
+        queue.doubt = false;
         queue.expires_at = session.expires_at;
         queue.entries = session.pending.iter().cloned().collect();
+    }
+
+    /// A commit is about to be sent; until its outcome is known, nothing is read from memory.
+    pub fn begin_doubt(&self) {
+        self.queue.lock().doubt = true;
     }
 
     /// How many entries the server's `pending` must keep beside a new one.
@@ -111,6 +119,7 @@ impl Slot {
         let mut queue = self.queue.lock();
         queue.epoch = Some(epoch.clone());
         queue.version = entry.version;
+        queue.doubt = false;
         queue.expires_at = expires_at;
         queue.entries.push_back(entry);
     }
@@ -136,6 +145,7 @@ impl Slot {
         queue.entries.clear();
         queue.epoch = Some(epoch.clone());
         queue.version = 0;
+        queue.doubt = false;
     }
 
     /// All patches before the newest are applied.
@@ -181,7 +191,7 @@ impl Slot {
         let queue = self.queue.lock();
         let owned = queue.owned_until.is_some_and(|until| until > Instant::now());
         let expired = queue.expires_at.is_some_and(|at| at <= now);
-        if !owned || expired {
+        if !owned || expired || queue.doubt {
             return None;
         }
         Some(View {
