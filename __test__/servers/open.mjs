@@ -31,7 +31,7 @@ export async function openPatiently(place, sessionId, options) {
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
-  const { mode, redisUrl, mongoUrl, database, operationTimeout = OPERATION_TIMEOUT } = place;
+  const { mode, redisUrl, mongoUrl, database } = place;
   const { lockTtl = 5, exclusive = true, sealed = true } = place;
   const common = {
     baileys,
@@ -41,7 +41,7 @@ export function open(place, sessionId, options = {}) {
     exclusive,
     openTimeout: 30_000,
     ttl: { lockTtl },
-    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
+    resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
     ...options,
   };
   switch (mode) {

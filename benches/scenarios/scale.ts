@@ -15,8 +15,7 @@ type Mode = (typeof MODES)[number];
 export const SCALE_MODES: readonly string[] = MODES;
 export const SCALE_CORE_CASE = 'resident memory of an idle session outside of the JS heap';
 
-/** Of the hybrid store fewer: every lease is renewed in MongoDB, which the stand-in does for about a thousand. */
-const SESSIONS: Record<Mode, number> = { embedded: 10_000, Redis: 10_000, hybrid: 1_000 };
+const SESSIONS: Record<Mode, number> = { embedded: 10_000, Redis: 10_000, hybrid: 10_000 };
 const QUICK_SESSIONS: Record<Mode, number> = { embedded: 1_000, Redis: 1_000, hybrid: 300 };
 
 /** Calls under way at a time. The hybrid store waits for MongoDB, whose answers come later the more are asked for. */

@@ -83,6 +83,8 @@ pub(super) struct Core {
     /// The owner that was last seen: of many sessions the same.
     owner: Mutex<Option<Arc<Owner>>>,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
+    /// Sessions with commits that MongoDB does not have.
+    behind: Mutex<HashMap<SessionId, Arc<Slot>>>,
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
     redis_away: AtomicBool,
@@ -113,6 +115,7 @@ impl Core {
             me: me.clone(),
             owner: Mutex::default(),
             slots: Mutex::default(),
+            behind: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -162,6 +165,15 @@ impl Core {
 
     /// Takes the slot out, unless another one has its place.
     pub fn drop_slot(&self, slot: &Arc<Slot>) {
+        {
+            let mut behind = self.behind.lock();
+            if behind
+                .get(&slot.session)
+                .is_some_and(|listed| Arc::ptr_eq(listed, slot))
+            {
+                behind.remove(&slot.session);
+            }
+        }
         let mut slots = self.slots.lock();
         if slots
             .get(&slot.session)
@@ -173,6 +185,36 @@ impl Core {
 
     pub fn slots(&self) -> Vec<Arc<Slot>> {
         self.slots.lock().values().cloned().collect()
+    }
+
+    /// Has the reconciler bring what is pending of a session to MongoDB.
+    pub fn put_behind(&self, slot: &Arc<Slot>) {
+        self.behind.lock().insert(slot.session.clone(), slot.clone());
+    }
+
+    /// The sessions in use that may have something pending.
+    pub fn behind(&self) -> Vec<Arc<Slot>> {
+        let behind = self.behind.lock();
+        let slots = self.slots.lock();
+        // Those that were given up since are orphans.
+        let in_use = |slot: &&Arc<Slot>| {
+            slots
+                .get(&slot.session)
+                .is_some_and(|found| Arc::ptr_eq(found, slot))
+        };
+        behind.values().filter(in_use).cloned().collect()
+    }
+
+    /// Lets the reconciler forget a session that has nothing pending any more.
+    pub fn drop_behind(&self, slot: &Arc<Slot>) {
+        let mut behind = self.behind.lock();
+        let listed = behind
+            .get(&slot.session)
+            .is_some_and(|found| Arc::ptr_eq(found, slot));
+        // Looked at under the lock: whoever makes something pending lists the session afterwards.
+        if listed && !slot.has_pending() {
+            behind.remove(&slot.session);
+        }
     }
 
     pub fn orphans(&self) -> Vec<Arc<Slot>> {
