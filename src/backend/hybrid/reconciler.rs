@@ -69,7 +69,7 @@ pub(super) async fn adopt_now_and_then(core: Weak<Core>) {
 impl Core {
     /// Brings everything pending to MongoDB, of sessions in use and left over.
     pub async fn flush_all(self: &Arc<Self>) -> Result<()> {
-        let work = self.behind().into_iter().map(|slot| (slot, false));
+        let work = self.slots_behind().into_iter().map(|slot| (slot, false));
         let left = self.orphans().into_iter().map(|slot| (slot, true));
         let work: Vec<_> = work.chain(left).collect();
         let results: Vec<Result<()>> = stream::iter(work)

@@ -193,7 +193,7 @@ impl Core {
     }
 
     /// The sessions in use that may have something pending.
-    pub fn behind(&self) -> Vec<Arc<Slot>> {
+    pub fn slots_behind(&self) -> Vec<Arc<Slot>> {
         let behind = self.behind.lock();
         let slots = self.slots.lock();
         // Those that were given up since are orphans.

@@ -16,8 +16,10 @@ async fn install(copies: &HotCopies, session: &str) {
         token: TOKEN,
         ..Mark::default()
     };
-    let installed = copies.install(&session.into(), None, mark, &owner("first"), 1, LEASE);
-    assert_eq!(installed.await.unwrap(), Installed::Yes(mark), "{session}");
+    let installed = copies
+        .install(&session.into(), None, mark, &owner("first"), 1, LEASE)
+        .await;
+    assert_eq!(installed.unwrap(), Installed::Yes(mark), "{session}");
 }
 
 fn mark(token: Token, version: u64) -> Mark {
