@@ -252,3 +252,122 @@ impl<C: Carrier> Drop for Turn<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// Doubles numbers; odd and even ones do not share a call.
+    #[derive(Default)]
+    struct Doubler {
+        waiting: Mutex<Waiting<Self>>,
+        calls: AtomicUsize,
+        under_way: AtomicUsize,
+    }
+
+    /// A call under way, answered or given up.
+    struct UnderWay<'a>(&'a AtomicUsize);
+
+    impl<'a> UnderWay<'a> {
+        fn begin(count: &'a AtomicUsize) -> Self {
+            assert!(count.fetch_add(1, Ordering::Relaxed) < Doubler::IN_FLIGHT);
+            Self(count)
+        }
+    }
+
+    impl Drop for UnderWay<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Carrier for Doubler {
+        type Item = u64;
+        type Answer = Option<u64>;
+
+        const IN_FLIGHT: usize = 2;
+        const MOST_ITEMS: usize = 10;
+        const MOST_BYTES: usize = 1000;
+
+        fn waiting(&self) -> &Mutex<Waiting<Self>> {
+            &self.waiting
+        }
+
+        fn kind(item: &u64) -> u8 {
+            u8::from(item % 2 == 1)
+        }
+
+        fn bytes(item: &u64) -> usize {
+            usize::try_from(*item).unwrap()
+        }
+
+        async fn carry(&self, items: &[&u64], _: Instant) -> Vec<Option<u64>> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let _under_way = UnderWay::begin(&self.under_way);
+            assert!(items.len() <= Self::MOST_ITEMS);
+            assert!(items.iter().all(|item| *item % 2 == *items[0] % 2));
+            assert!(items.len() == 1 || items.iter().copied().sum::<u64>() <= 1000);
+            let answers = items.iter().map(|item| Some(**item * 2)).collect();
+            tokio::task::yield_now().await;
+            answers
+        }
+
+        fn timed_out() -> Option<u64> {
+            None
+        }
+
+        fn interrupted() -> Option<u64> {
+            None
+        }
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_carried_together_and_gets_its_own_answer() {
+        let doubler = Arc::new(Doubler::default());
+        let numbers = (0..200).chain([2000]);
+        let answers = join_all(numbers.map(async |number| {
+            let answers = carry(&doubler, vec![number], later()).await;
+            (number, answers)
+        }));
+        for (number, answers) in answers.await {
+            assert_eq!(answers, [Some(2 * number)]);
+        }
+        let even: Vec<u64> = (0..100).map(|number| 2 * number % 100).collect();
+        let answers = carry(&doubler, even.clone(), later()).await;
+        assert_eq!(
+            answers,
+            even.iter().map(|number| Some(2 * number)).collect::<Vec<_>>()
+        );
+        let before = doubler.calls.load(Ordering::Relaxed);
+        let same = join_all((0..100).map(|_| carry(&doubler, vec![2], later()))).await;
+        assert!(same.iter().all(|answers| answers == &[Some(4)]));
+        let calls = doubler.calls.load(Ordering::Relaxed) - before;
+        assert!(calls <= 12, "two alone, the others ten by ten: {calls}");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_holds_nobody_up() {
+        let doubler = Arc::new(Doubler::default());
+        let mut waiting: Vec<_> = (0..50_u64)
+            .map(|_| Box::pin(carry(&doubler, vec![4], later())))
+            .collect();
+        // All have begun; those with a turn are in the middle of it.
+        for call in &mut waiting {
+            assert!(futures_util::poll!(call).is_pending());
+        }
+        waiting.drain(..25);
+        for answers in join_all(waiting).await {
+            assert_eq!(answers, [Some(8)]);
+        }
+        assert_eq!(doubler.waiting.lock().in_flight, 0);
+    }
+}

@@ -19,7 +19,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{DateTime, Document, doc};
 
 use super::LAYER;
-use super::apply::commands;
 use super::commit::fenced;
 use super::connection::after;
 use super::documents::{long, new_epoch};
@@ -32,7 +31,9 @@ use crate::error::{Error, Kind, Result};
 const LOOKED_AT: usize = 500;
 /// How often sessions without a version are kept from being reaped.
 const KEPT_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Commands under way at once.
+/// Sessions enlisted by one command: few, because a statement takes a kilobyte of memory while it is under way …
+const ENLISTED_AT_ONCE: usize = 100;
+/// … and so many commands at once.
 const CONCURRENT: usize = 4;
 
 type Lease = (SessionId, Token);
@@ -61,9 +62,10 @@ impl Core {
             (0..leases.len()).partition(|&at| is_enlisted(&leases[at]));
         let mut answers: Vec<Result<()>> = leases.iter().map(|_| Ok(())).collect();
 
+        // What holds the enlisted is renewed. What fails from here on is done by the next renewal.
         let turn = self.next_to_look_at(&enlisted);
         let some: Vec<_> = turn.iter().map(|&at| leases[at].clone()).collect();
-        for (at, found) in turn.into_iter().zip(self.look(&some).await?) {
+        for (at, found) in turn.into_iter().zip(self.look(&some).await.into_iter().flatten()) {
             match found {
                 // Ours, but it does not name our lease: what is renewed is not what holds it.
                 Ok(named) if named.as_deref() != Some(&*process) => new.push(at),
@@ -73,20 +75,27 @@ impl Core {
         }
         if self.keeping_is_due() {
             let ids = leases.iter().map(|(session, _)| session.clone()).collect();
-            self.keep_unwritten(ids, until).await?;
+            let _ = self.keep_unwritten(ids, until).await;
         }
         let some: Vec<_> = new.iter().map(|&at| leases[at].clone()).collect();
-        for (at, answer) in new.into_iter().zip(self.enlist(&some, &process, until).await?) {
-            if let Err(error) = answer {
-                answers[at] = Err(error);
-            } else if let Some(slot) = self.known_slot(&leases[at].0) {
+        let enlisted = self.enlist(&some, &process, until).await;
+        let enlisted = enlisted.unwrap_or_else(|error| {
+            let answer = |(session, _): &Lease| Err(error.clone().in_session(session));
+            some.iter().map(answer).collect()
+        });
+        for (at, answer) in new.into_iter().zip(enlisted) {
+            if answer.is_ok()
+                && let Some(slot) = self.known_slot(&leases[at].0)
+            {
                 slot.enlisted_in(leases[at].1, process.clone());
             }
+            answers[at] = answer;
         }
         for ((session, _), answer) in leases.iter().zip(&answers) {
             if let Some(slot) = self.known_slot(session) {
                 match answer {
                     Ok(()) => slot.owned_until(asked.checked_add(lease)),
+                    Err(error) if error.retryable() => {}
                     Err(_) => slot.forget(),
                 }
             }
@@ -141,16 +150,20 @@ impl Core {
 
     /// Writes the lease of this process into sessions' documents; what is not ours is answered so.
     async fn enlist(&self, leases: &[Lease], process: &str, until: DateTime) -> Result<Vec<Result<()>>> {
-        let statements = leases.iter().map(|(session, token)| {
-            let query = doc! { "_id": &**session, "token": long(*token) };
-            let update = doc! { "$set": { "lease": process, "leaseUntil": until } };
-            (doc! { "q": query, "u": update }, session.len() + 160)
-        });
-        let enlisted: Vec<bool> = stream::iter(commands(statements.collect()))
-            .map(async |command| {
-                let count = command.len() as u64;
-                let updated = self.connection.update(&self.connection.sessions, command).await?;
-                Ok::<_, Error>(updated.matched == count)
+        let enlisted: Vec<bool> = stream::iter((0..leases.len()).step_by(ENLISTED_AT_ONCE))
+            .map(async |from| {
+                let some = &leases[from..leases.len().min(from + ENLISTED_AT_ONCE)];
+                let statements = some.iter().map(|(session, token)| {
+                    let query = doc! { "_id": &**session, "token": long(*token) };
+                    let update = doc! { "$set": { "lease": process, "leaseUntil": until } };
+                    doc! { "q": query, "u": update }
+                });
+                let statements = statements.collect();
+                let updated = self
+                    .connection
+                    .update(&self.connection.sessions, statements)
+                    .await?;
+                Ok::<_, Error>(updated.matched == some.len() as u64)
             })
             .buffer_unordered(CONCURRENT)
             .try_collect()
