@@ -107,7 +107,7 @@ export class FaultBench {
       load.expectTyped();
       assert.equal(lost, 0, `${load.place.mode}: acknowledged writes are gone`);
       assert.ok(
-        longestWait <= 3 * (load.place.operationTimeout ?? this.operationTimeout),
+        longestWait <= 3 * this.operationTimeout,
         `${load.place.mode}: a write took ${longestWait} ms`,
       );
     }

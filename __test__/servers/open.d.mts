@@ -18,8 +18,6 @@ export interface Place {
   folder?: string;
   /** In seconds. Default 5. */
   lockTtl?: number;
-  /** In ms. Default `OPERATION_TIMEOUT`. */
-  operationTimeout?: number;
   /** Default true. */
   exclusive?: boolean;
   /** With `MASTER_KEY`. Default true. */

@@ -31,7 +31,7 @@ export async function openPatiently(place, sessionId, options) {
 
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
-  const { mode, redisUrl, mongoUrl, database, folder, operationTimeout = OPERATION_TIMEOUT } = place;
+  const { mode, redisUrl, mongoUrl, database, folder } = place;
   const { lockTtl = 5, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
   const anywhere = {
     baileys,
@@ -45,7 +45,7 @@ export function open(place, sessionId, options = {}) {
     ...anywhere,
     exclusive,
     ttl: { lockTtl },
-    resilience: { operationTimeout, breaker: { coolDown: COOL_DOWN } },
+    resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
   };
   switch (mode) {
     case 'embedded':

@@ -28,8 +28,6 @@ const common = {
     proto: { Message: { AppStateSyncKeyData: { fromObject: (value) => value } } },
   },
   masterKey: job.masterKey,
-  openTimeout: 60_000,
-  resilience: { operationTimeout: 60_000 },
 };
 const { redisUrl, mongoUrl } = job;
 const hooks = {

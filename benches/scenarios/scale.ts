@@ -15,9 +15,8 @@ type Mode = (typeof MODES)[number];
 export const SCALE_MODES: readonly string[] = MODES;
 export const SCALE_CORE_CASE = 'resident memory of an idle session outside of the JS heap';
 
-/** Of the hybrid store fewer: every lease is renewed in MongoDB, which the stand-in does for about a thousand. */
-const SESSIONS: Record<Mode, number> = { embedded: 10_000, Redis: 10_000, hybrid: 1_000 };
-const QUICK_SESSIONS: Record<Mode, number> = { embedded: 1_000, Redis: 1_000, hybrid: 300 };
+const SESSIONS = 10_000;
+const QUICK_SESSIONS = 1_000;
 
 /** Calls under way at a time. The hybrid store waits for MongoDB, whose answers come later the more are asked for. */
 const AT_A_TIME: Record<Mode, { opening: number; writing: number }> = {
@@ -88,7 +87,7 @@ export const scale: Scenario = {
         setup.note(`${mode} is skipped: ${without}`);
         continue;
       }
-      const sessions = (setup.quick ? QUICK_SESSIONS : SESSIONS)[mode];
+      const sessions = setup.quick ? QUICK_SESSIONS : SESSIONS;
       setup.note(`${mode}: ${sessions.toLocaleString('en')} sessions in one process.`);
       try {
         results.push(...(await measureMode(mode, sessions, setup)));

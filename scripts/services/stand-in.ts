@@ -18,7 +18,9 @@ const INSTALL = `install a JDK ${JAVA} or newer and Maven (Debian: apt-get insta
 
 function builtFolder(): string {
   const hash = createHash('sha256');
-  for (const file of ['pom.xml', 'src/main/java/vault/MongoStandIn.java']) {
+  const classes = 'src/main/java/vault';
+  const files = readdirSync(join(SOURCES, classes)).sort();
+  for (const file of ['pom.xml', ...files.map((name) => join(classes, name))]) {
     hash.update(readFileSync(join(SOURCES, file))).update('\0');
   }
   return join(CACHE, hash.digest('hex').slice(0, 16));

@@ -11,6 +11,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+mod gather;
 pub mod hybrid;
 #[cfg(test)]
 pub(crate) mod memory;

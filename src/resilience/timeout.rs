@@ -27,7 +27,8 @@ pub struct Timeout {
 pub struct TimeLimits {
     /// One try of a call that is tried again.
     pub attempt: Duration,
-    /// A call that is tried once only.
+    /// A call that is tried once only, or asks its storage several things one after the other, each of which the
+    /// storage bounds by itself.
     pub operation: Duration,
 }
 
@@ -81,7 +82,8 @@ impl Backend for Timeout {
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        self.attempt(self.inner.acquire(request)).await
+        self.bounded(self.limits.operation, self.inner.acquire(request))
+            .await
     }
 
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced, is_outage};
-use crate::backend::redis::Renewed;
+use crate::backend::redis::{Held, Renewed};
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::Outcome;
@@ -27,37 +27,74 @@ impl Core {
             permit.record(Outcome::of_many(&answers));
             answers
         };
-        let in_redis = join_all(leases.iter().map(async |(session, token)| {
-            let slot = self.slot_of(session, *token)?;
-            let renewed = self
-                .redis
-                .renew(session, *token, &slot.owner, slot.attempt, lease);
-            let renewed = self.hot(renewed).await.ok()?;
-            if matches!(renewed, Renewed::Unknown | Renewed::Fenced) {
-                slot.set_ready(false);
-            }
-            slot.is_announced().then_some(renewed)
-        }));
-        let (in_mongo, in_redis): (Vec<Result<()>>, Vec<_>) = tokio::join!(in_mongo, in_redis);
-        let answers = leases
+        let slots: Vec<_> = leases
             .iter()
-            .zip(in_mongo)
-            .zip(in_redis)
-            .map(|(((session, token), mongo), redis)| {
+            .map(|(session, token)| self.slot_of(session, *token))
+            .collect();
+        let (in_mongo, in_redis) = tokio::join!(in_mongo, self.renew_in_redis(&slots, lease));
+        let answers = leases.iter().zip(in_mongo).zip(slots).zip(in_redis).map(
+            |((((session, _), mongo), slot), redis)| {
                 let answer = match (mongo, redis) {
                     (Ok(()), _) => Ok(()),
                     (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
                     (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
                     (Err(error), _) => Err(error),
                 };
-                if answer.is_ok()
-                    && let Some(slot) = self.slot_of(session, *token)
-                {
+                if let (Ok(()), Some(slot)) = (&answer, slot) {
                     slot.set_lease(lease);
                 }
                 answer.map_err(|error| error.in_session(session))
-            });
+            },
+        );
         answers.collect()
+    }
+
+    /// What Redis says of the leases of owners that have announced an outbox; of others nobody asks there.
+    async fn renew_in_redis(&self, slots: &[Option<Arc<Slot>>], lease: Duration) -> Vec<Option<Renewed>> {
+        let mut answers = vec![None; slots.len()];
+        let held: Vec<(usize, &Slot)> = (0..slots.len())
+            .filter_map(|at| Some((at, slots[at].as_deref()?)))
+            .filter(|(_, slot)| slot.is_announced())
+            .collect();
+        // All of one process, as a rule.
+        let groups = held.chunk_by(|(_, one), (_, other)| one.owner == other.owner);
+        let renewals = groups.map(async |group| (group, self.renew_some_in_redis(group, lease).await));
+        for (group, renewed) in join_all(renewals).await {
+            for ((at, slot), renewed) in group.iter().zip(renewed.into_iter().flatten()) {
+                if matches!(renewed, Ok(Renewed::Unknown | Renewed::Fenced)) {
+                    slot.set_ready(false);
+                }
+                answers[*at] = renewed.ok();
+            }
+        }
+        answers
+    }
+
+    async fn renew_some_in_redis(
+        &self,
+        group: &[(usize, &Slot)],
+        lease: Duration,
+    ) -> Result<Vec<Result<Renewed>>> {
+        let Some((_, first)) = group.first() else {
+            return Ok(Vec::new());
+        };
+        let leases: Vec<_> = group
+            .iter()
+            .map(|(_, slot)| Held {
+                session: &slot.session,
+                token: slot.token,
+                attempt: slot.attempt,
+            })
+            .collect();
+        let renewed = async {
+            let renewed = self.redis.renew(&leases, &first.owner, lease).await;
+            match renewed.iter().find_map(|answer| answer.as_ref().err()) {
+                // So that a Redis that is away is known to be.
+                Some(error) if renewed.iter().all(Result::is_err) => Err(error.clone()),
+                _ => Ok(renewed),
+            }
+        };
+        self.hot(renewed).await
     }
 
     pub async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
@@ -87,9 +124,12 @@ impl Core {
                 .await?;
             slot.set_announced(false);
         }
-        // The next owner does not need it.
-        let _ = self.hot(self.redis.release(&slot.session, slot.token)).await;
-        self.truth(self.mongo.release(&slot.session, slot.token)).await
+        let (_, released) = tokio::join!(
+            // The next owner does not need it.
+            self.hot(self.redis.release(&slot.session, slot.token)),
+            self.truth(self.mongo.release(&slot.session, slot.token)),
+        );
+        released
     }
 
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:

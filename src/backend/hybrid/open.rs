@@ -12,9 +12,13 @@ use std::time::Instant;
 use super::slot::{Slot, merge};
 use super::state::Core;
 use super::{LAYER, entry, fenced};
+use crate::backend::mongo::{Beside, Ledger};
 use crate::backend::redis::{Installed, Mark, Reserved};
 use crate::backend::{Acquire, Acquired, Backend, Commit, Grant, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+
+/// So many owners with outboxes may come and go while a session is opened.
+const OTHERS: usize = 4;
 
 impl Core {
     pub async fn acquire(self: &Arc<Self>, request: Acquire) -> Result<Acquired> {
@@ -23,33 +27,8 @@ impl Core {
         let attempt = getrandom::u64().map_err(|cause| {
             Error::new(Kind::Internal, LAYER, "the system has no randomness").because(&cause)
         })?;
-        let ledger = self.truth(self.mongo.ledger(&session)).await?;
-        let outbox = ledger.and_then(|ledger| ledger.outbox);
         let mut reserved = false;
-        if let Some(token) = outbox {
-            let asked =
-                self.redis
-                    .reserve(&session, attempt, &request.owner, request.lease, request.displace);
-            match self.hot(asked).await {
-                Ok(Reserved::Yes) => reserved = true,
-                Ok(Reserved::Held(holder)) => return Ok(Acquired::Held(holder)),
-                // What that owner acknowledged is in this process' memory.
-                Err(_) if self.former(&session, token).is_some() => {}
-                Err(error) => return Err(outbox_out_of_reach(&error)),
-            }
-        }
-        let answer = match self.truth(self.mongo.acquire(request.clone())).await {
-            Ok(Acquired::Granted(grant)) => {
-                let token = grant.token;
-                let taken = self.take_over(&request, grant, reserved, attempt).await;
-                if taken.is_err() {
-                    // The caller learns no token, so nobody else would give the lease back.
-                    let _ = self.mongo.release(&session, token).await;
-                }
-                taken.map(Acquired::Granted)
-            }
-            other => other,
-        };
+        let answer = self.acquire_as(attempt, &request, &mut reserved).await;
         if reserved && !matches!(answer, Ok(Acquired::Granted(_))) {
             // It runs out by itself.
             let _ = self.hot(self.redis.forgo(&session, attempt)).await;
@@ -57,21 +36,60 @@ impl Core {
         answer
     }
 
+    async fn acquire_as(
+        self: &Arc<Self>,
+        attempt: u64,
+        request: &Acquire,
+        reserved: &mut bool,
+    ) -> Result<Acquired> {
+        let session = &request.session;
+        let mut ready_for = None;
+        for _ in 0..OTHERS {
+            let asked = Instant::now();
+            let taken = self.mongo.acquire_beside(request.clone(), ready_for);
+            match self.truth(taken).await? {
+                Beside::Held(holder) => return Ok(Acquired::Held(holder)),
+                Beside::Granted(grant, ledger) => {
+                    let token = grant.token;
+                    let taken = self
+                        .take_over(request, grant, ledger, asked, *reserved, attempt)
+                        .await;
+                    if taken.is_err() {
+                        // The caller learns no token, so nobody else would give the lease back.
+                        let _ = self.mongo.release(session, token).await;
+                    }
+                    return taken.map(Acquired::Granted);
+                }
+                Beside::Outbox(token) => {
+                    let asked =
+                        self.redis
+                            .reserve(session, attempt, &request.owner, request.lease, request.displace);
+                    match self.hot(asked).await {
+                        Ok(Reserved::Yes) => *reserved = true,
+                        Ok(Reserved::Held(holder)) => return Ok(Acquired::Held(holder)),
+                        // What that owner acknowledged is in this process' memory.
+                        Err(_) if self.former(session, token).is_some() => {}
+                        Err(error) => return Err(outbox_out_of_reach(&error)),
+                    }
+                    ready_for = Some(token);
+                }
+            }
+        }
+        let message = "other owners were always faster";
+        Err(Error::new(Kind::Unavailable, LAYER, message))
+    }
+
     async fn take_over(
         self: &Arc<Self>,
         request: &Acquire,
         grant: Grant,
+        ledger: Ledger,
+        asked: Instant,
         reserved: bool,
         attempt: u64,
     ) -> Result<Grant> {
         let session = &request.session;
         let token = grant.token;
-        // Asked again now that nobody else can change it.
-        let asked = Instant::now();
-        let ledger = self.truth(self.mongo.ledger(session)).await?;
-        let ledger = ledger
-            .filter(|ledger| ledger.token == token)
-            .ok_or_else(|| fenced(None))?;
         let mut mark = Mark {
             token,
             version: ledger.version,
@@ -95,7 +113,7 @@ impl Core {
         let slot = Slot::new(
             session.clone(),
             mark,
-            request.owner.clone(),
+            self.shared_owner(&request.owner),
             attempt,
             request.lease,
         );

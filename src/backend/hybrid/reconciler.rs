@@ -19,8 +19,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Pauses after a failure: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3));
-/// Sessions worked on at once.
-const CONCURRENT: usize = 16;
+/// Sessions worked on at once: they share commands.
+const CONCURRENT: usize = 256;
 /// How often outboxes whose owners died are looked for.
 const ABANDONED_EVERY: Duration = Duration::from_secs(300);
 /// The lease taken on one of those.
@@ -69,17 +69,18 @@ pub(super) async fn adopt_now_and_then(core: Weak<Core>) {
 impl Core {
     /// Brings everything pending to MongoDB, of sessions in use and left over.
     pub async fn flush_all(self: &Arc<Self>) -> Result<()> {
-        let work = self
-            .slots()
-            .into_iter()
-            .filter(|slot| slot.has_pending())
-            .map(|slot| (slot, false));
+        let work = self.slots_behind().into_iter().map(|slot| (slot, false));
         let left = self.orphans().into_iter().map(|slot| (slot, true));
         let work: Vec<_> = work.chain(left).collect();
         let results: Vec<Result<()>> = stream::iter(work)
             .map(async |(slot, left)| {
-                self.flush(&slot).await?;
-                if left { self.retire(&slot).await } else { Ok(()) }
+                let flushed = self.flush(&slot).await;
+                if left {
+                    flushed?;
+                    return self.retire(&slot).await;
+                }
+                self.drop_behind(&slot);
+                flushed
             })
             .buffer_unordered(CONCURRENT)
             .collect()

@@ -34,7 +34,7 @@ pub(super) struct Pending {
 pub(super) struct Slot {
     pub session: SessionId,
     pub token: Token,
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// Random, written beside the lease in Redis.
     pub attempt: u64,
     /// Held while the session is written: one write at a time.
@@ -48,19 +48,15 @@ struct State {
     lease: Duration,
     /// The last acknowledged commit.
     mark: Mark,
-    pending: VecDeque<Arc<Pending>>,
-    /// What the pending commits made of records.
-    overlay: HashMap<RecordKey, (u64, Option<Bytes>)>,
+    behind: Option<Box<Behind>>,
     /// Whether Redis' copy follows every commit.
     ready: bool,
     /// Whether MongoDB knows that this owner uses an outbox.
     announced: bool,
     /// A commit that was sent and not answered.
-    doubt: Option<Commit>,
+    doubt: Option<Box<Commit>>,
     /// When it was sent first.
     sent_at: Instant,
-    /// Entries that MongoDB has and Redis could not be told of.
-    untrimmed: Vec<u64>,
     ttl: Option<Duration>,
     expires_at: Option<Instant>,
     /// Why nothing is acknowledged any more.
@@ -69,8 +65,18 @@ struct State {
     half_deleted: bool,
 }
 
+/// Commits on their way to MongoDB. There is none while nothing is: most sessions are idle most of the time.
+#[derive(Default)]
+struct Behind {
+    pending: VecDeque<Arc<Pending>>,
+    /// What the pending commits made of records.
+    overlay: HashMap<RecordKey, (u64, Option<Bytes>)>,
+    /// Entries that MongoDB has and Redis could not be told of.
+    untrimmed: Vec<u64>,
+}
+
 impl Slot {
-    pub fn new(session: SessionId, mark: Mark, owner: Owner, attempt: u64, lease: Duration) -> Self {
+    pub fn new(session: SessionId, mark: Mark, owner: Arc<Owner>, attempt: u64, lease: Duration) -> Self {
         Self {
             session,
             token: mark.token,
@@ -81,13 +87,11 @@ impl Slot {
             state: Mutex::new(State {
                 lease,
                 mark,
-                pending: VecDeque::new(),
-                overlay: HashMap::new(),
+                behind: None,
                 ready: false,
                 announced: false,
                 doubt: None,
                 sent_at: Instant::now(),
-                untrimmed: Vec::new(),
                 ttl: None,
                 expires_at: None,
                 lost: None,
@@ -144,7 +148,7 @@ impl Slot {
     }
 
     pub fn doubt(&self) -> Option<Commit> {
-        self.state.lock().doubt.clone()
+        self.state.lock().doubt.as_deref().cloned()
     }
 
     /// Before a commit is sent, and after it is known to be refused.
@@ -153,7 +157,7 @@ impl Slot {
         if state.doubt.is_none() {
             state.sent_at = Instant::now();
         }
-        state.doubt = commit;
+        state.doubt = commit.map(Box::new);
     }
 
     pub fn take_half_deleted(&self) -> bool {
@@ -182,25 +186,27 @@ impl Slot {
     }
 
     pub fn has_pending(&self) -> bool {
-        !self.state.lock().pending.is_empty()
+        self.state.lock().pending().next().is_some()
     }
 
     /// Redis has this commit and its entry.
     pub fn acknowledged_behind(&self, commit: Commit, mark: Mark) -> usize {
         let bytes = entry::size_of(&commit.changes);
         let mut state = self.state.lock();
+        let behind = state.behind.get_or_insert_default();
         for Change { key, value } in &commit.changes {
-            state.overlay.insert(key.clone(), (mark.version, value.clone()));
+            behind.overlay.insert(key.clone(), (mark.version, value.clone()));
         }
-        state.mark = mark;
-        let since = state.sent_at;
-        state.lives_for(commit.ttl, since);
-        state.doubt = None;
-        state.pending.push_back(Arc::new(Pending {
+        let ttl = commit.ttl;
+        behind.pending.push_back(Arc::new(Pending {
             commit,
             bytes,
             since: Instant::now(),
         }));
+        state.mark = mark;
+        let since = state.sent_at;
+        state.lives_for(ttl, since);
+        state.doubt = None;
         bytes
     }
 
@@ -234,85 +240,97 @@ impl Slot {
         state.mark = mark;
         state.ready = true;
         state.announced = announced;
-        state.untrimmed.clear();
+        if let Some(behind) = &mut state.behind {
+            behind.untrimmed.clear();
+        }
+        state.settle();
     }
 
     /// What memory knows of each of `keys`, with the mark and whether Redis may be asked.
     pub fn recall(&self, keys: &[RecordKey]) -> (Vec<Option<Option<Bytes>>>, Mark, bool) {
         let state = self.state.lock();
-        let known = |key| state.overlay.get(key).map(|(_, value)| value.clone());
+        let overlay = state.behind.as_ref().map(|behind| &behind.overlay);
+        let known = |key| overlay?.get(key).map(|(_, value)| value.clone());
         (keys.iter().map(known).collect(), state.mark, state.ready)
     }
 
     /// The first pending commits, merged into one that ends where the last of them ends.
     pub fn batch(&self) -> Option<Commit> {
         let state = self.state.lock();
-        merge(state.pending.iter().map(|pending| &pending.commit), self.token)
+        merge(state.pending().map(|pending| &pending.commit), self.token)
     }
 
     /// The versions and ids of the pending commits.
     pub fn pending_ids(&self) -> Vec<(u64, u64)> {
         let state = self.state.lock();
         state
-            .pending
-            .iter()
+            .pending()
             .map(|pending| (pending.commit.version(), pending.commit.id))
             .collect()
     }
 
     /// The pending commits themselves.
     pub fn pending(&self) -> Vec<Commit> {
-        self.state
-            .lock()
-            .pending
-            .iter()
-            .map(|pending| pending.commit.clone())
-            .collect()
+        let state = self.state.lock();
+        state.pending().map(|pending| pending.commit.clone()).collect()
     }
 
     /// MongoDB has everything up to `version`; what that was, and which entries Redis still has.
     pub fn applied(&self, version: u64) -> (Vec<Arc<Pending>>, Vec<u64>) {
         let mut state = self.state.lock();
         let mut done = Vec::new();
-        while state
+        let Some(behind) = &mut state.behind else {
+            return (done, Vec::new());
+        };
+        while behind
             .pending
             .front()
             .is_some_and(|pending| pending.commit.version() <= version)
         {
-            done.extend(state.pending.pop_front());
+            done.extend(behind.pending.pop_front());
         }
         for pending in &done {
             for change in &pending.commit.changes {
-                if state
+                if behind
                     .overlay
                     .get(&change.key)
                     .is_some_and(|(at, _)| *at <= version)
                 {
-                    state.overlay.remove(&change.key);
+                    behind.overlay.remove(&change.key);
                 }
             }
-            state.untrimmed.push(pending.commit.version());
+            behind.untrimmed.push(pending.commit.version());
         }
-        (done, state.untrimmed.clone())
+        (done, behind.untrimmed.clone())
     }
 
     /// Redis was told of these.
     pub fn trimmed(&self, versions: &[u64]) {
-        self.state
-            .lock()
-            .untrimmed
-            .retain(|version| !versions.contains(version));
+        let mut state = self.state.lock();
+        if let Some(behind) = &mut state.behind {
+            behind.untrimmed.retain(|version| !versions.contains(version));
+        }
+        state.settle();
     }
 
     /// Gives all pending commits up.
     pub fn abandon(&self) -> Vec<Arc<Pending>> {
-        let mut state = self.state.lock();
-        state.overlay.clear();
-        state.pending.drain(..).collect()
+        let behind = self.state.lock().behind.take();
+        behind.map_or_else(Vec::new, |behind| behind.pending.into())
     }
 }
 
 impl State {
+    fn pending(&self) -> impl Iterator<Item = &Arc<Pending>> {
+        self.behind.iter().flat_map(|behind| &behind.pending)
+    }
+
+    /// Gives back what is kept for commits on their way, if there are none.
+    fn settle(&mut self) {
+        self.behind
+            .take_if(|behind| behind.pending.is_empty() && behind.untrimmed.is_empty());
+    }
+
     fn lives_for(&mut self, ttl: Option<Duration>, since: Instant) {
         self.ttl = ttl;
         let sure = |ttl: Duration| ttl.saturating_sub((ttl / 10).min(CLOCKS_DIFFER));
@@ -370,7 +388,7 @@ mod tests {
         Slot::new(
             "s".into(),
             mark,
-            Owner::current().clone(),
+            Arc::new(Owner::current().clone()),
             1,
             Duration::from_secs(5),
         )
@@ -410,6 +428,8 @@ mod tests {
         assert_eq!(slot.applied(2).0.len(), 2);
         assert_eq!(seen(&slot), [Some(None), None], "the deletion is not applied yet");
         assert_eq!(slot.applied(3).1, [1, 2, 3]);
+        slot.trimmed(&[1, 2, 3]);
+        assert!(slot.state.lock().behind.is_none(), "nothing is kept for it");
         assert!(!slot.has_pending());
         assert_eq!(seen(&slot), [None, None]);
     }

@@ -9,23 +9,67 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::LAYER;
 use super::config::HybridConfig;
 use super::queue::Queue;
 use super::slot::Slot;
 use super::stats::Counters;
+use super::{LAYER, entry};
+use crate::backend::gather::{self, Carrier, Waiting};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{HotCopies, Letter};
-use crate::backend::{Backend, Commit, Head, SessionId, Token};
+use crate::backend::{Backend, Commit, Head, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::Breaker;
 
 /// How often a Redis that went away is looked for.
 const PROBE: Duration = Duration::from_millis(250);
 
+/// Takes commits of many sessions to MongoDB in one command.
+pub(super) struct ToMongo {
+    mongo: MongoBackend,
+    waiting: Mutex<Waiting<Self>>,
+}
+
+impl Carrier for ToMongo {
+    type Item = Commit;
+    type Answer = Result<Head>;
+
+    const IN_FLIGHT: usize = 8;
+    const MOST_ITEMS: usize = 64;
+    const MOST_BYTES: usize = 4 << 20;
+
+    fn waiting(&self) -> &Mutex<Waiting<Self>> {
+        &self.waiting
+    }
+
+    fn kind(_: &Commit) -> u8 {
+        0
+    }
+
+    fn bytes(commit: &Commit) -> usize {
+        entry::size_of(&commit.changes)
+    }
+
+    /// Bounded by MongoDB's own time limit.
+    async fn carry(&self, commits: &[&Commit], _: Instant) -> Vec<Result<Head>> {
+        let commits = commits.iter().map(|&commit| commit.clone()).collect();
+        self.mongo.commit(commits).await
+    }
+
+    fn timed_out() -> Result<Head> {
+        let text = "too many commits waited for MongoDB";
+        Err(Error::new(Kind::Timeout, LAYER, text))
+    }
+
+    fn interrupted() -> Result<Head> {
+        Err(Error::new(Kind::Unavailable, LAYER, "the commit was interrupted"))
+    }
+}
+
 pub(super) struct Core {
     pub config: HybridConfig,
     pub mongo: MongoBackend,
+    to_mongo: Arc<ToMongo>,
     pub redis: HotCopies,
     /// In front of MongoDB.
     pub breaker: Arc<Breaker>,
@@ -36,7 +80,11 @@ pub(super) struct Core {
     /// Dead letters that Redis has not taken yet.
     pub unsent_letters: Mutex<Vec<Letter>>,
     me: Weak<Core>,
+    /// The owner that was last seen: of many sessions the same.
+    owner: Mutex<Option<Arc<Owner>>>,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
+    /// Sessions with commits that MongoDB does not have.
+    behind: Mutex<HashMap<SessionId, Arc<Slot>>>,
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
     redis_away: AtomicBool,
@@ -56,6 +104,10 @@ impl Core {
         Arc::new_cyclic(|me| Self {
             breaker,
             config,
+            to_mongo: Arc::new(ToMongo {
+                mongo: mongo.clone(),
+                waiting: Mutex::default(),
+            }),
             mongo,
             redis,
             queue,
@@ -63,7 +115,9 @@ impl Core {
             wake: Arc::default(),
             unsent_letters: Mutex::default(),
             me: me.clone(),
+            owner: Mutex::default(),
             slots: Mutex::default(),
+            behind: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
             asked_for_leases: Mutex::default(),
@@ -87,6 +141,15 @@ impl Core {
         self.me.upgrade()
     }
 
+    /// The owner, shared with the sessions that it owns already.
+    pub fn shared_owner(&self, owner: &Owner) -> Arc<Owner> {
+        let mut last = self.owner.lock();
+        match &*last {
+            Some(last) if **last == *owner => last.clone(),
+            _ => last.insert(Arc::new(owner.clone())).clone(),
+        }
+    }
+
     pub fn slot(&self, session: &SessionId) -> Option<Arc<Slot>> {
         self.slots.lock().get(session).cloned()
     }
@@ -105,6 +168,15 @@ impl Core {
 
     /// Takes the slot out, unless another one has its place.
     pub fn drop_slot(&self, slot: &Arc<Slot>) {
+        {
+            let mut behind = self.behind.lock();
+            if behind
+                .get(&slot.session)
+                .is_some_and(|listed| Arc::ptr_eq(listed, slot))
+            {
+                behind.remove(&slot.session);
+            }
+        }
         let mut slots = self.slots.lock();
         if slots
             .get(&slot.session)
@@ -116,6 +188,36 @@ impl Core {
 
     pub fn slots(&self) -> Vec<Arc<Slot>> {
         self.slots.lock().values().cloned().collect()
+    }
+
+    /// Has the reconciler bring what is pending of a session to MongoDB.
+    pub fn put_behind(&self, slot: &Arc<Slot>) {
+        self.behind.lock().insert(slot.session.clone(), slot.clone());
+    }
+
+    /// The sessions in use that may have something pending.
+    pub fn slots_behind(&self) -> Vec<Arc<Slot>> {
+        let behind = self.behind.lock();
+        let slots = self.slots.lock();
+        // Those that were given up since are orphans.
+        let in_use = |slot: &&Arc<Slot>| {
+            slots
+                .get(&slot.session)
+                .is_some_and(|found| Arc::ptr_eq(found, slot))
+        };
+        behind.values().filter(in_use).cloned().collect()
+    }
+
+    /// Lets the reconciler forget a session that has nothing pending any more.
+    pub fn drop_behind(&self, slot: &Arc<Slot>) {
+        let mut behind = self.behind.lock();
+        let listed = behind
+            .get(&slot.session)
+            .is_some_and(|found| Arc::ptr_eq(found, slot));
+        // Looked at under the lock: whoever makes something pending lists the session afterwards.
+        if listed && !slot.has_pending() {
+            behind.remove(&slot.session);
+        }
     }
 
     pub fn orphans(&self) -> Vec<Arc<Slot>> {
@@ -151,7 +253,7 @@ impl Core {
         self.breaker.call_always(call).await
     }
 
-    /// Commits to MongoDB.
+    /// Commits to MongoDB, together with other sessions' commits that wait.
     pub async fn commit_to_mongo(&self, commit: Commit) -> Result<Head> {
         let missing = || {
             Err(Error::new(
@@ -160,11 +262,9 @@ impl Core {
                 "MongoDB left a commit unanswered",
             ))
         };
-        self.mongo
-            .commit(vec![commit])
-            .await
-            .pop()
-            .unwrap_or_else(missing)
+        let deadline = Instant::now() + self.mongo.operation_timeout();
+        let mut answers = gather::carry(&self.to_mongo, vec![commit], deadline).await;
+        answers.pop().unwrap_or_else(missing)
     }
 
     /// Whether Redis answered when it was last asked.

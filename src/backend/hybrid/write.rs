@@ -240,8 +240,9 @@ impl Core {
     }
 
     /// Takes a commit that Redis has into what is to go to MongoDB.
-    pub fn take_pending(&self, slot: &Slot, commit: Commit, mark: Mark) {
+    pub fn take_pending(&self, slot: &Arc<Slot>, commit: Commit, mark: Mark) {
         let bytes = slot.acknowledged_behind(commit, mark);
+        self.put_behind(slot);
         self.counters.added(bytes);
         self.wake.notify_one();
     }

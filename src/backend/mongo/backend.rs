@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mongodb::bson::doc;
 
-use super::MongoConfig;
 use super::connection::Connection;
 use super::state::Core;
 use super::sweep::sweep_now_and_then;
+use super::{Beside, MongoConfig};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
 };
@@ -28,6 +28,11 @@ impl MongoBackend {
         let core = Arc::new(Core::new(Connection::open(config).await?));
         tokio::spawn(sweep_now_and_then(Arc::downgrade(&core)));
         Ok(Self(core))
+    }
+
+    /// The longest wait for one command.
+    pub fn operation_timeout(&self) -> Duration {
+        self.0.connection.timeout
     }
 
     /// Removes records left behind by sessions that are no more; how many documents. Done by itself some times a
@@ -59,10 +64,12 @@ impl Backend for MongoBackend {
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
         let session = request.session.clone();
-        self.0
-            .acquire(request)
-            .await
-            .map_err(|error| error.in_session(&session))
+        let answer = self.0.acquire(request, |_| true).await;
+        match answer.map_err(|error| error.in_session(&session))? {
+            Beside::Granted(grant, _) => Ok(Acquired::Granted(grant)),
+            Beside::Held(holder) => Ok(Acquired::Held(holder)),
+            Beside::Outbox(_) => unreachable!("every outbox will do"),
+        }
     }
 
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {

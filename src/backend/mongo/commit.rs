@@ -121,12 +121,13 @@ impl Core {
         };
         let mut slow = Vec::new();
         let mut ready = Vec::with_capacity(jobs.len());
-        for mut job in jobs {
-            // Unknown until the answer is here, also if this future is dropped.
-            let Some(known) = job.known.take() else {
+        for job in jobs {
+            let Some(known) = job.known.clone() else {
                 slow.push(job);
                 continue;
             };
+            // Until the answer is here, also if this future is dropped.
+            job.slot.begin_doubt();
             let entry = Arc::new(Entry {
                 version: known.version + u64::from(job.commit.patches),
                 changes: Some(job.commit.changes.clone()),
@@ -152,8 +153,13 @@ impl Core {
                 }
                 Ok(_) => slow.extend(sent.into_iter().map(|(job, ..)| job)),
                 Err(error) => {
-                    for (job, ..) in sent {
-                        job.slot.forget();
+                    for (mut job, ..) in sent {
+                        // One that may have arrived is sent again as it was: it is guarded by the version, so what
+                        // was known then is as good as ever.
+                        if !matches!(error.kind(), Kind::Timeout | Kind::Unavailable) {
+                            job.slot.forget();
+                            *job.known = None;
+                        }
                         answers[job.at] = Err(error.clone().in_session(&job.commit.session));
                     }
                 }
@@ -170,6 +176,7 @@ impl Core {
         let mut attempt = 0;
         loop {
             job.known.take();
+            job.slot.begin_doubt();
             let found = if staged {
                 self.begin_staging(&session).await?
             } else {

@@ -14,7 +14,7 @@ pub struct MongoConfig {
     pub url: String,
     /// The database; `None` is the one in the URL, or `baileys_vault`.
     pub database: Option<String>,
-    /// What the names of the three collections (`sessions`, `records`, `staged`) begin with.
+    /// What the names of the collections (`sessions`, `records`, `staged`, `leases`) begin with.
     pub collection_prefix: String,
     /// Longest wait for one command, and for finding a server to send it to.
     pub operation_timeout: Duration,

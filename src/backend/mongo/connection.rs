@@ -1,10 +1,11 @@
 //! One client per URL, the indexes, the server's clock, and the one place where commands are sent.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
@@ -17,8 +18,18 @@ use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, u
 use super::{LAYER, MongoConfig};
 use crate::error::{Error, Kind, Result};
 
-/// How old an estimate of the server's clock may be.
+/// How old an estimate of the server's clock may be before a new one is made …
 const CLOCK_AGE: Duration = Duration::from_secs(30);
+/// … in the background, and before it is waited for.
+const CLOCK_AGE_LIMIT: Duration = Duration::from_secs(300);
+
+/// The longest that setting a connection up may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most connections to each server. A command holds one for its round trip: the driver's 10 are few when that takes
+/// long.
+const POOL_SIZE: u32 = 50;
+/// Connections that are set up at once.
+const CONNECTING: u32 = 8;
 
 /// URL and time-out, and the runtime: a client's background tasks live on the one that made it.
 type ClientKey = (String, Duration, tokio::runtime::Id);
@@ -46,9 +57,10 @@ pub(super) struct Connection {
     pub sessions: Collection<Document>,
     pub records: Collection<Document>,
     pub staged: Collection<Document>,
+    pub leases: Collection<Document>,
     write_concern: Document,
     pub timeout: Duration,
-    clock: Mutex<Option<(Instant, i64)>>,
+    clock: Arc<Mutex<Clock>>,
     key: ClientKey,
 }
 
@@ -69,7 +81,11 @@ impl Connection {
             })?;
         // Less than the whole, so that "no server, because …" comes before the bare time-out does.
         options.server_selection_timeout = Some(config.operation_timeout * 3 / 4);
-        options.connect_timeout = Some(config.operation_timeout);
+        // Setting a connection up takes several round trips. It goes on in the background when the command that asked
+        // for it has run out of time, so that on a slow network a later one finds it ready.
+        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        options.max_pool_size.get_or_insert(POOL_SIZE);
+        options.max_connecting.get_or_insert(CONNECTING);
         options.app_name.get_or_insert_with(|| "baileys-vault".to_owned());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let name = config
@@ -112,32 +128,35 @@ impl Connection {
             sessions: collection("sessions"),
             records: collection("records"),
             staged: collection("staged"),
+            leases: collection("leases"),
             database,
             write_concern,
             timeout: config.operation_timeout,
-            clock: Mutex::default(),
+            clock: Arc::default(),
             key,
         };
         connection.create_indexes().await?;
         Ok(connection)
     }
 
-    /// Sessions that outlived their time, and the tombstones of deleted records, are removed by the server.
+    /// Sessions that outlived their time, the tombstones of deleted records, and the leases of processes that are no
+    /// more, are removed by the server.
     async fn create_indexes(&self) -> Result<()> {
         let indexes = [
             (&self.sessions, "expiresAt", false),
             (&self.records, "r.expiresAt", true),
+            (&self.leases, "expiresAt", false),
         ];
-        for (collection, field, sparse) in indexes {
+        let made = indexes.map(async |(collection, field, sparse)| {
             let command = doc! {
                 "createIndexes": collection.name(),
                 "indexes": [{
                     "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse,
                 }],
             };
-            self.run(command).await?;
-        }
-        Ok(())
+            self.run(command).await
+        });
+        try_join_all(made).await.map(drop)
     }
 
     /// Bounds a wait by `operation_timeout`, and maps the driver's error.
@@ -256,22 +275,58 @@ impl Connection {
     /// The server's clock, by an estimate that is wrong by no more than half a round trip: owners on machines with
     /// wrong clocks then agree on when a lease ends.
     pub async fn now(&self) -> Result<DateTime> {
-        let estimate = *self.clock.lock();
-        if let Some((at, millis)) = estimate
-            && at.elapsed() < CLOCK_AGE
-        {
+        let mut begin = false;
+        let known = {
+            let mut clock = self.clock.lock();
+            let known = clock.estimate.filter(|(at, _)| at.elapsed() < CLOCK_AGE_LIMIT);
+            if known.is_some_and(|(at, _)| at.elapsed() >= CLOCK_AGE) && !clock.asking {
+                clock.asking = true;
+                begin = true;
+            }
+            known
+        };
+        if let Some((at, millis)) = known {
+            if begin {
+                let (database, clock, timeout) = (self.database.clone(), self.clock.clone(), self.timeout);
+                tokio::spawn(async move {
+                    // What fails is asked again by the next caller.
+                    let asked = tokio::time::timeout(timeout, estimate(&database)).await;
+                    let mut clock = clock.lock();
+                    clock.asking = false;
+                    if let Ok(Ok(estimate)) = asked {
+                        clock.estimate = Some(estimate);
+                    }
+                });
+            }
             return Ok(later(millis, at.elapsed()));
         }
-        let sent = Instant::now();
-        let hello = self.run(doc! { "hello": 1 }).await?;
-        let millis = hello
-            .get_datetime("localTime")
-            .map_err(|_| corrupt("the server does not tell its time"))?
-            .timestamp_millis();
-        let half = sent.elapsed() / 2;
-        *self.clock.lock() = Some((sent + half, millis));
-        Ok(later(millis, half))
+        let estimate = match tokio::time::timeout(self.timeout, estimate(&self.database)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(timed_out()),
+        };
+        self.clock.lock().estimate = Some(estimate);
+        Ok(later(estimate.1, estimate.0.elapsed()))
     }
+}
+
+/// What is known of the server's clock.
+#[derive(Default)]
+struct Clock {
+    /// What it showed, in ms, at which moment of ours.
+    estimate: Option<(Instant, i64)>,
+    /// Whether it is being asked.
+    asking: bool,
+}
+
+async fn estimate(database: &Database) -> Result<(Instant, i64)> {
+    let sent = Instant::now();
+    let hello = database.run_command(doc! { "hello": 1 }).await;
+    let hello = hello.map_err(|error| from_driver(&error))?;
+    let millis = hello
+        .get_datetime("localTime")
+        .map_err(|_| corrupt("the server does not tell its time"))?
+        .timestamp_millis();
+    Ok((sent + sent.elapsed() / 2, millis))
 }
 
 impl Drop for Connection {

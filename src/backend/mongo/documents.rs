@@ -8,7 +8,7 @@ use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use super::errors::corrupt;
 use crate::backend::{Head, Owner, Token};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{Change, RecordKey};
 
 /// How much BSON adds to a change beyond its key and value, generously.
@@ -43,6 +43,8 @@ pub(super) struct SessionDoc {
     pub claim: Option<Token>,
     pub owner: Option<Owner>,
     pub lease_until: Option<DateTime>,
+    /// The lease of the owner's process, which may last longer than that.
+    pub lease: Option<Arc<str>>,
     pub expires_at: Option<DateTime>,
     pub commit_id: u64,
     /// Commits of `exclusive: false` writers: id, version.
@@ -52,8 +54,10 @@ pub(super) struct SessionDoc {
     pub garbage: Vec<Arc<str>>,
     pub staging: bool,
     pub sweeps: i64,
-    /// An owner may have acknowledged patches that stand in an outbox elsewhere.
-    pub outbox: bool,
+    /// The owner that may have acknowledged patches which stand in an outbox elsewhere.
+    pub outbox: Option<Token>,
+    /// The owner whose outbox was emptied by the next one, and the version that this led to.
+    pub inherited: Option<(Token, u64)>,
 }
 
 impl SessionDoc {
@@ -101,6 +105,7 @@ impl SessionDoc {
                 .transpose()?,
             owner: document.get_document("owner").ok().map(parse_owner).transpose()?,
             lease_until: document.get_datetime("leaseUntil").ok().copied(),
+            lease: document.get_str("lease").ok().map(Arc::from),
             expires_at: document.get_datetime("expiresAt").ok().copied(),
             commit_id: unsigned(document, "commitId")?,
             recent,
@@ -108,7 +113,15 @@ impl SessionDoc {
             garbage,
             staging: document.get_bool("staging").unwrap_or(false),
             sweeps: number(document, "sweeps")?,
-            outbox: document.contains_key("outbox"),
+            outbox: document
+                .contains_key("outbox")
+                .then(|| unsigned(document, "outbox"))
+                .transpose()?,
+            inherited: document
+                .get_document("inherited")
+                .ok()
+                .map(|inherited| Ok::<_, Error>((unsigned(inherited, "token")?, unsigned(inherited, "v")?)))
+                .transpose()?,
         })
     }
 

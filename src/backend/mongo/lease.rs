@@ -1,18 +1,18 @@
 //! Leases: who owns a session, and until when by the server's clock.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, doc};
 
-use super::LAYER;
-use super::apply::{backoff, commands};
-use super::commit::{fenced, millis};
+use super::apply::backoff;
+use super::commit::millis;
 use super::connection::after;
 use super::documents::{SessionDoc, blank_session, epoch_prefix, long, new_epoch, owner_document};
 use super::state::{Core, Known};
-use crate::backend::{Acquire, Acquired, Grant, Holder, Owner, SessionId, Token};
+use super::{Beside, LAYER, Ledger};
+use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
 /// How long the document of a session that was never written, or was deleted, outlives its last lease.
@@ -25,25 +25,34 @@ struct Taken {
 }
 
 impl Core {
-    pub(super) async fn acquire(self: &Arc<Self>, request: Acquire) -> Result<Acquired> {
+    /// Takes the lease, unless an outbox stands in the way that is not `passable`.
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        request: Acquire,
+        passable: impl Fn(Token) -> bool,
+    ) -> Result<Beside> {
         self.open()?;
         let slot = self.slot(&request.session);
         let mut known = slot.known.lock().await;
         let deadline = tokio::time::Instant::now() + self.connection.timeout;
         let mut attempt = 0;
-        let taken = loop {
+        let (taken, now, asked) = loop {
+            let asked = Instant::now();
             let found = self.session(&request.session).await?;
             let now = self.connection.now().await?;
             if let Some(found) = &found {
                 check_claim(&request, found)?;
-                if let Some(holder) = holder(&request, found, now) {
-                    return Ok(Acquired::Held(holder));
+                if let Some(holder) = self.holder(&request, found, now).await? {
+                    return Ok(Beside::Held(holder));
+                }
+                if let Some(outbox) = found.outbox.filter(|outbox| !passable(*outbox)) {
+                    return Ok(Beside::Outbox(outbox));
                 }
             }
             *known = None;
             slot.forget();
             if let Some(taken) = self.take(&request, found, now).await? {
-                break taken;
+                break (taken, now, asked);
             }
             if tokio::time::Instant::now() >= deadline {
                 let message = "other owners were always faster";
@@ -64,19 +73,21 @@ impl Core {
         *known = Some(Known::of(&session));
         slot.learn(&session);
         slot.forget_queue();
-        slot.owned_for(request.lease);
+        slot.owned_until(asked.checked_add(request.lease));
         if !session.garbage.is_empty() {
             let core = self.clone();
             let (id, garbage) = (request.session, session.garbage.clone());
             // Nobody can see it, so nobody need wait for it; what fails is left to the next owner.
             tokio::spawn(async move { core.collect(&id, &garbage).await });
         }
-        Ok(Acquired::Granted(Grant {
+        let ledger = Ledger::of(&session, now);
+        let grant = Grant {
             token: session.token,
             head: session.head(),
             records,
             expires: true,
-        }))
+        };
+        Ok(Beside::Granted(grant, ledger))
     }
 
     /// Writes owner and token, if the document still says what was found; `None` if it does not.
@@ -115,12 +126,13 @@ impl Core {
         let mut filter = doc! {
             "_id": &*request.session, "token": long(found.token), "epoch": &*found.epoch,
             "leaseUntil": found.lease_until.map_or(Bson::Null, Bson::DateTime),
+            "lease": found.lease.as_deref(),
         };
-        let mut update = Document::new();
+        let mut update = doc! { "$unset": { "lease": "" } };
         if !found.exists(now) {
             filter.insert("version", long(found.version));
             filter.insert("expiresAt", found.expires_at.map_or(Bson::Null, Bson::DateTime));
-            if found.expired(now) || !found.outbox {
+            if found.expired(now) || found.outbox.is_none() {
                 set.insert("expiresAt", after(lease_until, IDLE));
             }
         }
@@ -156,88 +168,6 @@ impl Core {
             .collect())
     }
 
-    pub(super) async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
-        match self.try_renew(leases, lease).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                let answer = |(session, _): &(SessionId, Token)| Err(error.clone().in_session(session));
-                leases.iter().map(answer).collect()
-            }
-        }
-    }
-
-    async fn try_renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Result<Vec<Result<()>>> {
-        self.open()?;
-        let until = after(self.connection.now().await?, lease);
-        let mut held = true;
-        let renewals = leases.iter().map(|(session, token)| {
-            let query = doc! { "_id": &**session, "token": long(*token) };
-            let update = doc! { "$set": { "leaseUntil": until } };
-            (doc! { "q": query, "u": update }, session.len() + 128)
-        });
-        for command in commands(renewals.collect()) {
-            let count = command.len() as u64;
-            let sessions: Vec<_> = command
-                .iter()
-                .filter_map(|statement| statement.get_document("q").ok()?.get("_id").cloned())
-                .collect();
-            // What has no version yet lives as long as its lease.
-            let idle = doc! {
-                "q": { "_id": { "$in": sessions }, "version": 0_i64, "outbox": null },
-                "u": { "$set": { "expiresAt": after(until, IDLE) } },
-                "multi": true,
-            };
-            let (renewed, idle) = tokio::join!(
-                self.connection.update(&self.connection.sessions, command),
-                self.connection.update(&self.connection.sessions, vec![idle]),
-            );
-            idle?;
-            held &= renewed?.matched == count;
-        }
-        let answers = if held {
-            leases.iter().map(|_| Ok(())).collect()
-        } else {
-            self.who_lost(leases).await?
-        };
-        for ((session, _), answer) in leases.iter().zip(&answers) {
-            if let Some(slot) = self.known_slot(session) {
-                match answer {
-                    Ok(()) => slot.owned_for(lease),
-                    Err(_) => slot.forget(),
-                }
-            }
-        }
-        Ok(answers)
-    }
-
-    /// Not all leases were renewed, and the command does not say which: a token that still stands was.
-    async fn who_lost(&self, leases: &[(SessionId, Token)]) -> Result<Vec<Result<()>>> {
-        let ids: Vec<_> = leases.iter().map(|(session, _)| &**session).collect();
-        let fields = Some(doc! { "token": 1 });
-        let filter = doc! { "_id": { "$in": ids } };
-        let found = self
-            .connection
-            .find(&self.connection.sessions, filter, fields, 0)
-            .await?;
-        let answer = |(session, token): &(SessionId, Token)| {
-            let document = found
-                .iter()
-                .find(|found| found.get_str("_id").is_ok_and(|id| id == &**session));
-            match document.map(|document| document.get_i64("token")) {
-                Some(Ok(current)) if current == long(*token) => Ok(()),
-                Some(current) => {
-                    let current = u64::try_from(current.unwrap_or(0)).unwrap_or(0);
-                    Err(fenced(current).in_session(session))
-                }
-                None => {
-                    let message = "the storage no longer knows this session";
-                    Err(Error::new(Kind::SessionLost, LAYER, message).in_session(session))
-                }
-            }
-        };
-        Ok(leases.iter().map(answer).collect())
-    }
-
     pub(super) async fn release(self: &Arc<Self>, session: &SessionId, token: Token) -> Result<()> {
         self.open()?;
         let Some(slot) = self.known_slot(session) else {
@@ -254,10 +184,35 @@ impl Core {
         Ok(())
     }
 
+    /// Who holds the session, unless it is free or may be taken.
+    async fn holder(&self, request: &Acquire, found: &SessionDoc, now: DateTime) -> Result<Option<Holder>> {
+        let Some(owner) = found
+            .owner
+            .as_ref()
+            .filter(|_| request.displace != Some(found.token))
+        else {
+            return Ok(None);
+        };
+        let until = match (found.lease_until, &found.lease) {
+            (Some(until), _) if until > now => until,
+            (_, Some(lease)) => match self.end_of_lease(lease, now).await? {
+                Some(until) => until,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let left = until.timestamp_millis() - now.timestamp_millis();
+        Ok(Some(Holder {
+            owner: owner.clone(),
+            token: found.token,
+            expires_in: Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
+        }))
+    }
+
     /// Gives a lease back; if the session stands at `applied`, all its patches are applied and need not be kept.
     async fn give_back(&self, session: &str, token: Token, applied: Option<&Known>) -> Result<()> {
         let filter = doc! { "_id": session, "token": long(token) };
-        let free = doc! { "$unset": { "owner": "", "leaseUntil": "" } };
+        let free = doc! { "$unset": { "owner": "", "leaseUntil": "", "lease": "" } };
         if let Some(known) = applied {
             let mut filter = filter.clone();
             filter.insert("epoch", &*known.epoch);
@@ -283,18 +238,4 @@ fn check_claim(request: &Acquire, found: &SessionDoc) -> Result<()> {
         .with("accepted", accepted)),
         _ => Ok(()),
     }
-}
-
-/// Who holds the session, unless it is free or may be taken.
-fn holder(request: &Acquire, found: &SessionDoc, now: DateTime) -> Option<Holder> {
-    let (owner, until): (&Owner, DateTime) = (found.owner.as_ref()?, found.lease_until?);
-    if until <= now || request.displace == Some(found.token) {
-        return None;
-    }
-    let left = until.timestamp_millis() - now.timestamp_millis();
-    Some(Holder {
-        owner: owner.clone(),
-        token: found.token,
-        expires_in: Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
-    })
 }

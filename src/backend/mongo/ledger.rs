@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 
 use super::MongoBackend;
 use super::connection::after;
 use super::documents::{SessionDoc, long};
 use super::lease::IDLE;
 use super::staging::check_sizes;
-use crate::backend::{SessionId, Token};
+use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
 use crate::error::Result;
 use crate::record::Change;
 
@@ -40,6 +40,36 @@ pub struct Ledger {
     pub inherited: Option<(Token, u64)>,
 }
 
+impl Ledger {
+    pub(super) fn of(session: &SessionDoc, now: DateTime) -> Self {
+        let exists = session.exists(now);
+        let left = |at: DateTime| {
+            let left = at.timestamp_millis() - now.timestamp_millis();
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        };
+        Self {
+            token: session.token,
+            version: if exists { session.version } else { 0 },
+            commit_id: if exists { session.commit_id } else { 0 },
+            updated_at: if exists { session.updated_at } else { 0 },
+            expires_in: session.expires_at.filter(|_| exists).map(left),
+            outbox: session.outbox,
+            inherited: session.inherited,
+        }
+    }
+}
+
+/// Answer of [`MongoBackend::acquire_beside`].
+#[derive(Debug)]
+pub enum Beside {
+    /// The lease is held now; what the document said at that moment.
+    Granted(Grant, Ledger),
+    /// A live owner holds it.
+    Held(Holder),
+    /// Free, but that owner may have left something in an outbox. Nothing was changed.
+    Outbox(Token),
+}
+
 impl MongoBackend {
     /// The session's ledger; `None` if it has no document.
     pub async fn ledger(&self, session: &SessionId) -> Result<Option<Ledger>> {
@@ -56,24 +86,16 @@ impl MongoBackend {
             return Ok(None);
         };
         let parsed = SessionDoc::parse(document)?;
-        let now = connection.now().await?;
-        let exists = parsed.exists(now);
-        let left = |at: DateTime| {
-            let left = at.timestamp_millis() - now.timestamp_millis();
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        };
-        Ok(Some(Ledger {
-            token: parsed.token,
-            version: if exists { parsed.version } else { 0 },
-            commit_id: if exists { parsed.commit_id } else { 0 },
-            updated_at: if exists { parsed.updated_at } else { 0 },
-            expires_in: parsed.expires_at.filter(|_| exists).map(left),
-            outbox: token(document, "outbox"),
-            inherited: document
-                .get_document("inherited")
-                .ok()
-                .and_then(|inherited| Some((token(inherited, "token")?, token(inherited, "v")?))),
-        }))
+        Ok(Some(Ledger::of(&parsed, connection.now().await?)))
+    }
+
+    /// As [`Backend::acquire`](crate::backend::Backend::acquire), but of a session whose last owner may have left
+    /// something in an outbox only if that owner is `ready_for`.
+    pub async fn acquire_beside(&self, request: Acquire, ready_for: Option<Token>) -> Result<Beside> {
+        let session = request.session.clone();
+        Box::pin(self.0.acquire(request, |outbox| ready_for == Some(outbox)))
+            .await
+            .map_err(|error| error.in_session(&session))
     }
 
     /// Writes down that the owner with `token` uses an outbox, and what it inherited; `false` if it is not the
@@ -129,8 +151,14 @@ impl MongoBackend {
         self.0.open()?;
         let connection = &self.0.connection;
         let now = connection.now().await?;
+        let running = doc! { "until": { "$gt": now } };
+        let running = connection.find(&connection.leases, running, None, 0).await?;
+        let running: Vec<_> = running
+            .iter()
+            .filter_map(|lease| lease.get_str("_id").ok())
+            .collect();
         let filter = doc! {
-            "outbox": { "$gt": 0_i64 },
+            "outbox": { "$gt": 0_i64 }, "lease": { "$nin": running },
             "$or": [{ "leaseUntil": null }, { "leaseUntil": { "$lte": now } }],
         };
         let found = connection
@@ -143,12 +171,5 @@ impl MongoBackend {
     /// Refuses changes that this backend could not store, so that they are not promised elsewhere.
     pub fn check_changes(changes: &[Change]) -> Result<()> {
         check_sizes(changes)
-    }
-}
-
-fn token(document: &Document, field: &str) -> Option<u64> {
-    match document.get(field) {
-        Some(Bson::Int64(value)) => u64::try_from(*value).ok(),
-        _ => None,
     }
 }

@@ -8,7 +8,8 @@
 //! - `state`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
 //! - `ledger`: what the hybrid backend writes down beside it.
-//! - `lease`, `read`, `delete`, `sweep`: the other calls.
+//! - `lease`: taking a session and giving it back; `renew`: holding many at the cost of one.
+//! - `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
 //!
 //! `docs/mongodb.md` says why a patch is atomic although several documents change.
@@ -25,6 +26,7 @@ mod held;
 mod lease;
 mod ledger;
 mod read;
+mod renew;
 mod staging;
 mod state;
 mod sweep;
@@ -33,7 +35,7 @@ mod tests;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;
-pub use ledger::Ledger;
+pub use ledger::{Beside, Ledger};
 
 /// The `layer` of this backend's errors.
 const LAYER: &str = "mongodb";

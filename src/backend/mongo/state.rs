@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::DateTime;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::documents::{Entry, SessionDoc, size_of};
-use crate::backend::SessionId;
+use crate::backend::{SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
 /// So many patches may wait to be applied before the next commit applies them itself …
@@ -30,7 +31,7 @@ pub(super) struct View {
     pub pending: Vec<Arc<Entry>>,
 }
 
-/// Where a session stood after the last write by this process.
+/// Where a session stood after the last write by this process whose outcome is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub epoch: Arc<str>,
@@ -49,7 +50,7 @@ impl Known {
 /// What this process knows of one session.
 pub(super) struct Slot {
     pub session: SessionId,
-    /// Held while a write is under way; empty while its outcome is not known.
+    /// Held while a write is under way; empty if the document must be read before the next one.
     pub known: Arc<tokio::sync::Mutex<Option<Known>>>,
     queue: Mutex<Queue>,
     /// Woken when an applier leaves this session alone.
@@ -64,8 +65,12 @@ struct Queue {
     version: u64,
     expires_at: Option<DateTime>,
     applying: bool,
+    /// A commit was sent whose outcome is not known yet.
+    doubt: bool,
     /// Until when reads may rely on nobody else writing.
     owned_until: Option<Instant>,
+    /// The owner's token, and the lease of this process that the session's document names.
+    enlisted: Option<(Token, Arc<str>)>,
 }
 
 impl Slot {
@@ -83,8 +88,14 @@ impl Slot {
         let mut queue = self.queue.lock();
         queue.epoch = Some(session.epoch.clone());
         queue.version = session.version;
+        queue.doubt = false;
         queue.expires_at = session.expires_at;
         queue.entries = session.pending.iter().cloned().collect();
+    }
+
+    /// A commit is about to be sent; until its outcome is known, nothing is read from memory.
+    pub fn begin_doubt(&self) {
+        self.queue.lock().doubt = true;
     }
 
     /// How many entries the server's `pending` must keep beside a new one.
@@ -108,6 +119,7 @@ impl Slot {
         let mut queue = self.queue.lock();
         queue.epoch = Some(epoch.clone());
         queue.version = entry.version;
+        queue.doubt = false;
         queue.expires_at = expires_at;
         queue.entries.push_back(entry);
     }
@@ -133,6 +145,7 @@ impl Slot {
         queue.entries.clear();
         queue.epoch = Some(epoch.clone());
         queue.version = 0;
+        queue.doubt = false;
     }
 
     /// All patches before the newest are applied.
@@ -144,13 +157,28 @@ impl Slot {
     pub fn forget(&self) {
         let mut queue = self.queue.lock();
         queue.owned_until = None;
+        queue.enlisted = None;
         queue.entries.clear();
         queue.epoch = None;
     }
 
     /// The lease is ours until then.
-    pub fn owned_for(&self, lease: Duration) {
-        self.queue.lock().owned_until = Instant::now().checked_add(lease);
+    pub fn owned_until(&self, until: Option<Instant>) {
+        self.queue.lock().owned_until = until;
+    }
+
+    /// The session's document names this lease.
+    pub fn enlisted_in(&self, token: Token, lease: Arc<str>) {
+        self.queue.lock().enlisted = Some((token, lease));
+    }
+
+    /// Whether the owner's session is held by this lease.
+    pub fn is_enlisted(&self, token: Token, lease: &Arc<str>) -> bool {
+        let queue = self.queue.lock();
+        queue
+            .enlisted
+            .as_ref()
+            .is_some_and(|(owner, named)| *owner == token && named == lease)
     }
 
     /// The session lives until then.
@@ -163,7 +191,7 @@ impl Slot {
         let queue = self.queue.lock();
         let owned = queue.owned_until.is_some_and(|until| until > Instant::now());
         let expired = queue.expires_at.is_some_and(|at| at <= now);
-        if !owned || expired {
+        if !owned || expired || queue.doubt {
             return None;
         }
         Some(View {
@@ -222,6 +250,12 @@ pub(super) struct Core {
     pub connection: Connection,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
     closed: std::sync::atomic::AtomicBool,
+    /// The leases of this process, by how long they last; held while one is renewed.
+    pub leases: tokio::sync::Mutex<HashMap<Duration, Arc<str>>>,
+    /// Which enlisted session is looked at next.
+    pub looked_at: AtomicUsize,
+    /// When sessions without a version were last kept from being reaped.
+    pub kept: Mutex<Instant>,
 }
 
 impl Core {
@@ -230,6 +264,9 @@ impl Core {
             connection,
             slots: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
+            leases: tokio::sync::Mutex::default(),
+            looked_at: AtomicUsize::new(0),
+            kept: Mutex::new(Instant::now()),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::answers::{
     corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
 };
-use super::batch::{self, Entry, Reply, milliseconds};
+use super::batch::{self, Entry, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
 use super::errors::{LAYER, error};
@@ -87,14 +87,8 @@ impl RedisBackend {
                 )
             })
             .collect();
-        let replies = if self.link.is_cluster() {
-            let calls = entries
-                .iter()
-                .map(async |entry| batch::call(&self.link, &[entry], deadline).await);
-            join_all(calls).await.into_iter().flatten().collect()
-        } else {
-            batch::commit(&self.link, entries, deadline).await
-        };
+        let items = entries.into_iter().map(Item::Commit).collect();
+        let replies = batch::commit(&self.link, items, deadline).await;
         let results =
             replies
                 .into_iter()
@@ -250,13 +244,9 @@ impl Backend for RedisBackend {
     }
 
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
-        // In a cluster, the keys of one call must be of one session.
-        let size = if self.link.is_cluster() {
-            1
-        } else {
-            RENEWED_AT_ONCE
-        };
-        let calls = leases.chunks(size).map(|some| self.renew_some(some, lease));
+        let calls = leases
+            .chunks(renewed_at_once(&self.link))
+            .map(|some| self.renew_some(some, lease));
         join_all(calls).await.into_iter().flatten().collect()
     }
 
@@ -477,6 +467,11 @@ impl Drop for RedisBackend {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// How many leases one call may renew. In a cluster, its keys must be of one session; the calls are pipelined.
+pub(super) fn renewed_at_once(link: &Link) -> usize {
+    if link.is_cluster() { 1 } else { RENEWED_AT_ONCE }
 }
 
 fn fence_argument(fence: Fence) -> String {

@@ -1,30 +1,23 @@
-//! Many sessions in one script call.
-//!
-//! On a single server, at most [`IN_FLIGHT`] commit calls are on their way at once. Who commits while a place is
-//! free sends its commit itself, with no detour; who comes later waits in the [`Queue`]. When a call is answered,
-//! the first in the queue gets a [`Turn`] and takes along what else waits. No task of its own is needed, and a
-//! caller may give up at any point: a turn that is dropped hands on what it held.
+//! Many sessions in one script call, by way of [`gather`](crate::backend::gather).
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::{Cmd, Value};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::connection::{Fault, Link};
 use super::errors::{error, from_script};
+use super::hot::Mark;
 use super::keys::HeadField;
-use super::scripts;
+use super::scripts::{self, Call};
+use crate::backend::gather::{self, Carrier, Waiting};
 use crate::backend::{Commit, Fence, Head, now_millis};
 use crate::error::{Error, Kind};
-
-const IN_FLIGHT: usize = 2;
-/// A call carries no more than this, unless a single commit does.
-const MOST_COMMITS: usize = 256;
-const MOST_BYTES: usize = 1 << 20;
+use crate::record::Change;
 
 /// A commit with the key of its hash.
 pub(super) struct Entry {
@@ -32,21 +25,22 @@ pub(super) struct Entry {
     pub commit: Commit,
 }
 
-impl Entry {
-    fn bytes(&self) -> usize {
-        let changes = &self.commit.changes;
-        let size: usize = changes
-            .iter()
-            .map(|change| {
-                change.key.as_bytes().len() + change.value.as_ref().map_or(0, bytes::Bytes::len) + 32
-            })
-            .sum();
-        size + self.key.len() + 160
-    }
+/// A commit to a hot copy, with its keys.
+pub(super) struct HotCommit {
+    pub hot: String,
+    pub outbox: String,
+    pub base: u64,
+    pub mark: Mark,
+    pub changes: Vec<Change>,
+    /// What the outbox gets.
+    pub entry: Option<Bytes>,
+    pub ttl: Option<Duration>,
+}
 
-    fn is_shared(&self) -> bool {
-        self.commit.fence == Fence::Shared
-    }
+/// What a script call carries; all of it of one kind.
+pub(super) enum Item {
+    Commit(Entry),
+    Hot(HotCommit),
 }
 
 /// What the server said to one commit.
@@ -59,140 +53,119 @@ pub(super) enum Reply {
     Failed(Error),
 }
 
-/// Commits of one kind that belong together, and who waits for them.
-struct Unit {
-    entries: Vec<Entry>,
-    bytes: usize,
-    shared: bool,
-    waiter: oneshot::Sender<Message>,
-}
-
-enum Message {
-    Answer(Vec<Reply>),
-    Lead(Turn),
-}
-
-/// Commits that wait.
-#[derive(Default)]
-pub(super) struct Queue {
-    waiting: VecDeque<Unit>,
-    in_flight: usize,
-    /// How many commits the last call carried.
-    last: usize,
-}
-
-/// A place among the calls in flight.
-struct Turn {
-    link: Arc<Link>,
-    entries: Vec<Entry>,
-    bytes: usize,
-    others: Vec<Unit>,
-}
-
-/// Commits each of `entries`, which are all of owners or all without.
-pub(super) async fn commit(link: &Arc<Link>, entries: Vec<Entry>, deadline: Instant) -> Vec<Reply> {
-    let mut units = split(entries);
-    if units.len() == 1 {
-        let (entries, bytes) = units.pop().unwrap_or_default();
-        return submit(link, entries, bytes, deadline).await;
+impl Item {
+    fn changes(&self) -> &[Change] {
+        match self {
+            Self::Commit(entry) => &entry.commit.changes,
+            Self::Hot(commit) => &commit.changes,
+        }
     }
-    let calls = units
-        .into_iter()
-        .map(|(entries, bytes)| submit(link, entries, bytes, deadline));
-    futures_util::future::join_all(calls)
-        .await
-        .into_iter()
-        .flatten()
-        .collect()
-}
 
-/// One call, with no regard to others in flight.
-pub(super) async fn call(link: &Link, entries: &[&Entry], deadline: Instant) -> Vec<Reply> {
-    let now = now_millis();
-    let shared = entries.first().is_some_and(|entry| entry.is_shared());
-    let script = if shared { &scripts::MERGE } else { &scripts::COMMIT };
-    let arguments = |command: &mut Cmd| {
-        command.arg(entries.len());
-        for entry in entries {
-            command.arg(&entry.key);
+    fn script(&self) -> &'static Call {
+        match self {
+            Self::Commit(entry) if entry.commit.fence == Fence::Shared => &scripts::MERGE,
+            Self::Commit(_) => &scripts::COMMIT,
+            Self::Hot(_) => &scripts::HOT_COMMIT,
         }
-        let mut text = String::with_capacity(96);
-        for entry in entries {
-            write_commit(command, &entry.commit, now, &mut text);
+    }
+
+    fn write_keys(&self, command: &mut Cmd) {
+        match self {
+            Self::Commit(entry) => command.arg(&entry.key),
+            Self::Hot(commit) => command.arg(&commit.hot).arg(&commit.outbox),
+        };
+    }
+
+    /// Keys of one item.
+    fn keys(&self) -> usize {
+        match self {
+            Self::Commit(_) => 1,
+            Self::Hot(_) => 2,
         }
-    };
-    match script.run(link, deadline, arguments).await {
-        Ok(Value::Array(answers)) if answers.len() == entries.len() => {
-            let replies = answers.into_iter().zip(entries);
-            replies
-                .map(|(answer, entry)| read_answer(answer, &entry.commit, now))
-                .collect()
+    }
+
+    fn read_answer(&self, answer: Value, now: u64) -> Reply {
+        match self {
+            Self::Commit(entry) => read_answer(answer, &entry.commit, now),
+            Self::Hot(commit) => read_hot_answer(answer, &commit.mark),
         }
-        Ok(_) => failed(
-            entries.len(),
-            &error(
-                Kind::Internal,
-                "the commit script's answer has an unexpected shape",
-            ),
-        ),
-        Err(fault) => failed(entries.len(), &Error::from(fault)),
     }
 }
 
-fn split(entries: Vec<Entry>) -> Vec<(Vec<Entry>, usize)> {
-    let mut units: Vec<(Vec<Entry>, usize)> = Vec::new();
-    for entry in entries {
-        let size = entry.bytes();
-        match units.last_mut() {
-            Some((unit, bytes)) if unit.len() < MOST_COMMITS && *bytes + size <= MOST_BYTES => {
-                unit.push(entry);
-                *bytes += size;
+impl Carrier for Link {
+    type Item = Item;
+    type Answer = Reply;
+
+    const IN_FLIGHT: usize = 2;
+    const MOST_ITEMS: usize = 256;
+    const MOST_BYTES: usize = 1 << 20;
+
+    fn waiting(&self) -> &Mutex<Waiting<Self>> {
+        &self.waiting
+    }
+
+    fn kind(item: &Item) -> u8 {
+        match item {
+            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared),
+            Item::Hot(_) => 2,
+        }
+    }
+
+    fn bytes(item: &Item) -> usize {
+        let size: usize = item
+            .changes()
+            .iter()
+            .map(|change| change.key.as_bytes().len() + change.value.as_ref().map_or(0, Bytes::len) + 32)
+            .sum();
+        let rest = match item {
+            Item::Commit(entry) => entry.key.len(),
+            Item::Hot(commit) => 2 * commit.hot.len() + commit.entry.as_ref().map_or(0, Bytes::len),
+        };
+        size + rest + 160
+    }
+
+    async fn carry(&self, items: &[&Item], deadline: Instant) -> Vec<Reply> {
+        let Some(first) = items.first() else {
+            return Vec::new();
+        };
+        let now = now_millis();
+        let arguments = |command: &mut Cmd| {
+            command.arg(items.len() * first.keys());
+            for item in items {
+                item.write_keys(command);
             }
-            _ => units.push((vec![entry], size)),
+            let mut text = String::with_capacity(96);
+            for item in items {
+                match item {
+                    Item::Commit(entry) => write_commit(command, &entry.commit, now, &mut text),
+                    Item::Hot(commit) => write_hot_commit(command, commit, &mut text),
+                }
+            }
+        };
+        match first.script().run(self, deadline, arguments).await {
+            Ok(Value::Array(answers)) if answers.len() == items.len() => {
+                let replies = answers.into_iter().zip(items);
+                replies
+                    .map(|(answer, item)| item.read_answer(answer, now))
+                    .collect()
+            }
+            Ok(_) => failed(
+                items.len(),
+                &error(
+                    Kind::Internal,
+                    "the commit script's answer has an unexpected shape",
+                ),
+            ),
+            Err(fault) => failed(items.len(), &Error::from(fault)),
         }
     }
-    units
-}
 
-async fn submit(link: &Arc<Link>, entries: Vec<Entry>, bytes: usize, deadline: Instant) -> Vec<Reply> {
-    let count = entries.len();
-    let (turn, answer) = {
-        let mut queue = link.queue.lock();
-        if queue.in_flight < IN_FLIGHT {
-            queue.in_flight += 1;
-            (
-                Some(Turn {
-                    link: link.clone(),
-                    entries,
-                    bytes,
-                    others: Vec::new(),
-                }),
-                None,
-            )
-        } else {
-            let (waiter, answer) = oneshot::channel();
-            let shared = entries.first().is_some_and(Entry::is_shared);
-            queue.waiting.push_back(Unit {
-                entries,
-                bytes,
-                shared,
-                waiter,
-            });
-            (None, Some(answer))
-        }
-    };
-    if let Some(turn) = turn {
-        return turn.run(deadline).await;
+    fn timed_out() -> Reply {
+        Reply::Failed(Fault::Timeout.into())
     }
-    let message = match answer {
-        Some(answer) => timeout_at(deadline, answer).await,
-        None => unreachable!("who has no turn waits"),
-    };
-    match message {
-        Ok(Ok(Message::Answer(replies))) => replies,
-        Ok(Ok(Message::Lead(turn))) => turn.run(deadline).await,
-        Ok(Err(_)) => failed(count, &error(Kind::Unavailable, "the commit was interrupted")),
-        Err(_) => failed(count, &Fault::Timeout.into()),
+
+    fn interrupted() -> Reply {
+        Reply::Failed(error(Kind::Unavailable, "the commit was interrupted"))
     }
 }
 
@@ -200,85 +173,18 @@ fn failed(count: usize, error: &Error) -> Vec<Reply> {
     (0..count).map(|_| Reply::Failed(error.clone())).collect()
 }
 
-impl Turn {
-    async fn run(mut self, deadline: Instant) -> Vec<Reply> {
-        let busy = {
-            let queue = self.link.queue.lock();
-            queue.in_flight > 1 || queue.last > 1
-        };
-        if busy {
-            // Those whose answers came with the last call are about to commit again: let them come along.
-            tokio::task::yield_now().await;
-        }
-        self.gather();
-        let all: Vec<&Entry> = self
-            .entries
-            .iter()
-            .chain(self.others.iter().flat_map(|unit| &unit.entries))
-            .collect();
-        let mut replies = call(&self.link, &all, deadline).await.into_iter();
-        let own = replies.by_ref().take(self.entries.len()).collect();
-        for unit in self.others.drain(..) {
-            let answer = replies.by_ref().take(unit.entries.len()).collect();
-            // Whoever gave up meanwhile does not want to know.
-            let _ = unit.waiter.send(Message::Answer(answer));
-        }
-        own
+/// Commits each of `items`, which are all of one kind. In a cluster, the keys of one call must be of one session;
+/// the calls are pipelined.
+pub(super) async fn commit(link: &Arc<Link>, items: Vec<Item>, deadline: Instant) -> Vec<Reply> {
+    if !link.is_cluster() {
+        return gather::carry(link, items, deadline).await;
     }
-
-    /// Takes along what waits, as far as it fits.
-    fn gather(&mut self) {
-        let mut queue = self.link.queue.lock();
-        let shared = self.entries.first().is_some_and(Entry::is_shared);
-        let mut count = self.entries.len() + self.others.iter().map(|unit| unit.entries.len()).sum::<usize>();
-        while let Some(unit) = queue.waiting.front() {
-            let fits = count + unit.entries.len() <= MOST_COMMITS && self.bytes + unit.bytes <= MOST_BYTES;
-            if unit.shared != shared || !fits {
-                break;
-            }
-            let Some(unit) = queue.waiting.pop_front() else {
-                break;
-            };
-            if unit.waiter.is_closed() {
-                continue;
-            }
-            count += unit.entries.len();
-            self.bytes += unit.bytes;
-            self.others.push(unit);
-        }
-        queue.last = count;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut queue = self.link.queue.lock();
-        // Those who came along go on without us. If the call was sent already, theirs is sent twice, which is safe.
-        for unit in self.others.drain(..).rev() {
-            queue.waiting.push_front(unit);
-        }
-        queue.in_flight -= 1;
-        // The place goes to the first that still wants it.
-        while queue.in_flight < IN_FLIGHT {
-            let Some(unit) = queue.waiting.pop_front() else {
-                break;
-            };
-            if unit.waiter.is_closed() {
-                continue;
-            }
-            queue.in_flight += 1;
-            let turn = Turn {
-                link: self.link.clone(),
-                entries: unit.entries,
-                bytes: unit.bytes,
-                others: Vec::new(),
-            };
-            // If it gives up at this very moment, dropping the turn needs the lock.
-            drop(queue);
-            drop(unit.waiter.send(Message::Lead(turn)));
-            queue = self.link.queue.lock();
-        }
-    }
+    let calls = items.iter().map(async |item| link.carry(&[item], deadline).await);
+    futures_util::future::join_all(calls)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn write_commit(command: &mut Cmd, commit: &Commit, now: u64, text: &mut String) {
@@ -304,21 +210,36 @@ fn write_commit(command: &mut Cmd, commit: &Commit, now: u64, text: &mut String)
             command.arg(now);
         }
     }
-    let puts = commit
-        .changes
-        .iter()
-        .filter(|change| change.value.is_some())
-        .count();
-    command.arg(ttl).arg(2 * puts).arg(commit.changes.len() - puts);
-    for change in &commit.changes {
+    command.arg(ttl);
+    write_changes(command, &commit.changes);
+}
+
+fn write_hot_commit(command: &mut Cmd, commit: &HotCommit, text: &mut String) {
+    put(
+        command,
+        text,
+        format_args!("{}:{}:", commit.mark.token, commit.base),
+    );
+    put(command, text, format_args!("{}", commit.mark));
+    command.arg(milliseconds(commit.ttl));
+    match &commit.entry {
+        Some(entry) => command.arg(commit.mark.version).arg(&entry[..]),
+        None => command.arg("").arg(""),
+    };
+    write_changes(command, &commit.changes);
+}
+
+/// Twice the number of puts, the number of deletes; fields and values; deleted fields.
+fn write_changes(command: &mut Cmd, changes: &[Change]) {
+    let puts = changes.iter().filter(|change| change.value.is_some()).count();
+    command.arg(2 * puts).arg(changes.len() - puts);
+    for change in changes {
         if let Some(value) = &change.value {
             command.arg(change.key.as_bytes()).arg(&value[..]);
         }
     }
-    for change in &commit.changes {
-        if change.value.is_none() {
-            command.arg(change.key.as_bytes());
-        }
+    for change in changes.iter().filter(|change| change.value.is_none()) {
+        command.arg(change.key.as_bytes());
     }
 }
 
@@ -359,6 +280,23 @@ fn read_answer(answer: Value, commit: &Commit, now: u64) -> Reply {
                 }
                 _ => Reply::Refused(text),
             },
+        },
+        _ => Reply::Failed(error(
+            Kind::Internal,
+            "the commit script's answer has an unexpected type",
+        )),
+    }
+}
+
+fn read_hot_answer(answer: Value, mark: &Mark) -> Reply {
+    match answer {
+        Value::Int(0) => Reply::Committed(Head {
+            version: mark.version,
+            updated_at: mark.updated_at,
+        }),
+        Value::BulkString(text) => match text.split_first() {
+            Some((b'E', error)) => Reply::Failed(from_script(&String::from_utf8_lossy(error))),
+            _ => Reply::Refused(text),
         },
         _ => Reply::Failed(error(
             Kind::Internal,

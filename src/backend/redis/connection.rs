@@ -23,10 +23,10 @@ use redis::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::batch::Queue;
 use super::config::{Address, Login, RedisConfig, Topology};
 use super::errors::{self, error, wants_reconnect};
 use super::sentinel;
+use crate::backend::gather::Waiting;
 use crate::error::{Error, Kind, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ pub(super) struct Link {
     /// Stores that are open; without any, the connection is closed.
     users: AtomicUsize,
     /// Commits that wait for their turn on this connection.
-    pub queue: Mutex<Queue>,
+    pub waiting: Mutex<Waiting<Link>>,
 }
 
 #[derive(Default)]
@@ -101,7 +101,7 @@ impl Link {
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             users: AtomicUsize::new(1),
-            queue: Mutex::default(),
+            waiting: Mutex::default(),
         });
         links.insert(fingerprint, Arc::downgrade(&link));
         link

@@ -3,6 +3,35 @@
 use futures_util::future::join_all;
 
 use super::*;
+
+#[tokio::test]
+async fn while_a_commit_is_in_doubt_the_owner_asks_the_server() {
+    with_server(
+        "while_a_commit_is_in_doubt_the_owner_asks_the_server",
+        async |config| {
+            let (owner, server) = (connect(&config).await, connect(&config).await);
+            let session: SessionId = "doubtful".into();
+            let token = granted(&owner, &session).await.token;
+            let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
+            commit_one(&owner, first).await.unwrap();
+            settled(&owner, &session).await;
+            assert_eq!(get(&owner, &session, "a").await.as_deref(), Some("1"));
+            // It arrives, and the answer does not.
+            let second = owned(&session, token, 1, vec![change("session", "a", "2")]);
+            owner.0.slot(&session).begin_doubt();
+            commit_and_die(&server, second.clone()).await;
+            assert_eq!(get(&owner, &session, "a").await.as_deref(), Some("2"));
+            // Sent again, it is known; and the next one builds on it.
+            assert_eq!(commit_one(&owner, second).await.unwrap().version, 2);
+            let third = owned(&session, token, 2, vec![change("session", "b", "3")]);
+            assert_eq!(commit_one(&owner, third).await.unwrap().version, 3);
+            settled(&owner, &session).await;
+            assert_eq!(get(&owner, &session, "a").await.as_deref(), Some("2"));
+            assert_eq!(get(&owner, &session, "b").await.as_deref(), Some("3"));
+        },
+    )
+    .await;
+}
 use crate::error::Kind;
 use crate::record::RecordKey;
 

@@ -93,6 +93,161 @@ async fn leases_are_renewed_together() {
     .await;
 }
 
+/// Lets everything run out that keeps a session held, but the lease of its owner's process.
+async fn run_out(backend: &MongoBackend, sessions: &[SessionId]) {
+    let past = mongodb::bson::DateTime::from_millis(1);
+    for session in sessions {
+        let filter = doc! { "_id": &**session, "leaseUntil": { "$ne": null } };
+        let matched = backend
+            .0
+            .connection
+            .update_session(filter, doc! { "$set": { "leaseUntil": past } });
+        assert!(matched.await.unwrap(), "{session} is held");
+    }
+}
+
+/// Stops the process' clock for longer than its leases last.
+async fn oversleep(backend: &MongoBackend) {
+    let connection = &backend.0.connection;
+    let past = mongodb::bson::DateTime::from_millis(1);
+    let statement = doc! { "q": {}, "u": { "$set": { "until": past } }, "multi": true };
+    let updated = connection.update(&connection.leases, vec![statement]).await;
+    assert_eq!(updated.unwrap().matched, 1, "one lease for all");
+}
+
+async fn renewed(backend: &MongoBackend, leases: &[(SessionId, u64)]) -> Vec<Option<Kind>> {
+    let answers = backend.renew(leases, seconds(600)).await;
+    let kind = |answer: &crate::error::Result<()>| answer.as_ref().err().map(crate::error::Error::kind);
+    answers.iter().map(kind).collect()
+}
+
+#[tokio::test]
+async fn one_lease_holds_all_sessions_of_a_process() {
+    with_server("one_lease_holds_all_sessions_of_a_process", async |config| {
+        let (owner, other) = (connect(&config).await, connect(&config).await);
+        let sessions: Vec<SessionId> = (0..3).map(|at| format!("of-one-{at}").into()).collect();
+        let mut leases = Vec::new();
+        for session in &sessions {
+            leases.push((session.clone(), granted(&owner, session).await.token));
+        }
+        assert_eq!(renewed(&owner, &leases).await, [None; 3]);
+        run_out(&owner, &sessions).await;
+        // Nothing is written to the sessions any more.
+        assert_eq!(renewed(&owner, &leases).await, [None; 3]);
+        let holder = match other.acquire(acquire(&sessions[0])).await.unwrap() {
+            Acquired::Held(holder) => holder,
+            Acquired::Granted(grant) => panic!("granted {}", grant.token),
+        };
+        assert_eq!(holder.token, leases[0].1);
+        assert!(holder.expires_in.is_some_and(|left| left > seconds(300)), "{holder:?}");
+
+        // Taken by somebody who knows better: noticed by the next renewal.
+        let taken = succeed(&other, &sessions[1], leases[1].1).await.token;
+        assert_eq!(renewed(&owner, &leases).await, [None, Some(Kind::Fenced), None]);
+        // The new owner's lease is its own.
+        run_out(&other, &sessions[1..2]).await;
+        assert!(matches!(other.acquire(acquire(&sessions[1])).await.unwrap(), Acquired::Granted(grant) if grant.token > taken));
+        // What was given back is free at once.
+        owner.release(&sessions[2], leases[2].1).await.unwrap();
+        granted(&other, &sessions[2]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_overslept_keeps_what_nobody_took() {
+    with_server(
+        "a_process_that_overslept_keeps_what_nobody_took",
+        async |config| {
+            let (owner, other) = (connect(&config).await, connect(&config).await);
+            let sessions: Vec<SessionId> = (0..3).map(|at| format!("slept-{at}").into()).collect();
+            let mut leases = Vec::new();
+            for session in &sessions[..2] {
+                leases.push((session.clone(), granted(&owner, session).await.token));
+            }
+            assert_eq!(renewed(&owner, &leases).await, [None; 2]);
+            run_out(&owner, &sessions[..2]).await;
+            oversleep(&owner).await;
+            let taken = granted(&other, &sessions[0]).await.token;
+            assert!(taken > leases[0].1);
+
+            // A session granted before it notices is held by itself, not by the lease that is over.
+            leases.push((sessions[2].clone(), granted(&owner, &sessions[2]).await.token));
+            assert!(matches!(
+                other.acquire(acquire(&sessions[2])).await.unwrap(),
+                Acquired::Held(_)
+            ));
+
+            assert_eq!(renewed(&owner, &leases).await, [Some(Kind::Fenced), None, None]);
+            run_out(&owner, &sessions[1..]).await;
+            for session in &sessions[1..] {
+                let held = other.acquire(acquire(session)).await.unwrap();
+                assert!(
+                    matches!(held, Acquired::Held(_)),
+                    "{session} is held by a new lease"
+                );
+            }
+            let late = owned(&sessions[0], leases[0].1, 0, vec![change("session", "a", "late")]);
+            assert_eq!(commit_one(&owner, late).await.unwrap_err().kind(), Kind::Fenced);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_found_over_is_not_renewed() {
+    with_server("a_lease_that_was_found_over_is_not_renewed", async |config| {
+        let (owner, other) = (connect(&config).await, connect(&config).await);
+        let session: SessionId = "over".into();
+        let leases = [(session.clone(), granted(&owner, &session).await.token)];
+        assert_eq!(renewed(&owner, &leases).await, [None]);
+        let connection = &other.0.connection;
+        let found = other.0.session(&session).await.unwrap().unwrap();
+        let named = found.lease.expect("the session names its lease");
+        let now = connection.now().await.unwrap();
+        assert!(other.0.end_of_lease(&named, now).await.unwrap().is_some());
+        oversleep(&owner).await;
+        assert_eq!(other.0.end_of_lease(&named, now).await.unwrap(), None);
+        // Nobody has taken the session yet, so it is held again, by another lease.
+        assert_eq!(renewed(&owner, &leases).await, [None]);
+        assert_eq!(other.0.end_of_lease(&named, now).await.unwrap(), None);
+        let found = other.0.session(&session).await.unwrap().unwrap();
+        assert_ne!(found.lease.expect("it names a lease"), named);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_idle_sessions_cost_a_renewal_as_much_as_few() {
+    with_server(
+        "many_idle_sessions_cost_a_renewal_as_much_as_few",
+        async |config| {
+            let owner = connect(&config).await;
+            let mut leases = Vec::new();
+            for at in 0..1200 {
+                let session: SessionId = format!("idle-{at}").into();
+                leases.push((session.clone(), granted(&owner, &session).await.token));
+            }
+            assert!(renewed(&owner, &leases).await.iter().all(Option::is_none));
+            // One of them is lost: by the third renewal each has been looked at.
+            let connection = &owner.0.connection;
+            let filter = doc! { "_id": &*leases[1100].0 };
+            connection
+                .update_session(filter, doc! { "$inc": { "token": 1_i64 } })
+                .await
+                .unwrap();
+            let mut lost = Vec::new();
+            for _ in 0..3 {
+                let answers = renewed(&owner, &leases).await;
+                lost.extend((0..leases.len()).filter(|&at| answers[at] == Some(Kind::Fenced)));
+            }
+            assert_eq!(lost.first(), Some(&1100), "{lost:?}");
+            assert!(lost.iter().all(|&at| at == 1100), "{lost:?}");
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_lost_session_is_no_new_one() {
     with_server("a_lost_session_is_no_new_one", async |config| {

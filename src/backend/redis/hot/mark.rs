@@ -81,6 +81,17 @@ pub enum Written {
     No(Option<Mark>),
 }
 
+/// A lease of [`HotCopies::renew`].
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// Which session.
+    pub session: &'a str,
+    /// The owner's token.
+    pub token: Token,
+    /// Random, of the grant.
+    pub attempt: u64,
+}
+
 /// Answer of [`HotCopies::renew`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {

@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use super::answers::{parse_lease, record, unexpected};
-use super::batch::milliseconds;
+use super::backend::renewed_at_once;
+use super::batch::{self, HotCommit, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::Link;
 use super::errors::error;
@@ -28,7 +30,7 @@ use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
 pub use letters::Letter;
-pub use mark::{Copied, Installed, Mark, Renewed, Reserved, Written};
+pub use mark::{Copied, Held, Installed, Mark, Renewed, Reserved, Written};
 
 /// Entries read by one command.
 const ENTRIES: usize = 500;
@@ -250,39 +252,24 @@ impl HotCopies {
         base: u64,
         mark: Mark,
         changes: &[Change],
-        entry: Option<&[u8]>,
+        entry: Option<&Bytes>,
         ttl: Option<Duration>,
     ) -> Result<Written> {
-        let puts = changes.iter().filter(|change| change.value.is_some()).count();
-        let answer = scripts::HOT_COMMIT
-            .run(&self.link, self.begin()?, |command| {
-                command
-                    .arg(2)
-                    .arg(self.keys.hot(session))
-                    .arg(self.keys.outbox(session));
-                command
-                    .arg(format!("{}:{base}:", mark.token))
-                    .arg(mark.to_string());
-                command.arg(milliseconds(ttl));
-                match entry {
-                    Some(entry) => command.arg(mark.version).arg(entry),
-                    None => command.arg("").arg(""),
-                };
-                command.arg(2 * puts).arg(changes.len() - puts);
-                for change in changes {
-                    if let Some(value) = &change.value {
-                        command.arg(change.key.as_bytes()).arg(&value[..]);
-                    }
-                }
-                for change in changes.iter().filter(|change| change.value.is_none()) {
-                    command.arg(change.key.as_bytes());
-                }
-            })
-            .await?;
-        match answer {
-            Value::Int(0) => Ok(Written::Yes),
-            Value::BulkString(head) => Ok(Written::No(Mark::parse(&head)?)),
-            _ => Err(unexpected()),
+        let commit = HotCommit {
+            hot: self.keys.hot(session),
+            outbox: self.keys.outbox(session),
+            base,
+            mark,
+            changes: changes.to_vec(),
+            entry: entry.cloned(),
+            ttl,
+        };
+        let replies = batch::commit(&self.link, vec![Item::Hot(commit)], self.begin()?).await;
+        match replies.into_iter().next() {
+            Some(Reply::Committed(_)) => Ok(Written::Yes),
+            Some(Reply::Refused(head)) => Ok(Written::No(Mark::parse(&head)?)),
+            Some(Reply::Failed(error)) => Err(error),
+            None => Err(unexpected()),
         }
     }
 
@@ -358,35 +345,52 @@ impl HotCopies {
         }
     }
 
-    /// Makes the lease last `lease` from now.
-    pub async fn renew(
+    /// Makes leases of this owner last `lease` from now, many by one call; one answer for each.
+    pub async fn renew(&self, leases: &[Held<'_>], owner: &Owner, lease: Duration) -> Vec<Result<Renewed>> {
+        let owner = match write_owner(owner) {
+            Ok(owner) => owner,
+            Err(error) => return leases.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let calls = leases.chunks(renewed_at_once(&self.link)).map(async |some| {
+            let answer = self.renew_some(some, &owner, lease).await;
+            answer.unwrap_or_else(|error| some.iter().map(|_| Err(error.clone())).collect())
+        });
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    async fn renew_some(
         &self,
-        session: &SessionId,
-        token: Token,
-        owner: &Owner,
-        attempt: u64,
+        leases: &[Held<'_>],
+        owner: &str,
         lease: Duration,
-    ) -> Result<Renewed> {
-        let owner = write_owner(owner)?;
+    ) -> Result<Vec<Result<Renewed>>> {
         let answer = scripts::HOT_RENEW
             .run(&self.link, self.begin()?, |command| {
-                command
-                    .arg(2)
-                    .arg(self.keys.outbox(session))
-                    .arg(self.keys.hot_lease(session));
-                command
-                    .arg(token)
-                    .arg(milliseconds(Some(lease)))
-                    .arg(format!("{attempt:016x} {owner}"));
+                command.arg(2 * leases.len());
+                for held in leases {
+                    command.arg(self.keys.outbox(held.session));
+                    command.arg(self.keys.hot_lease(held.session));
+                }
+                command.arg(milliseconds(Some(lease))).arg(owner);
+                for held in leases {
+                    command.arg(held.token).arg(format!("{:016x}", held.attempt));
+                }
             })
             .await?;
-        match answer {
+        let Value::Array(answers) = answer else {
+            return Err(unexpected());
+        };
+        if answers.len() != leases.len() {
+            return Err(unexpected());
+        }
+        let answers = answers.into_iter().map(|answer| match answer {
             Value::Int(0) => Ok(Renewed::Yes),
             Value::Int(1) => Ok(Renewed::Fenced),
             Value::Int(2) => Ok(Renewed::Unknown),
             Value::Int(3) => Ok(Renewed::Contested),
             _ => Err(unexpected()),
-        }
+        });
+        Ok(answers.collect())
     }
 
     /// Gives the lease back.

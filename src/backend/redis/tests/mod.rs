@@ -2,6 +2,7 @@
 
 mod commits;
 mod faults;
+mod hot;
 mod leases;
 mod operators;
 mod promises;

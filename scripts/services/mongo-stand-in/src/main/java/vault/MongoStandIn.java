@@ -1,8 +1,12 @@
 package vault;
 
+import de.bwaldvogel.mongo.MongoCollection;
+import de.bwaldvogel.mongo.MongoDatabase;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.CollectionOptions;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.backend.h2.H2Database;
 import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import io.netty.channel.Channel;
@@ -47,6 +51,25 @@ public final class MongoStandIn {
       } finally {
         commit();
       }
+    }
+
+    @Override
+    protected MongoDatabase openOrCreateDatabase(String name) {
+      // Not a class of its own: collections are opened while the parent is made, and need the store then.
+      return new H2Database(name, getMvStore(), getCursorRegistry()) {
+        @Override
+        protected MongoCollection<Object> openOrCreateCollection(
+            String collection, CollectionOptions options) {
+          String full = getDatabaseName() + "." + collection;
+          return new SeekingCollection(
+              this,
+              collection,
+              options,
+              getMvStore().openMap("databases." + full),
+              getMvStore().openMap("meta." + full),
+              cursorRegistry);
+        }
+      };
     }
   }
 

@@ -1,0 +1,186 @@
+//! Hot copies of many sessions in one call.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::super::testing::{Server, redis_server_found};
+use super::super::{Held, HotCopies, Installed, Mark, Renewed, Written};
+use super::topologies::{cluster_url, start_cluster};
+use super::*;
+
+const TOKEN: Token = 7;
+
+async fn install(copies: &HotCopies, session: &str) {
+    let mark = Mark {
+        token: TOKEN,
+        ..Mark::default()
+    };
+    let installed = copies
+        .install(&session.into(), None, mark, &owner("first"), 1, LEASE)
+        .await;
+    assert_eq!(installed.unwrap(), Installed::Yes(mark), "{session}");
+}
+
+fn mark(token: Token, version: u64) -> Mark {
+    Mark {
+        token,
+        version,
+        commit_id: version,
+        updated_at: 1,
+    }
+}
+
+async fn write(copies: &HotCopies, session: &str, token: Token, base: u64) -> Result<Written> {
+    let changes = [put("a", session), drop_record("b")];
+    let entry = Bytes::copy_from_slice(session.as_bytes());
+    copies
+        .commit(
+            &session.into(),
+            base,
+            mark(token, base + 1),
+            &changes,
+            Some(&entry),
+            None,
+        )
+        .await
+}
+
+async fn held(copies: &HotCopies, session: &str) -> (Option<Mark>, Option<Bytes>) {
+    let mut copied = copies.read(&session.into(), &[key("a")]).await.unwrap();
+    (copied.mark, copied.records.remove(0))
+}
+
+fn calls(server: &Server) -> u64 {
+    let info: String = server.run("INFO commandstats");
+    let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
+    let calls = line.and_then(|line| line.split_once("calls=")?.1.split(',').next()?.parse().ok());
+    calls.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
+    if !redis_server_found("commits_to_hot_copies_share_calls_and_each_has_its_own_answer") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let copies = Arc::new(HotCopies::new(&config(&server.url())).unwrap());
+    let sessions: Vec<String> = (0..600).map(|index| format!("s{index}")).collect();
+    for session in &sessions {
+        install(&copies, session).await;
+    }
+    // Another type under one session's key, and a session that Redis has lost.
+    server.run::<()>("DEL bv:{s302}:hot bv:{s303}:outbox bv:{s304}:outbox");
+    server.run::<()>("SET bv:{s302}:hot x");
+    server.run::<()>("SET bv:{s303}:outbox x");
+    let before = calls(&server);
+    let writes = sessions
+        .iter()
+        .enumerate()
+        .map(async |(index, session)| match index {
+            300 => write(&copies, session, TOKEN - 1, 0).await,
+            301 => write(&copies, session, TOKEN, 5).await,
+            _ => write(&copies, session, TOKEN, 0).await,
+        });
+    let answers = join_all(writes).await;
+    assert!(calls(&server) - before < 100, "{} calls", calls(&server) - before);
+    let untouched = Some(mark(TOKEN, 0)).map(|mark| Mark {
+        updated_at: 0,
+        ..mark
+    });
+    for (index, answer) in answers.into_iter().enumerate() {
+        match index {
+            300 | 301 => assert_eq!(answer.unwrap(), Written::No(untouched), "{index}"),
+            302 | 303 => assert!(answer.is_err(), "{index}"),
+            304 => assert_eq!(answer.unwrap(), Written::No(None)),
+            _ => assert_eq!(answer.unwrap(), Written::Yes, "{index}"),
+        }
+    }
+    assert_eq!(held(&copies, "s300").await, (untouched, None));
+    let (found, value) = held(&copies, "s599").await;
+    assert_eq!((found, value), (Some(mark(TOKEN, 1)), Some("s599".into())));
+    let entries = copies.entries(&"s599".into()).await.unwrap();
+    assert_eq!(entries, [(1, Bytes::from_static(b"s599"))]);
+    assert_eq!(copies.entries(&"s301".into()).await.unwrap(), []);
+    // Sent again: it stands there already.
+    let again = write(&copies, "s599", TOKEN, 0).await.unwrap();
+    assert_eq!(again, Written::No(Some(mark(TOKEN, 1))));
+}
+
+#[tokio::test]
+async fn leases_beside_hot_copies_are_renewed_together() {
+    if !redis_server_found("leases_beside_hot_copies_are_renewed_together") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let copies = HotCopies::new(&config(&server.url())).unwrap();
+    let sessions: Vec<String> = (0..450).map(|index| format!("s{index}")).collect();
+    for session in &sessions {
+        install(&copies, session).await;
+    }
+    server.run::<()>("DEL bv:{s1}:owner bv:{s2}:outbox");
+    server.run::<()>("SET bv:{s3}:owner 0-0000000000000002-other");
+    copies.fence(&"s4".into(), TOKEN + 1).await.unwrap();
+    let leases: Vec<_> = sessions
+        .iter()
+        .map(|session| Held {
+            session,
+            token: TOKEN,
+            attempt: 1,
+        })
+        .collect();
+    let before = calls(&server);
+    let answers = copies.renew(&leases, &owner("first"), 20 * LEASE).await;
+    assert!(calls(&server) - before <= 4, "many by one call");
+    assert_eq!(answers.len(), 450);
+    for (index, answer) in answers.into_iter().enumerate() {
+        let expected = match index {
+            2 => Renewed::Unknown,
+            3 => Renewed::Contested,
+            4 => Renewed::Fenced,
+            _ => Renewed::Yes,
+        };
+        assert_eq!(answer.unwrap(), expected, "s{index}");
+    }
+    let long = i64::try_from((10 * LEASE).as_millis()).unwrap();
+    for index in [0, 1, 449] {
+        assert!(
+            server.run::<i64>(&format!("PTTL bv:{{s{index}}}:owner")) > long,
+            "s{index}"
+        );
+    }
+    // One that had run out is written as it was.
+    let (back, kept): (String, String) = (server.run("GET bv:{s1}:owner"), server.run("GET bv:{s0}:owner"));
+    assert_eq!(back, kept);
+}
+
+#[tokio::test]
+async fn a_cluster_takes_hot_copies_on_every_node() {
+    if !redis_server_found("a_cluster_takes_hot_copies_on_every_node") {
+        return;
+    }
+    let servers = start_cluster(&[]);
+    let copies = HotCopies::new(&config(&cluster_url(&servers[..1]))).unwrap();
+    let sessions: Vec<String> = (0..30).map(|index| format!("s{index}")).collect();
+    for session in &sessions {
+        install(&copies, session).await;
+    }
+    let writes = sessions.iter().map(|session| write(&copies, session, TOKEN, 0));
+    for written in join_all(writes).await {
+        assert_eq!(written.unwrap(), Written::Yes);
+    }
+    let leases: Vec<_> = sessions
+        .iter()
+        .map(|session| Held {
+            session,
+            token: TOKEN,
+            attempt: 1,
+        })
+        .collect();
+    for renewed in copies.renew(&leases, &owner("first"), LEASE).await {
+        assert_eq!(renewed.unwrap(), Renewed::Yes);
+    }
+    for server in &servers {
+        assert!(server.run::<u32>("DBSIZE") > 0);
+    }
+}
