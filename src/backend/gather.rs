@@ -64,7 +64,7 @@ enum Message<C: Carrier> {
 
 /// Items that wait.
 pub(crate) struct Waiting<C: Carrier> {
-    waiting: VecDeque<Unit<C>>,
+    units: VecDeque<Unit<C>>,
     in_flight: usize,
     /// How many items the last call carried.
     last: usize,
@@ -73,7 +73,7 @@ pub(crate) struct Waiting<C: Carrier> {
 impl<C: Carrier> Default for Waiting<C> {
     fn default() -> Self {
         Self {
-            waiting: VecDeque::new(),
+            units: VecDeque::new(),
             in_flight: 0,
             last: 0,
         }
@@ -147,7 +147,7 @@ async fn submit<C: Carrier>(
         } else {
             let (waiter, answer) = oneshot::channel();
             let kind = items.first().map_or(0, C::kind);
-            queue.waiting.push_back(Unit {
+            queue.units.push_back(Unit {
                 items,
                 bytes,
                 kind,
@@ -202,12 +202,12 @@ impl<C: Carrier> Turn<C> {
         let mut queue = self.carrier.waiting().lock();
         let kind = self.items.first().map_or(0, C::kind);
         let mut count = self.items.len() + self.others.iter().map(|unit| unit.items.len()).sum::<usize>();
-        while let Some(unit) = queue.waiting.front() {
+        while let Some(unit) = queue.units.front() {
             let fits = count + unit.items.len() <= C::MOST_ITEMS && self.bytes + unit.bytes <= C::MOST_BYTES;
             if unit.kind != kind || !fits {
                 break;
             }
-            let Some(unit) = queue.waiting.pop_front() else {
+            let Some(unit) = queue.units.pop_front() else {
                 break;
             };
             if unit.waiter.is_closed() {
@@ -227,12 +227,12 @@ impl<C: Carrier> Drop for Turn<C> {
         let mut queue = carrier.waiting().lock();
         // Those who came along go on without us. If the call was sent already, theirs is sent twice, which is safe.
         for unit in self.others.drain(..).rev() {
-            queue.waiting.push_front(unit);
+            queue.units.push_front(unit);
         }
         queue.in_flight -= 1;
         // The place goes to the first that still wants it.
         while queue.in_flight < C::IN_FLIGHT {
-            let Some(unit) = queue.waiting.pop_front() else {
+            let Some(unit) = queue.units.pop_front() else {
                 break;
             };
             if unit.waiter.is_closed() {

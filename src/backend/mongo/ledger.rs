@@ -93,8 +93,7 @@ impl MongoBackend {
     /// something in an outbox only if that owner is `ready_for`.
     pub async fn acquire_beside(&self, request: Acquire, ready_for: Option<Token>) -> Result<Beside> {
         let session = request.session.clone();
-        self.0
-            .acquire(request, |outbox| ready_for == Some(outbox))
+        Box::pin(self.0.acquire(request, |outbox| ready_for == Some(outbox)))
             .await
             .map_err(|error| error.in_session(&session))
     }
