@@ -51,9 +51,9 @@ impl Core {
                 Beside::Held(holder) => return Ok(Acquired::Held(holder)),
                 Beside::Granted(grant, ledger) => {
                     let token = grant.token;
-                    let taken = self
-                        .take_over(request, grant, ledger, asked, *reserved, attempt)
-                        .await;
+                    // Large, and most of it is rarely needed.
+                    let taken =
+                        Box::pin(self.take_over(request, grant, ledger, asked, *reserved, attempt)).await;
                     if taken.is_err() {
                         // The caller learns no token, so nobody else would give the lease back.
                         let _ = self.mongo.release(session, token).await;
