@@ -73,7 +73,7 @@ impl Retry {
         }
     }
 
-    async fn repeat<T, F>(&self, mut call: impl FnMut() -> F + Send) -> Result<T>
+    async fn repeat<T, F>(&self, operation: &'static str, mut call: impl FnMut() -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
         T: Send,
@@ -81,11 +81,11 @@ impl Retry {
         let mut tries = self.begin(self.policy.deadline);
         loop {
             let Some(answer) = tries.within_deadline(call()).await else {
-                return Err(self.out_of_time());
+                return Err(named(operation, self.policy.deadline, self.out_of_time()));
             };
             match answer {
                 Err(error) if may_pass(&error) && tries.pause().await => {}
-                answer => return answer,
+                answer => return answer.map_err(|error| named(operation, self.policy.deadline, error)),
             }
         }
     }
@@ -93,6 +93,7 @@ impl Retry {
     /// Calls for many things at once; those that failed for a moment are tried again, the others are not.
     async fn repeat_many<I, T, F>(
         &self,
+        operation: &'static str,
         limit: Duration,
         items: Vec<I>,
         mut call: impl FnMut(Vec<I>) -> F + Send,
@@ -139,6 +140,7 @@ impl Retry {
         answers
             .into_iter()
             .map(|answer| answer.unwrap_or_else(missing))
+            .map(|answer| answer.map_err(|error| named(operation, limit, error)))
             .collect()
     }
 
@@ -150,6 +152,15 @@ impl Retry {
             "the storage did not answer within operationTimeout",
         )
     }
+}
+
+/// What ran out of time and how long that is; other errors as they are.
+fn named(operation: &'static str, limit: Duration, error: Error) -> Error {
+    if error.kind() != Kind::Timeout {
+        return error;
+    }
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    error.with("operation", operation).with("timeoutMs", limit)
 }
 
 fn may_pass(error: &Error) -> bool {
@@ -220,30 +231,30 @@ impl Backend for Retry {
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        self.repeat(|| self.inner.acquire(request.clone())).await
+        self.repeat("open", || self.inner.acquire(request.clone())).await
     }
 
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.repeat(|| self.inner.held(leases)).await
+        self.repeat("open", || self.inner.held(leases)).await
     }
 
     /// Gives up in time for the next renewal, which comes after a third of `lease`.
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let limit = self.policy.deadline.min(lease / 2);
         let renew = |leases: Vec<(SessionId, Token)>| async move { self.inner.renew(&leases, lease).await };
-        self.repeat_many(limit, leases.to_vec(), renew).await
+        self.repeat_many("renew", limit, leases.to_vec(), renew).await
     }
 
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
-        self.repeat(|| self.inner.release(session, token)).await
+        self.repeat("close", || self.inner.release(session, token)).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.repeat(|| self.inner.head(session)).await
+        self.repeat("head", || self.inner.head(session)).await
     }
 
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.repeat(|| self.inner.read(session, keys)).await
+        self.repeat("read", || self.inner.read(session, keys)).await
     }
 
     async fn scan(
@@ -253,27 +264,30 @@ impl Backend for Retry {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.repeat(|| self.inner.scan(session, kind, cursor.clone(), limit))
+        self.repeat("scan", || self.inner.scan(session, kind, cursor.clone(), limit))
             .await
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        self.repeat_many(self.policy.deadline, commits, |commits| {
+        self.repeat_many("commit", self.policy.deadline, commits, |commits| {
             self.inner.commit(commits)
         })
         .await
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.inner.delete(session, fence).await
+        let outcome = self.inner.delete(session, fence).await;
+        outcome.map_err(|error| named("delete", self.policy.deadline, error))
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.repeat(|| self.inner.touch(session, fence, ttl)).await
+        self.repeat("touch", || self.inner.touch(session, fence, ttl))
+            .await
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        self.repeat(|| self.inner.list(cursor.clone(), limit)).await
+        self.repeat("list", || self.inner.list(cursor.clone(), limit))
+            .await
     }
 
     async fn close(&self) -> Result<()> {

@@ -158,7 +158,15 @@ async fn every_wait_is_bounded() {
     let (session, fence) = bench.owned("s").await;
     bench.fail(Op::Commit, Fault::Hang, 4);
     let outcome = commit_one(&*bench.backend, commit(&session, fence, 0, Vec::new())).await;
-    assert_eq!(outcome.unwrap_err().kind(), Kind::Timeout);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), Kind::Timeout);
+    assert_eq!(
+        (
+            error.detail("operation").unwrap(),
+            error.detail("timeoutMs").unwrap()
+        ),
+        (&"commit".into(), &5_000.into())
+    );
     assert_eq!(
         bench.memory.commits().len(),
         2,

@@ -263,6 +263,12 @@ impl Session {
         }
     }
 
+    /// [`Session::lose`], although it was refused before for another reason, which turned out to be wrong.
+    pub(super) fn lose_instead(&self, reason: &Error) {
+        self.state.lock().refusal = Some(reason.clone());
+        (self.place.on_lost)(self, reason);
+    }
+
     /// Takes nothing any more; what waits fails with `reason` too. `false` if it had ended before.
     pub(super) fn refuse(&self, reason: &Error) -> bool {
         let mut state = self.state.lock();

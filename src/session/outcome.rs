@@ -27,7 +27,10 @@ impl Session {
     pub(super) fn step(&self) -> Step {
         loop {
             let mut failed = Vec::new();
-            let next = self.state.lock().next(self.fence, &mut failed);
+            let next = self
+                .state
+                .lock()
+                .next(self.fence, self.place.patience, &mut failed);
             if !failed.is_empty() || matches!(next, Next::Idle) {
                 self.progress.notify_waiters();
             }

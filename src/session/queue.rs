@@ -138,7 +138,12 @@ impl State {
     }
 
     /// The next batch, if there is one and it may go.
-    pub(super) fn next(&mut self, fence: Fence, failed: &mut Vec<(Reply, Error)>) -> Next {
+    pub(super) fn next(
+        &mut self,
+        fence: Fence,
+        patience: Duration,
+        failed: &mut Vec<(Reply, Error)>,
+    ) -> Next {
         let now = clock::now();
         let mut batch = Batch {
             pending: Vec::new(),
@@ -151,7 +156,9 @@ impl State {
                 Kind::Timeout,
                 "session",
                 "earlier writes took too long; this one was not sent",
-            );
+            )
+            .with("operation", "commit")
+            .with("timeoutMs", clock::millis(patience));
             failed.extend(self.drop_front(&batch).map(|reply| (reply, late)));
         }
         if self.doubt.as_ref().is_some_and(|doubt| !doubt.settled) && !self.queue.is_empty() {

@@ -229,7 +229,7 @@ impl Vault {
             return None;
         };
         let refusal = session.refusal();
-        refusal.filter(|reason| matches!(reason.kind(), Kind::Fenced | Kind::SessionLost))
+        refusal.filter(is_loss)
     }
 
     /// Shares the slot of `name` if it is open, or makes it busy for the caller.
@@ -345,6 +345,11 @@ impl Vault {
         session.refuse(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
         session.quiesce().await;
         let outcome = self.backend.delete(id, session.fence()).await;
+        if let Err(error) = &outcome
+            && is_loss(error)
+        {
+            session.lose_instead(&error.clone().in_session(id));
+        }
         if let Fence::Owner(token) = session.fence() {
             self.give_back(id, token).await;
         }
@@ -476,6 +481,11 @@ pub(super) fn announce(listeners: &Listeners, event: &Event) {
     for listener in listeners {
         listener.notice(event);
     }
+}
+
+/// Whether the storage says that the session is not this owner's any more.
+fn is_loss(reason: &Error) -> bool {
+    matches!(reason.kind(), Kind::Fenced | Kind::SessionLost)
 }
 
 const STORE_CLOSED: &str = "the store is closed";

@@ -140,21 +140,20 @@ impl Connection {
     }
 
     /// Sessions that outlived their time, the tombstones of deleted records, and the leases of processes that are no
-    /// more, are removed by the server.
+    /// more, are removed by the server. Outboxes whose owners died are looked for by themselves.
     async fn create_indexes(&self) -> Result<()> {
-        let indexes = [
-            (&self.sessions, "expiresAt", false),
-            (&self.records, "r.expiresAt", true),
-            (&self.leases, "expiresAt", false),
-        ];
-        let made = indexes.map(async |(collection, field, sparse)| {
-            let command = doc! {
-                "createIndexes": collection.name(),
-                "indexes": [{
-                    "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse,
-                }],
-            };
-            self.run(command).await
+        let ttl = |field: &str, sparse: bool| {
+            doc! { "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse }
+        };
+        let outbox = doc! { "key": { "outbox": 1 }, "name": "outbox", "sparse": true };
+        let made = [
+            (&self.sessions, vec![ttl("expiresAt", false), outbox]),
+            (&self.records, vec![ttl("r.expiresAt", true)]),
+            (&self.leases, vec![ttl("expiresAt", false)]),
+        ]
+        .map(async |(collection, indexes)| {
+            self.run(doc! { "createIndexes": collection.name(), "indexes": indexes })
+                .await
         });
         try_join_all(made).await.map(drop)
     }

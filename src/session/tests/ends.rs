@@ -46,6 +46,21 @@ async fn a_deleted_session_takes_no_more_writes() {
 }
 
 #[tokio::test]
+async fn deleting_what_was_taken_over_unnoticed_is_a_loss_and_no_deletion() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    bench.another_owner().await;
+    assert_eq!(
+        kind(bench.vault.delete(&ID.into(), &options()).await),
+        Kind::Fenced
+    );
+    assert_eq!(kind(bench.set(&session, &[("a", "2")]).await), Kind::Fenced);
+    assert_eq!(bench.losses(), [Kind::Fenced]);
+    assert_eq!(bench.stored("a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
 async fn deleting_twice_at_once_leaves_a_later_owner_alone() {
     let bench = Bench::new();
     let session = bench.open().await;
