@@ -48,6 +48,19 @@ describe('values come back as they do from BufferJSON', () => {
     );
   });
 
+  it('for bytes as JSON leaves them beside properties that are undefined', () => {
+    const nothing = undefined;
+    for (const value of [
+      { 0: 7, 1: 8, private: nothing },
+      { 0: 7, 1: nothing },
+      { type: 'Buffer', data: [7, 8], extra: nothing },
+      { extra: nothing, type: 'Buffer', data: [7, 8] },
+    ]) {
+      assert.deepEqual(roundTrip(value), throughJson(value));
+    }
+    assert.deepEqual(roundTrip({ type: 'Buffer', data: 'Bwg=', extra: nothing }), Buffer.from([7, 8]));
+  });
+
   it('keeps the order of keys', () => {
     const value = { zeta: 1, public: 2, alpha: 3, private: 4 };
     assert.deepEqual(Object.keys(roundTrip(value) as object), ['zeta', 'public', 'alpha', 'private']);

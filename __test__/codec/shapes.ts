@@ -36,11 +36,11 @@ export const bytes = fc
   .chain((array) => fc.boolean().map((asBuffer) => (asBuffer ? Buffer.from(array) : array)));
 
 /** True of objects that Baileys' reviver takes for the indexes of a byte array, whatever they are. */
-function mistakenForBytes(entries: [string, unknown][]): boolean {
+function mistakenForBytes(object: Record<string, unknown>): boolean {
+  const written = Object.entries(object).filter(([, value]) => value !== undefined);
   return (
-    entries.length > 0 &&
-    entries.every(([name]) => !Number.isNaN(Number.parseInt(name, 10))) &&
-    entries.every(([, value]) => value === undefined || typeof value === 'number')
+    written.length > 0 &&
+    written.every(([name, value]) => !Number.isNaN(Number.parseInt(name, 10)) && typeof value === 'number')
   );
 }
 
@@ -68,7 +68,8 @@ export const jsonValue = fc.letrec<{ value: unknown; object: Record<string, unkn
     ),
     object: fc
       .array(fc.tuple(key, tie('value')), { maxLength: 12 })
-      .map((entries) => plain(mistakenForBytes(entries) ? [...entries, ['text', 'x']] : entries)),
+      .map(plain)
+      .map((object) => (mistakenForBytes(object) ? { ...object, text: 'x' } : object)),
     array: fc.array(tie('value'), { maxLength: 12 }),
   }),
 );

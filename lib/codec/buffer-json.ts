@@ -11,11 +11,20 @@ const isByte = (value: unknown): value is number =>
  * them; here the keys must be exactly 0 to n-1 and the values bytes, which is all that JSON ever makes of an array.
  */
 export function legacyBytes(source: object, keys: readonly string[]): Uint8Array | undefined {
+  const record = source as Record<string, unknown>;
   const first = keys[0];
-  if (first === '0') {
-    return indexedBytes(source as Record<string, unknown>, keys);
+  if (
+    first === undefined ||
+    (first !== '0' && first !== 'type' && first !== 'data' && record[first] !== undefined)
+  ) {
+    return undefined;
   }
-  if (keys.length !== 2 || (first !== 'type' && first !== 'data')) {
+  // JSON knows nothing of a property that is undefined.
+  const present = keys.filter((key) => record[key] !== undefined);
+  if (present[0] === '0') {
+    return indexedBytes(record, present);
+  }
+  if (present.length !== 2) {
     return undefined;
   }
   const { type, data } = source as { type?: unknown; data?: unknown };

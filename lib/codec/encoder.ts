@@ -171,13 +171,13 @@ export class Encoder {
       throw new Refusal(`nested deeper than ${MAX_DEPTH} levels`);
     }
     const keys = Object.keys(source);
-    const legacy = legacyBytes(source, keys);
-    if (legacy !== undefined) {
-      this.bytes(legacy);
-      return;
-    }
-    let key = '';
+    let key = keys[0] ?? '';
     try {
+      const legacy = legacyBytes(source, keys);
+      if (legacy !== undefined) {
+        this.bytes(legacy);
+        return;
+      }
       this.structure[this.position++] = TAG_OBJECT;
       for (let index = 0; index < keys.length; index++) {
         key = keys[index] as string;

@@ -1,6 +1,7 @@
 //! Brings what was acknowledged by the outbox to MongoDB: in order, in batches, idempotently by version and commit
 //! id. What fails is tried again for as long as it takes. What can never be applied becomes a dead letter.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -203,7 +204,9 @@ impl Core {
     }
 
     /// Hands dead letters to Redis; those it does not take stay here.
-    async fn send_letters(&self) {
+    pub async fn send_letters(&self) {
+        // One at a time, lest two hand over the same.
+        let _turn = self.sending_letters.lock().await;
         loop {
             let Some(letter) = self.unsent_letters.lock().first().cloned() else {
                 return;
@@ -219,6 +222,9 @@ impl Core {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let mut letters = self.redis.letters().await?;
         letters.extend(self.unsent_letters.lock().iter().cloned());
+        // One whose answer was lost was handed over again.
+        let mut seen = HashSet::new();
+        letters.retain(|letter| seen.insert((letter.session.clone(), letter.token, letter.version)));
         let shown = letters.into_iter().map(|letter| DeadLetter {
             session: letter.session,
             version: letter.version,

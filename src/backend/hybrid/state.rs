@@ -79,6 +79,7 @@ pub(super) struct Core {
     pub wake: Arc<Notify>,
     /// Dead letters that Redis has not taken yet.
     pub unsent_letters: Mutex<Vec<Letter>>,
+    pub sending_letters: tokio::sync::Mutex<()>,
     me: Weak<Core>,
     /// The owner that was last seen: of many sessions the same.
     owner: Mutex<Option<Arc<Owner>>>,
@@ -114,6 +115,7 @@ impl Core {
             counters: Counters::default(),
             wake: Arc::default(),
             unsent_letters: Mutex::default(),
+            sending_letters: tokio::sync::Mutex::default(),
             me: me.clone(),
             owner: Mutex::default(),
             slots: Mutex::default(),

@@ -1,6 +1,9 @@
 //! Owners that die, stop for a while, or leave half of their work.
 
+use futures_util::future::join_all;
+
 use super::*;
+use crate::backend::redis::Letter;
 
 /// The way to MongoDB is cut before the commits, so that only Redis has them when the owner is gone.
 async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits: u64) -> Token {
@@ -223,6 +226,32 @@ async fn what_can_never_be_applied_is_a_dead_letter() {
     assert_eq!(old.outbox_stats().pending, 0);
     let error = put(&old, &session, token, 2, "a", "3").await.unwrap_err();
     assert_eq!(error.kind(), Kind::Fenced);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_handed_over_once_whoever_does_it() {
+    let Some(servers) = Servers::start("a_dead_letter_is_handed_over_once_whoever_does_it").await else {
+        return;
+    };
+    let backend = servers.hybrid(behind()).await;
+    let core = &backend.0;
+    let letter = Letter {
+        session: "dead".into(),
+        token: 1,
+        version: 2,
+        reason: "a test".to_owned(),
+        at: 3,
+        entry: Bytes::from_static(b"sealed"),
+    };
+    core.unsent_letters.lock().push(letter.clone());
+    join_all((0..3).map(|_| core.send_letters())).await;
+    assert_eq!(core.redis.letters().await.unwrap(), std::slice::from_ref(&letter));
+
+    // Its answer was lost.
+    core.unsent_letters.lock().push(letter.clone());
+    core.send_letters().await;
+    assert_eq!(core.redis.letters().await.unwrap().len(), 2);
+    assert_eq!(backend.dead_letters().await.unwrap().len(), 1);
 }
 
 /// The stale owner's commits were taken over by the next one: they are not dead.
