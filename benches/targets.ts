@@ -127,7 +127,7 @@ function hybrid(find: Find): Target[] {
 
 function scale(find: Find): Target[] {
   return SCALE_MODES.map((mode) => [
-    `${mode}: an idle session of thousands outside of the JS heap, in KiB`,
+    `${mode}: an idle session of thousands outside of the JS heap and the cache, in KiB`,
     find(SCALE_CORE_CASE, mode),
     'at most',
     4,

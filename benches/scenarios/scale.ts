@@ -13,7 +13,7 @@ const QUICK_HANDED_OVER = 100;
 const MODES = ['embedded', 'Redis', 'hybrid'] as const;
 type Mode = (typeof MODES)[number];
 export const SCALE_MODES: readonly string[] = MODES;
-export const SCALE_CORE_CASE = 'resident memory of an idle session outside of the JS heap';
+export const SCALE_CORE_CASE = 'resident memory of an idle session outside of the JS heap and the cache';
 
 const SESSIONS = 10_000;
 const QUICK_SESSIONS = 1_000;
