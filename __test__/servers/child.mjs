@@ -6,7 +6,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { say } from '../support/say.mjs';
-import { fewAtATime, openPatiently, vault } from './open.mjs';
+import { openPatiently, vault } from './open.mjs';
 
 const task = JSON.parse(process.argv[2]);
 
@@ -32,13 +32,15 @@ async function write(session, opened) {
   }
 }
 
-const sessions = await fewAtATime(task.sessions, async (session) => {
-  const onLeaseLost = (error) => say('lost', session, codeOf(error));
-  const opened = await openPatiently(task.place, session, { onLeaseLost, openTimeout: task.openTimeout });
-  await opened.saveCreds();
-  say('open', session, opened.state.creds.advSecretKey);
-  return { session, opened };
-});
+const sessions = await Promise.all(
+  task.sessions.map(async (session) => {
+    const onLeaseLost = (error) => say('lost', session, codeOf(error));
+    const opened = await openPatiently(task.place, session, { onLeaseLost, openTimeout: task.openTimeout });
+    await opened.saveCreds();
+    say('open', session, opened.state.creds.advSecretKey);
+    return { session, opened };
+  }),
+);
 const writing = sessions.map(({ session, opened }) => write(session, opened));
 
 for await (const word of createInterface({ input: process.stdin })) {

@@ -139,32 +139,34 @@ export class Load {
 
   /** Opens every session in this process: how many acknowledged writes are lost, all else being whole. */
   async countLost(place: Place = this.place): Promise<number> {
-    const { fewAtATime, openPatiently } = await opening();
-    const counts = await fewAtATime(this.sessions, async (session) => {
-      const { state, store } = await openPatiently(place, session, { cacheBytes: 0 });
-      try {
-        assert.equal(state.creds.advSecretKey, this.#secrets.get(session), 'a new identity');
-        const both = await state.keys.get('session', ['left', 'right']);
-        const { left, right } = both as unknown as Record<string, { seq: number } | undefined>;
-        assert.deepEqual(left, right, 'half a patch is there');
-        const last = left?.seq ?? 0;
-        const written = this.#acknowledged.get(session) ?? [];
-        // Beyond the last one acknowledged there may be one whose answer was lost.
-        const beyond = Array.from({ length: 3 }, (_, i) => last + 1 + i);
-        const found = (await state.keys.get(
-          'pre-key',
-          [...written, last, ...beyond].map(String),
-        )) as unknown as Record<string, { seq: number } | undefined>;
-        assert.ok(found[last] !== undefined, 'half a patch is there');
-        for (const seq of beyond) {
-          // A patch that is there by its record alone would be half a patch.
-          assert.equal(found[seq], undefined, 'half a patch is there');
+    const { openPatiently } = await opening();
+    const counts = await Promise.all(
+      this.sessions.map(async (session) => {
+        const { state, store } = await openPatiently(place, session, { cacheBytes: 0 });
+        try {
+          assert.equal(state.creds.advSecretKey, this.#secrets.get(session), 'a new identity');
+          const both = await state.keys.get('session', ['left', 'right']);
+          const { left, right } = both as unknown as Record<string, { seq: number } | undefined>;
+          assert.deepEqual(left, right, 'half a patch is there');
+          const last = left?.seq ?? 0;
+          const written = this.#acknowledged.get(session) ?? [];
+          // Beyond the last one acknowledged there may be one whose answer was lost.
+          const beyond = Array.from({ length: 3 }, (_, i) => last + 1 + i);
+          const found = (await state.keys.get(
+            'pre-key',
+            [...written, last, ...beyond].map(String),
+          )) as unknown as Record<string, { seq: number } | undefined>;
+          assert.ok(found[last] !== undefined, 'half a patch is there');
+          for (const seq of beyond) {
+            // A patch that is there by its record alone would be half a patch.
+            assert.equal(found[seq], undefined, 'half a patch is there');
+          }
+          return written.filter((seq) => found[seq]?.seq !== seq || seq > last).length;
+        } finally {
+          await store.close();
         }
-        return written.filter((seq) => found[seq]?.seq !== seq || seq > last).length;
-      } finally {
-        await store.close();
-      }
-    });
+      }),
+    );
     return counts.reduce((sum, count) => sum + count, 0);
   }
 

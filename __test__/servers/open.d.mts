@@ -34,6 +34,3 @@ export function open(
 
 /** Opens like `open`, again and again while a busy server gives errors that may pass; for a minute. */
 export const openPatiently: typeof open;
-
-/** Does `work`, which opens sessions, for all items, for a few of them at a time. */
-export function fewAtATime<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]>;

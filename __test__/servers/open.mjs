@@ -14,18 +14,6 @@ const logger = { debug: silent, info: silent, warn: silent, error: silent };
 /** In ms. */
 const PATIENCE = 60_000;
 
-/** Sessions opened at a time: all of them at once may take a busy server longer than each of them has. */
-const AT_A_TIME = 5;
-
-/** Does `work` for all items, for a few of them at a time. */
-export async function fewAtATime(items, work) {
-  const results = [];
-  for (let from = 0; from < items.length; from += AT_A_TIME) {
-    results.push(...(await Promise.all(items.slice(from, from + AT_A_TIME).map(work))));
-  }
-  return results;
-}
-
 /** Opens like `open`, again and again while a busy server gives errors that may pass. */
 export async function openPatiently(place, sessionId, options) {
   const deadline = Date.now() + PATIENCE;
