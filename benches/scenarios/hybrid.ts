@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bare } from '../peers/bare.js';
 import { perField } from '../peers/per-field.js';
 import { installReplaced, REPLACED, type Replaced } from '../peers/replaced.js';
 import { BASELINE, logger, MASTER_KEY, makeFolder } from '../support/contenders.js';
@@ -93,19 +94,7 @@ const CONTENDERS: readonly { name: string; open: Open }[] = [
     name: BARE,
     open: async (name, { redis: { url } }) => {
       const redis = await connectRedis(url);
-      const key = `bare:${name}`;
-      // Encodes nothing: what is measured is the way to Redis and back.
-      const bytes = Buffer.alloc(1_100, 7);
-      const keys: KeyStore = {
-        get: (type: string, ids: string[]) =>
-          redis.hmgetBuffer(key, ...ids.map((id) => `${type}:${id}`)) as never,
-        set: async (data: Patch) => {
-          for (const [type, records] of Object.entries(data)) {
-            await redis.hset(key, ...Object.keys(records ?? {}).flatMap((id) => [`${type}:${id}`, bytes]));
-          }
-        },
-      };
-      return { keys, close: async () => redis.disconnect() };
+      return { keys: bare(redis, name), close: async () => redis.disconnect() };
     },
   },
   {

@@ -1,3 +1,4 @@
+import { bare } from '../peers/bare.js';
 import { openPerField, PER_FIELD } from '../peers/per-field.js';
 import { installReplaced, REPLACED, type Replaced } from '../peers/replaced.js';
 import { MASTER_KEY, OURS, type Session } from '../support/contenders.js';
@@ -109,20 +110,11 @@ async function openOurs(url: string, sessionId: string, setup: Setup): Promise<S
 async function bareOf(url: string, stops: (() => Promise<unknown>)[]): Promise<Contender> {
   const redis = await connectRedis(url);
   stops.push(async () => redis.disconnect());
-  const bytes = Buffer.alloc(1_100, 7);
-  const open = async (sessionId: string): Promise<Session> => {
-    const hash = `bare:${sessionId}`;
-    const keys: KeyStore = {
-      get: (type: string, ids: string[]) =>
-        redis.hmgetBuffer(hash, ...ids.map((id) => `${type}:${id}`)) as never,
-      set: async (data: Patch) => {
-        for (const [type, records] of Object.entries(data)) {
-          await redis.hset(hash, ...Object.keys(records ?? {}).flatMap((id) => [`${type}:${id}`, bytes]));
-        }
-      },
-    };
-    return { keys, saveCreds: async () => {}, close: async () => {} };
-  };
+  const open = async (sessionId: string): Promise<Session> => ({
+    keys: bare(redis, sessionId),
+    saveCreds: async () => {},
+    close: async () => {},
+  });
   return { name: BARE, open, most: Number.POSITIVE_INFINITY };
 }
 
