@@ -66,6 +66,13 @@ impl Carrier for ToMongo {
     }
 }
 
+/// Whether it is this very slot that is listed for its session.
+fn has(slots: &HashMap<SessionId, Arc<Slot>>, slot: &Arc<Slot>) -> bool {
+    slots
+        .get(&slot.session)
+        .is_some_and(|listed| Arc::ptr_eq(listed, slot))
+}
+
 pub(super) struct Core {
     pub config: HybridConfig,
     pub mongo: MongoBackend,
@@ -170,21 +177,11 @@ impl Core {
 
     /// Takes the slot out, unless another one has its place.
     pub fn drop_slot(&self, slot: &Arc<Slot>) {
-        {
-            let mut behind = self.behind.lock();
-            if behind
-                .get(&slot.session)
-                .is_some_and(|listed| Arc::ptr_eq(listed, slot))
-            {
-                behind.remove(&slot.session);
+        for listed in [&self.behind, &self.slots] {
+            let mut listed = listed.lock();
+            if has(&listed, slot) {
+                listed.remove(&slot.session);
             }
-        }
-        let mut slots = self.slots.lock();
-        if slots
-            .get(&slot.session)
-            .is_some_and(|found| Arc::ptr_eq(found, slot))
-        {
-            slots.remove(&slot.session);
         }
     }
 
@@ -202,22 +199,18 @@ impl Core {
         let behind = self.behind.lock();
         let slots = self.slots.lock();
         // Those that were given up since are orphans.
-        let in_use = |slot: &&Arc<Slot>| {
-            slots
-                .get(&slot.session)
-                .is_some_and(|found| Arc::ptr_eq(found, slot))
-        };
-        behind.values().filter(in_use).cloned().collect()
+        behind
+            .values()
+            .filter(|slot| has(&slots, slot))
+            .cloned()
+            .collect()
     }
 
     /// Lets the reconciler forget a session that has nothing pending any more.
     pub fn drop_behind(&self, slot: &Arc<Slot>) {
         let mut behind = self.behind.lock();
-        let listed = behind
-            .get(&slot.session)
-            .is_some_and(|found| Arc::ptr_eq(found, slot));
         // Looked at under the lock: whoever makes something pending lists the session afterwards.
-        if listed && !slot.has_pending() {
+        if has(&behind, slot) && !slot.has_pending() {
             behind.remove(&slot.session);
         }
     }
