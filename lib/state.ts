@@ -4,10 +4,11 @@ import type {
   SignalDataTypeMap,
   SignalKeyStore,
 } from './baileys-types.js';
-import { fromNative } from './errors.js';
+import { checkCreds } from './creds.js';
+import { CorruptRecordError, fromNative } from './errors.js';
 import type { SessionSettings } from './options/servers.js';
 import { loadBaileys } from './peer.js';
-import { CREDS_ID, CREDS_TYPE } from './store/records.js';
+import { CREDS_ID, CREDS_TYPE, credsRecord } from './store/records.js';
 import type { Patch, Session } from './store/session.js';
 import type { VaultStore } from './store/vault-store.js';
 
@@ -52,12 +53,14 @@ export async function openState<S extends VaultStore>(
     const session = await store.openSession(settings.sessionId, settings.fencingToken);
     await prepare?.(session);
     const stored = await session.get(CREDS_TYPE, [CREDS_ID]);
-    const creds = Object.hasOwn(stored, CREDS_ID) ? stored[CREDS_ID] : baileys.initAuthCreds();
+    const creds = Object.hasOwn(stored, CREDS_ID)
+      ? wholeCreds(stored[CREDS_ID], settings.sessionId)
+      : baileys.initAuthCreds();
     const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
     return {
       state,
       saveCreds: async () => {
-        const completion = await session.putRecords([{ type: CREDS_TYPE, id: CREDS_ID, value: state.creds }]);
+        const completion = await session.putRecords([credsRecord(state.creds)]);
         if (!completion.ok) {
           throw fromNative(completion.error);
         }
@@ -70,6 +73,19 @@ export async function openState<S extends VaultStore>(
     await store.disconnect().catch(() => {});
     throw error;
   }
+}
+
+/** Stored creds, which are never to be replaced by new ones because something is wrong with them. */
+function wholeCreds(creds: unknown, sessionId: string): unknown {
+  const wrong = checkCreds(creds);
+  if (wrong !== undefined) {
+    throw new CorruptRecordError(`${wrong.path}: ${wrong.problem}`, CREDS_TYPE, undefined, {
+      layer: 'session',
+      sessionId,
+      details: { path: wrong.path },
+    });
+  }
+  return creds;
 }
 
 function keyStore(session: Session, baileys: BaileysModule): VaultKeyStore {

@@ -19,6 +19,7 @@ export const baileys = {
     registrationId: 4711,
     advSecretKey: randomBytes(32).toString('base64'),
     nextPreKeyId: 1,
+    firstUnuploadedPreKeyId: 1,
     registered: false,
   }),
   proto: { Message: { AppStateSyncKeyData: { fromObject: (value) => value } } },

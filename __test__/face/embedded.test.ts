@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { decodeValue, encodeValue } from '../../lib/codec/index.js';
 import {
   CorruptRecordError,
   EncryptionError,
@@ -267,7 +268,7 @@ describe('the store of a hook', () => {
   it('reads and writes any session', async () => {
     const { store } = await open(freshFolder());
     assert.equal(await store.get('a'), null);
-    const creds = { registrationId: 5 } as never;
+    const creds = decodeValue(encodeValue((await import('baileys')).initAuthCreds())) as never;
     const first = await store.set('a', {
       creds,
       keys: { session: { '1.0': Buffer.from([1]) } },

@@ -20,11 +20,20 @@ const IDLE_MS = 5_000;
 const job = JSON.parse(process.argv[2]);
 
 const silent = () => {};
+const keyPair = { public: randomBytes(32), private: randomBytes(32) };
+const identity = {
+  noiseKey: keyPair,
+  signedIdentityKey: keyPair,
+  signedPreKey: { keyPair, signature: randomBytes(64), keyId: 1 },
+  registrationId: 1,
+  nextPreKeyId: 1,
+  firstUnuploadedPreKeyId: 1,
+};
 const common = {
   logger: { debug: silent, info: silent, warn: silent, error: silent },
-  // Making credentials is Baileys' work and takes longer than all else: each session has the same small ones.
+  // Making credentials is Baileys' work and takes longer than all else: the sessions share all but a secret.
   baileys: {
-    initAuthCreds: () => ({ advSecretKey: randomBytes(32).toString('base64') }),
+    initAuthCreds: () => ({ ...identity, advSecretKey: randomBytes(32).toString('base64') }),
     proto: { Message: { AppStateSyncKeyData: { fromObject: (value) => value } } },
   },
   masterKey: job.masterKey,

@@ -19,6 +19,7 @@ import { decodeValue, setOwn } from './decoder.js';
 import { keyedObject } from './plain.js';
 import { Refusal, renderPath } from './refusal.js';
 import { Scratch } from './scratch.js';
+import { describe, isPlainObject } from './shape.js';
 import { isWellFormed } from './text.js';
 
 const OP_DELETE = 0;
@@ -58,11 +59,14 @@ export function encodePatch(
       if (records === null || records === undefined) {
         continue;
       }
+      if (type === 'creds') {
+        throw new ValueError(
+          'creds',
+          'the credentials are no record of the key store: saveCreds stores them',
+        );
+      }
       requireRecords(records, renderPath('', reading));
       for (const id of Object.keys(records)) {
-        if (id === '' && type === 'creds') {
-          throw new ValueError('creds[""]', 'this record is the credentials, which only saveCreds may write');
-        }
         reading = [type, id];
         at = writeEntry(scratch, at, type, id, records[id]);
       }
@@ -176,8 +180,12 @@ export function decodeAnswer(
   return result;
 }
 
-/** Encodes one value by itself, in a Buffer of its own. */
-export function encodeValue(value: unknown): Buffer {
+/**
+ * Encodes one value by itself, in a Buffer of its own.
+ *
+ * @throws ValueError whose path begins with `root`
+ */
+export function encodeValue(value: unknown, root = ''): Buffer {
   standalone.acquire();
   try {
     const end = standalone.encoder.encode(standalone, 0, value);
@@ -185,7 +193,7 @@ export function encodeValue(value: unknown): Buffer {
     standalone.bytes.copy(result, 0, 0, end);
     return result;
   } catch (error) {
-    throw asValueError(error, []);
+    throw error instanceof ValueError ? error : Refusal.from(error).toError(root);
   } finally {
     standalone.release();
     if (standalone.bytes.length > KEPT_SIZE) {
@@ -258,22 +266,7 @@ function asValueError(error: unknown, path: readonly string[]): ValueError {
 }
 
 function requireRecords(value: unknown, path: string): void {
-  if (
-    typeof value !== 'object' ||
-    value === null ||
-    Array.isArray(value) ||
-    ArrayBuffer.isView(value) ||
-    value instanceof Map ||
-    value instanceof Set
-  ) {
+  if (!isPlainObject(value)) {
     throw new ValueError(path, `expected an object, got ${describe(value)}`);
   }
-}
-
-function describe(value: unknown): string {
-  if (value === null || typeof value !== 'object') {
-    return value === null ? 'null' : typeof value;
-  }
-  const name: unknown = value.constructor?.name;
-  return typeof name === 'string' && name !== '' ? name : 'object';
 }

@@ -1,5 +1,5 @@
 export { CorruptRecordError, ValueError } from '../errors.js';
-export { reviveBufferJson } from './buffer-json.js';
+export { legacyBytes, reviveBufferJson } from './buffer-json.js';
 export { decodeValue } from './decoder.js';
 export {
   decodeAnswer,
@@ -10,3 +10,4 @@ export {
   type RecordEntry,
 } from './frame.js';
 export { Scratch } from './scratch.js';
+export { describe, isPlainObject } from './shape.js';

@@ -1,5 +1,6 @@
 import type { AuthenticationCreds } from '../baileys-types.js';
-import type { RecordEntry } from '../codec/index.js';
+import { decodeValue, encodeValue, type RecordEntry } from '../codec/index.js';
+import { checkCreds } from '../creds.js';
 import { ValueError } from '../errors.js';
 import type { SnapshotRecord } from '../native/snapshot.js';
 import type { AuthPatch, AuthSnapshot } from './types.js';
@@ -28,10 +29,7 @@ export function recordsOf(patch: AuthPatch): RecordEntry[] {
   }
   const records: RecordEntry[] = [];
   if (creds !== undefined) {
-    if (!isObject(creds)) {
-      throw new ValueError('patch.creds', 'expected an object; to drop a session, delete it');
-    }
-    records.push({ type: CREDS_TYPE, id: CREDS_ID, value: creds });
+    records.push(credsRecord(creds));
   }
   for (const [type, group] of Object.entries(groupOf('patch.keys', keys))) {
     if (type === CREDS_TYPE) {
@@ -45,6 +43,23 @@ export function recordsOf(patch: AuthPatch): RecordEntry[] {
     records.push({ type: APP_STATE_TYPE, id, value });
   }
   return records;
+}
+
+/**
+ * The record that holds `creds`.
+ *
+ * @throws ValueError at what keeps them from being credentials
+ */
+export function credsRecord(creds: unknown): RecordEntry {
+  // A copy, so that what was checked is what is stored, whatever a getter answers the next time.
+  const value = decodeValue(encodeValue(creds, CREDS_TYPE));
+  const wrong = checkCreds(value);
+  if (wrong !== undefined) {
+    // Of a promise or a Map the copy only says that nothing is in it.
+    const { path, problem } = checkCreds(creds) ?? wrong;
+    throw new ValueError(path, problem);
+  }
+  return { type: CREDS_TYPE, id: CREDS_ID, value };
 }
 
 function groupOf(path: string, value: unknown): Record<string, unknown> {
