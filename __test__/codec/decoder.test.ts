@@ -138,6 +138,29 @@ describe('the decoder refuses', () => {
     refuses(value(new Array(2_000_000).fill(0).map((_, at) => (at % 2 ? 2 : 0x0a))), /deeper than 512/);
   });
 
+  it('more than 1,048,576 values, before it makes any of them', () => {
+    const most = 1024 * 1024;
+    const structure = (tags: number[], count: number) => {
+      const bytes = Buffer.alloc(count * tags.length);
+      for (let at = 0; at < bytes.length; at++) {
+        bytes[at] = tags[at % tags.length] as number;
+      }
+      const body = Buffer.concat([Buffer.from([0x09, ...varint(count)]), bytes]);
+      return Buffer.concat([Buffer.from([1, ...varint(body.length), 0]), body]);
+    };
+    // Nulls, empty objects, empty Buffers, empty arrays, objects of one key, doubles.
+    const kinds = [[0], [0x0a, 0], [8, 0], [9, 0], [0x0a, 2, 0x80, 0], [5, 0, 0, 0, 0, 0, 0, 0, 0]];
+    for (const tags of kinds) {
+      const nested = tags.length === 4 ? 2 : 1;
+      const before = process.memoryUsage().heapUsed;
+      refuses(structure(tags, most / nested), /more than 1048576 values/);
+      assert.ok(process.memoryUsage().heapUsed - before < 8e6, `made values of tag ${tags[0]}`);
+    }
+    for (const tags of [[0], [0x0a, 0]]) {
+      assert.equal((decodeValue(structure(tags, most - 1)) as unknown[]).length, most - 1);
+    }
+  });
+
   it('malformed text', () => {
     refuses(value([0x41], [0xff], 1), /text is malformed/);
     refuses(value([0x41], [0x61, 0x62, 0x63], 2), /text is malformed/);

@@ -55,6 +55,13 @@ describe('values that cannot be stored', () => {
     assert.throws(() => encodeValue(run), { code: 'INVALID_VALUE', path: '' });
   });
 
+  it('include those of more values than can be read back', () => {
+    const list = new Array(1024 * 1024).fill(0);
+    assert.match(refusal({ list }).message, /more than 1048576 values/);
+    list.pop();
+    assert.equal((decodeValue(encodeValue(list)) as unknown[]).length, list.length);
+  });
+
   it('name type and id when they come in a patch', () => {
     const run = () => 1;
     assert.throws(() => encodePatch(scratch, { session: { '123.0': { a: run } } }), {

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { CorruptRecordError } from '../errors.js';
+import { hasTooManyValues } from './count.js';
 import { DICTIONARY } from './dictionary.js';
 import * as format from './format.js';
 import { keyedObject, knownObject } from './plain.js';
@@ -11,6 +12,7 @@ const {
   KEY_FIRST,
   KEY_TEXT,
   MAX_DEPTH,
+  MAX_VALUES,
   POOL_LATIN1,
   POOL_UTF8,
   POOL_UTF16,
@@ -87,6 +89,9 @@ class Decoder {
     const rawStart = textStart + textLength;
     if (rawStart > end) {
       throw new CorruptRecordError('it is cut short');
+    }
+    if (hasTooManyValues(bytes, this.position, textStart)) {
+      throw new CorruptRecordError(`more than ${MAX_VALUES} values`);
     }
     this.end = textStart;
     this.text = textLength === 0 ? '' : readPool(bytes, textStart, rawStart, encoding);

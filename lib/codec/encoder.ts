@@ -1,4 +1,5 @@
 import { legacyBytes } from './buffer-json.js';
+import { hasTooManyValues } from './count.js';
 import { KEY_BYTES } from './dictionary.js';
 import * as format from './format.js';
 import { Refusal } from './refusal.js';
@@ -13,6 +14,7 @@ const {
   KEY_TEXT,
   MAX_DEPTH,
   MAX_SIZE,
+  MAX_VALUES,
   POOL_LATIN1,
   POOL_UTF8,
   POOL_UTF16,
@@ -91,6 +93,9 @@ export class Encoder {
   private finish(scratch: Scratch, at: number): number {
     const { structure, text, raw } = this;
     const structureLength = this.position;
+    if (hasTooManyValues(structure, 0, structureLength)) {
+      throw new Refusal(`more than ${MAX_VALUES} values`);
+    }
     // UTF-8 takes at most three bytes per unit, UTF-16 two.
     const bytes = scratch.reserve(at, HEADER + structureLength + text.length * 3 + this.rawLength);
     // Where the pool ends up if it is ASCII, which it nearly always is; else it is moved once its length is known.

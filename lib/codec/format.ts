@@ -12,6 +12,12 @@ export const MAX_DEPTH = 512;
 /** Largest encoded value or frame, in bytes. Below 2^29, so that sizes with two flag bits stay small integers. */
 export const MAX_SIZE = 256 * 1024 * 1024;
 
+/**
+ * Most values in one, itself and all nested ones counted. Two bytes can spell a Buffer or an object, which takes the
+ * engine a hundred: without a bound, a record of some kilobytes could take all memory when it is read.
+ */
+export const MAX_VALUES = 1024 * 1024;
+
 export const TAG_NULL = 0x00;
 export const TAG_FALSE = 0x01;
 export const TAG_TRUE = 0x02;
