@@ -12,7 +12,6 @@ const ROUND: Duration = Duration::from_millis(60);
 
 fn main() {
     let key = RecordKey::new("session", "5511987654321.0").expect("a good key");
-    let session: Arc<str> = "bench".into();
     println!("| ns to seal / open | 100 B | 1 KB | 10 KB |\n| --- | --: | --: | --: |");
     for (name, encryption, compression) in [
         ("plain", None, None),
@@ -29,14 +28,7 @@ fn main() {
             Some(Compression::Gzip),
         ),
     ] {
-        let master = MasterKey::from_bytes("masterKey", &[7; 32]).expect("a good key");
-        let options = SealOptions {
-            encryption,
-            compression,
-            accept_plain: false,
-        };
-        let sealer = Sealer::new(Arc::new(KeyRing::new(Some(master), vec![])), options, &session)
-            .expect("a good ring");
+        let sealer = sealer(encryption, compression);
         print!("| {name} |");
         for size in [100, 1_024, 10_240] {
             // Half noise, half repetition, as records of keys and JSON-like text are.
@@ -52,6 +44,25 @@ fn main() {
         }
         println!();
     }
+    let sealer = sealer(Some(Algorithm::SecretBox), None);
+    let draw = |records| measure(|| drop(black_box(sealer.draw(black_box(records)))));
+    let (one, hundred) = (draw(1), draw(100));
+    println!("\nOf it, the random numbers of a commit: {one} for one record, {hundred} for a hundred.");
+}
+
+fn sealer(encryption: Option<Algorithm>, compression: Option<Compression>) -> Sealer {
+    let master = MasterKey::from_bytes("masterKey", &[7; 32]).expect("a good key");
+    let options = SealOptions {
+        encryption,
+        compression,
+        accept_plain: false,
+    };
+    Sealer::new(
+        Arc::new(KeyRing::new(Some(master), vec![])),
+        options,
+        &"bench".into(),
+    )
+    .expect("a good ring")
 }
 
 /// Nanoseconds of one call.

@@ -8,6 +8,7 @@
 
 mod cipher;
 mod compress;
+mod draw;
 mod envelope;
 pub mod frame;
 mod key;
@@ -16,6 +17,7 @@ mod patch;
 mod seal;
 
 pub use compress::{Compression, MAX_DECOMPRESSED};
+pub use draw::Draw;
 pub use envelope::Algorithm;
 pub use key::RecordKey;
 pub use keyring::{KeyId, KeyRing, MasterKey};

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::RecordKey;
 use super::cipher::SessionKey;
 use super::compress::{Compression, compress, decompress};
+use super::draw::Draw;
 use super::envelope::{self, Algorithm, Content, Envelope, MAX_NONCE};
 use super::keyring::{KeyId, KeyRing, MasterKey};
 use crate::error::{Error, Kind, Result};
@@ -51,13 +51,24 @@ impl Sealer {
         })
     }
 
-    /// The bytes to store for record `key`. Calling it twice gives different bytes when encryption is on.
-    pub fn seal(&self, key: &RecordKey, plain: &[u8]) -> Result<Bytes> {
+    /// Random numbers for a commit that puts so many records, and for one [`Draw::number`].
+    pub fn draw(&self, records: usize) -> Result<Draw> {
+        let nonce = self.options.encryption.map_or(0, Algorithm::nonce_len);
+        Draw::of(size_of::<u64>() + records * nonce)
+    }
+
+    /// The bytes to store for record `key`, with the next random numbers of `draw`.
+    pub fn seal_with(&self, draw: &mut Draw, key: &RecordKey, plain: &[u8]) -> Result<Bytes> {
         let mut nonce = [0; MAX_NONCE];
         if let Some(algorithm) = self.options.encryption {
-            rand::rng().fill_bytes(&mut nonce[..algorithm.nonce_len()]);
+            draw.take(&mut nonce[..algorithm.nonce_len()])?;
         }
         self.seal_under(key, plain, &nonce)
+    }
+
+    /// [`Sealer::seal_with`] for a record by itself. Calling it twice gives different bytes when encryption is on.
+    pub fn seal(&self, key: &RecordKey, plain: &[u8]) -> Result<Bytes> {
+        self.seal_with(&mut self.draw(1)?, key, plain)
     }
 
     /// What was sealed as record `key` of this session.

@@ -52,14 +52,16 @@ impl Session {
     }
 
     fn commit_of(&self, batch: &Batch, ttl: Option<Duration>) -> Result<Commit> {
-        let changes = batch
-            .merged
-            .changes()
+        let merged = batch.merged.changes();
+        let mut draw = self
+            .sealer
+            .draw(merged.iter().filter(|change| change.value.is_some()).count())?;
+        let changes = merged
             .iter()
             .map(|Change { key, value }| {
                 let value = value
                     .as_ref()
-                    .map(|plain| self.sealer.seal(key, plain))
+                    .map(|plain| self.sealer.seal_with(&mut draw, key, plain))
                     .transpose()?;
                 Ok(Change {
                     key: key.clone(),
@@ -74,7 +76,7 @@ impl Session {
             patches: u32::try_from(batch.pending.len()).unwrap_or(u32::MAX),
             expected: self.fence == Fence::Shared
                 && batch.pending.iter().any(|pending| pending.expected.is_some()),
-            id: rand::random(),
+            id: draw.number()?,
             changes,
             ttl,
         })
