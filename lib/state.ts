@@ -47,7 +47,7 @@ export async function openState<S extends VaultStore>(
   settings: SessionSettings,
   prepare?: (session: Session) => Promise<void>,
 ): Promise<AuthStateResult<S>> {
-  const baileys = await loadBaileys(settings.baileys);
+  const baileys = await loadBaileys(settings.baileys, (message) => settings.log('warn', message, {}));
   await store.connect();
   try {
     const session = await store.openSession(settings.sessionId, settings.fencingToken);

@@ -127,8 +127,7 @@ function checkNativeToolchain() {
 }
 
 function nativeAddonExists() {
-  const addons = readdirSync(ROOT).filter((name) => name.endsWith('.node'));
-  return addons.length > 0 && ['index.js', 'index.d.ts'].every((name) => existsSync(join(ROOT, name)));
+  return readdirSync(ROOT).some((name) => name.endsWith('.node'));
 }
 
 checkNode();
@@ -156,10 +155,7 @@ buildWhenChanged(
 );
 buildWhenChanged(
   'ts',
-  [
-    ...filesUnder('lib'),
-    ...['tsconfig.json', 'tsconfig.build.json', 'scripts/build-ts.mjs', 'package.json', 'index.d.ts'],
-  ],
+  [...filesUnder('lib'), ...['tsconfig.json', 'tsconfig.build.json', 'scripts/build-ts.mjs', 'package.json']],
   () => existsSync(join(ROOT, 'dist/index.js')),
   () => npm('compiling TypeScript', ['run', 'build:ts']),
 );

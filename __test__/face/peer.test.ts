@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { ConfigError } from '../../lib/errors.js';
-import { findBaileys, loadBaileys } from '../../lib/peer.js';
+import { findBaileys, loadBaileys, type Search } from '../../lib/peer.js';
 
-const ESM = `
-  export const initAuthCreds = () => ({ from: 'esm' });
+const ESM = (from = 'esm') => `
+  export const initAuthCreds = () => ({ from: '${from}' });
   export const proto = { Message: { AppStateSyncKeyData: { fromObject: (value) => value } } };
 `;
 const CJS = `
@@ -17,6 +17,7 @@ const CJS = `
   };
   module.exports = exported;
 `;
+const manifest = (version: string) => JSON.stringify({ type: 'module', main: 'index.js', version });
 
 let root: string;
 before(async () => {
@@ -25,33 +26,42 @@ before(async () => {
 after(() => rm(root, { recursive: true, force: true }));
 
 let count = 0;
-/** A project in which `files` are installed. */
+/** A folder with these files. */
 async function project(files: Record<string, string>): Promise<string> {
   count += 1;
   const directory = join(root, String(count));
   await mkdir(directory);
   for (const [file, content] of Object.entries(files)) {
-    const path = join(directory, 'node_modules', file);
+    const path = join(directory, file);
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, content);
   }
   return directory;
 }
 
-/** Loads files only, as if nothing were installed beside this package. */
-const fromProjectOnly = async (specifier: string): Promise<unknown> => {
-  if (!specifier.startsWith('file:')) {
-    throw Object.assign(new Error(`Cannot find package '${specifier}' imported from here`), {
-      code: 'ERR_MODULE_NOT_FOUND',
-    });
-  }
-  return import(specifier);
+const missing = async (name: string): Promise<unknown> => {
+  throw Object.assign(new Error(`Cannot find package '${name}' imported from here`), {
+    code: 'ERR_MODULE_NOT_FOUND',
+  });
 };
 
-const from = async (directory: string) => (await findBaileys(directory, fromProjectOnly)).initAuthCreds();
+/** Finds what is installed in the folders only, as if nothing were beside this package. */
+const find = async (folders: readonly string[], other: Partial<Search> = {}) => {
+  const warnings: string[] = [];
+  const found = await findBaileys({
+    beside: missing,
+    file: (url) => import(url),
+    folders,
+    bundled: false,
+    warn: (message) => warnings.push(message),
+    ...other,
+  });
+  const { initAuthCreds } = await loadBaileys(found);
+  return { creds: initAuthCreds() as unknown, warnings };
+};
 
 describe('finding Baileys', () => {
-  it('beside this package', async () => {
+  it('for this program', async () => {
     const baileys = await loadBaileys();
     assert.ok(baileys.initAuthCreds().noiseKey);
     assert.equal(await loadBaileys(), baileys);
@@ -59,35 +69,35 @@ describe('finding Baileys', () => {
 
   it('as the ES module baileys, in the program’s folder', async () => {
     const directory = await project({
-      'baileys/package.json': '{"type":"module","main":"index.js"}',
-      'baileys/index.js': ESM,
+      'node_modules/baileys/package.json': '{"type":"module","main":"index.js"}',
+      'node_modules/baileys/index.js': ESM(),
     });
-    assert.deepEqual(await from(directory), { from: 'esm' });
+    assert.deepEqual((await find([directory])).creds, { from: 'esm' });
   });
 
   it('as the CommonJS module @whiskeysockets/baileys, in the program’s folder', async () => {
     const directory = await project({
-      '@whiskeysockets/baileys/package.json': '{"main":"index.js"}',
-      '@whiskeysockets/baileys/index.js': CJS,
+      'node_modules/@whiskeysockets/baileys/package.json': '{"main":"index.js"}',
+      'node_modules/@whiskeysockets/baileys/index.js': CJS,
     });
-    assert.deepEqual(await from(directory), { from: 'cjs' });
+    assert.deepEqual((await find([directory])).creds, { from: 'cjs' });
   });
 
-  it('says how to install it where there is none', async () => {
+  it('says how to install it where there is none, and that it may have been bundled', async () => {
     const directory = await project({});
-    await assert.rejects(findBaileys(directory, fromProjectOnly), (error) => {
+    await assert.rejects(find([directory]), (error) => {
       assert.ok(error instanceof ConfigError);
-      assert.match(error.message, /npm install baileys/);
+      assert.match(error.message, /bundled.*npm install baileys/);
       return true;
     });
   });
 
   it('tells a broken one from a missing one', async () => {
     const directory = await project({
-      'baileys/package.json': '{"type":"module","main":"index.js"}',
-      'baileys/index.js': "import 'a-dependency-that-is-missing';",
+      'node_modules/baileys/package.json': '{"type":"module","main":"index.js"}',
+      'node_modules/baileys/index.js': "import 'a-dependency-that-is-missing';",
     });
-    await assert.rejects(findBaileys(directory, fromProjectOnly), (error) => {
+    await assert.rejects(find([directory]), (error) => {
       assert.ok(error instanceof ConfigError);
       assert.match(error.message, /installed baileys cannot be loaded/);
       assert.match((error.cause as Error).message, /a-dependency-that-is-missing/);
@@ -96,8 +106,69 @@ describe('finding Baileys', () => {
   });
 
   it('refuses one that is too old', async () => {
-    const directory = await project({ 'baileys/index.js': 'exports.initAuthCreds = () => ({});' });
-    await assert.rejects(findBaileys(directory, fromProjectOnly), /6\.7 or newer/);
+    const directory = await project({
+      'node_modules/baileys/package.json': '{}',
+      'node_modules/baileys/index.js': 'exports.initAuthCreds = () => ({});',
+    });
+    await assert.rejects(find([directory]), /6\.7 or newer/);
+  });
+});
+
+describe('of two versions of Baileys', () => {
+  const workspace = () =>
+    project({
+      'node_modules/baileys/package.json': manifest('6.7.0'),
+      'node_modules/baileys/index.js': ESM('the root'),
+      'apps/bot/package.json': '{}',
+      'apps/bot/node_modules/baileys/package.json': manifest('7.0.0'),
+      'apps/bot/node_modules/baileys/index.js': ESM('the bot'),
+    });
+  const beside = async () => ({
+    initAuthCreds: () => ({ from: 'beside' }),
+    proto: { Message: { AppStateSyncKeyData: { fromObject: (value: unknown) => value } } },
+  });
+
+  it('the one nearest to the program is taken, not the one beside this package', async () => {
+    const directory = await workspace();
+    const { creds, warnings } = await find([join(directory, 'apps', 'bot')], { beside });
+    assert.deepEqual(creds, { from: 'the bot' });
+    assert.deepEqual(warnings, []);
+  });
+
+  it('the one near the main file is taken, and the working directory’s is told of', async () => {
+    const directory = await workspace();
+    const { creds, warnings } = await find([join(directory, 'apps', 'bot'), directory], { beside });
+    assert.deepEqual(creds, { from: 'the bot' });
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0] as string, /taking baileys 7\.0\.0 .*not baileys 6\.7\.0 .*option `baileys`/);
+  });
+
+  it('the one that package.json asks for is taken of two names in one place', async () => {
+    const directory = await project({
+      'package.json': '{"dependencies":{"@whiskeysockets/baileys":"^6"}}',
+      'node_modules/baileys/package.json': manifest('7.0.0'),
+      'node_modules/baileys/index.js': ESM('the short name'),
+      'node_modules/@whiskeysockets/baileys/package.json': manifest('6.7.0'),
+      'node_modules/@whiskeysockets/baileys/index.js': ESM('the scoped name'),
+    });
+    const { creds, warnings } = await find([directory]);
+    assert.deepEqual(creds, { from: 'the scoped name' });
+    assert.deepEqual(warnings, []);
+  });
+
+  it('the one that was bundled goes before all', async () => {
+    const directory = await workspace();
+    assert.deepEqual((await find([directory], { beside, bundled: true })).creds, { from: 'beside' });
+  });
+
+  it('the same release twice is not worth a word', async () => {
+    const directory = await project({
+      'node_modules/baileys/package.json': manifest('7.0.0'),
+      'node_modules/baileys/index.js': ESM('the root'),
+      'apps/bot/node_modules/baileys/package.json': manifest('7.0.0'),
+      'apps/bot/node_modules/baileys/index.js': ESM('the bot'),
+    });
+    assert.deepEqual((await find([join(directory, 'apps', 'bot'), directory])).warnings, []);
   });
 });
 

@@ -256,7 +256,7 @@ describe('errors of the core', () => {
   });
 
   it('say what to do about a missing binary', () => {
-    const error = missingBinary(new Error('Cannot find native binding'));
+    const error = missingBinary();
     assert.equal(error.code, 'NATIVE_MISSING');
     assert.match(error.message, new RegExp(`${process.platform}-${process.arch}.*install`));
   });

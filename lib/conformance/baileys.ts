@@ -1,5 +1,5 @@
 import type { AuthenticationCreds } from '../baileys-types.js';
-import { findBaileys, loadBaileys } from '../peer.js';
+import { findBaileys, loadBaileys, search } from '../peer.js';
 
 /** What `keys.set` takes: type to id to value. */
 export type Patch = Record<string, Record<string, unknown> | null | undefined>;
@@ -44,8 +44,14 @@ export interface SignalRepository {
 export interface ProtoType {
   encode(message: unknown): { finish(): Uint8Array };
   decode(bytes: Uint8Array): unknown;
-  fromObject(value: object): unknown;
+  /** 7.0.0-rc.1 to rc.5 have `create` alone. */
+  fromObject?(value: object): unknown;
+  create(value: object): unknown;
 }
+
+/** A message with the fields of `value`, whose bytes are bytes. */
+export const makeMessage = (type: ProtoType, value: object): unknown =>
+  type.fromObject?.(value) ?? type.create(value);
 
 /** Finds the key that seals app state; Baileys asks for it by its id in base64. */
 export type FindAppStateKey = (id: string) => Promise<unknown>;
@@ -108,12 +114,7 @@ export async function importBaileys(given?: object): Promise<Baileys> {
     await loadBaileys(given);
     return given as Baileys;
   }
-  // What the search loads last is what it found.
-  let module: unknown;
-  await findBaileys(process.cwd(), async (specifier) => {
-    module = await import(specifier);
-    return module;
-  });
+  const module = await findBaileys(search());
   const inner = (module as { default?: Partial<Baileys> }).default;
   return typeof inner?.initAuthCreds === 'function'
     ? { ...inner, ...(module as Baileys) }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AuthenticationCreds } from '../baileys-types.js';
-import type { Baileys } from './baileys.js';
+import { type Baileys, makeMessage } from './baileys.js';
 import { MemoryKeys, Party } from './party.js';
 
 const ALICE = '15550001111@s.whatsapp.net';
@@ -71,7 +71,7 @@ async function lose(from: Party, to: Party, count: number): Promise<void> {
 /** A key for app state, as it comes out of a message from the phone. */
 export function makeAppStateKey(baileys: Baileys): { keyId: string; keyData: unknown } {
   const { AppStateSyncKeyData } = baileys.proto.Message;
-  const made = AppStateSyncKeyData.fromObject({
+  const made = makeMessage(AppStateSyncKeyData, {
     keyData: randomBytes(32),
     fingerprint: { rawId: 1_234_567_890, currentIndex: 1, deviceIndexes: [0, 1, 2] },
     timestamp: 1_735_689_600_000,
@@ -102,7 +102,7 @@ export const mutePatch = (chat: number): object => ({
 export function makePairedCreds(baileys: Baileys): AuthenticationCreds {
   const { proto, Curve } = baileys;
   const accountKey = Curve.generateKeyPair().public;
-  const account = proto.ADVSignedDeviceIdentity.fromObject({
+  const account = makeMessage(proto.ADVSignedDeviceIdentity, {
     details: randomBytes(20),
     accountSignatureKey: Buffer.from(accountKey),
     accountSignature: randomBytes(64),
