@@ -52,6 +52,8 @@ describeWith(['redis', 'ownMongo'], 'what servers see', () => {
       const secret = randomBytes(32);
       const owner = new Owner(t, { place, session, secret: secret.toString('hex') });
       const identity = Buffer.from((await owner.hears('open')) as string, 'hex');
+      // They are acknowledged before MongoDB has them: killed too early, it would make a dead letter of them as well.
+      await until('MongoDB has the creds', () => hasRecords(mongo.url, place.database), PATIENCE_MS);
 
       await mongo.kill();
       owner.tell('write');
@@ -173,6 +175,15 @@ async function everythingInRedis(client: Redis, wanted = (_key: string) => true)
     'Redis has nothing',
   );
   return Buffer.concat(found);
+}
+
+async function hasRecords(url: string, name: string): Promise<boolean> {
+  const client = new MongoClient(url);
+  try {
+    return (await client.db(name).collection('vault_records').countDocuments()) > 0;
+  } finally {
+    await client.close();
+  }
 }
 
 /** Every document of a database, as the server stores it. */

@@ -1,7 +1,15 @@
 /** Projects as users have them: a folder with packages installed and a program. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -57,9 +65,11 @@ export class Project {
 
   /** Runs Node in the folder until it ends. */
   async run(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+    // The test runner's own word to its children, which would keep a runner in the project from running.
+    const { NODE_TEST_CONTEXT, NODE_OPTIONS, ...outside } = process.env;
     const child = spawn(process.execPath, args, {
       cwd: this.folder,
-      env: { ...process.env, NODE_OPTIONS: '', NODE_TEST_CONTEXT: '', ...env },
+      env: { ...outside, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const ended: Ended = { code: null, stdout: '', stderr: '' };
@@ -88,4 +98,11 @@ function npm(args: readonly string[], cwd: string): string {
     throw new Error(`npm ${args.join(' ')} failed: ${stderr}`);
   }
   return stdout;
+}
+
+/** The native core that was built here. */
+export function findAddon(): { path: string; name: string } {
+  const name = readdirSync(ROOT).find((file) => file.endsWith('.node'));
+  if (name === undefined) throw new Error('there is no native core: npm run build:native');
+  return { path: join(ROOT, name), name };
 }

@@ -10,7 +10,11 @@ import type { Opened } from './workbench.js';
 
 /** One in so many kills comes before the store is open. */
 const EARLY_ONE_IN = 8;
+/** The others come after `open` and so many acknowledged patches at most, and a while of chance. */
+const MOST_PATCHES = 8;
 const LONGEST_DELAY_MS = 60;
+/** For a slow machine to open a store and write; a process that is not so far by then is killed as it is. */
+const PATIENCE_MS = 30_000;
 const CHILD = join(__dirname, `kill-child${extname(__filename)}`);
 
 export interface KillLoop extends Omit<KillTask, 'from'> {
@@ -24,13 +28,21 @@ export interface KillLoop extends Omit<KillTask, 'from'> {
 
 /** What the processes managed before they were killed. */
 export interface KillReport {
+  /** Patches; none only where a process was given all the time there is. */
   acknowledged: number;
   early: number;
 }
 
+/** The last patch and the last creds. */
 interface Acknowledged {
   patch: number;
   creds: number;
+}
+
+/** When a process is killed: a while after it has said so many words. */
+interface Moment {
+  early: boolean;
+  patches: number;
 }
 
 /**
@@ -45,17 +57,28 @@ export async function killLoop(loop: KillLoop): Promise<KillReport> {
   await first.close();
   let last: Acknowledged = { patch: 0, creds: 0 };
   let early = 0;
-  for (let kill = 0; kill < loop.kills; kill++) {
-    const before = Math.random() * EARLY_ONE_IN < 1;
-    const acknowledged = await writeAndKill(loop, last.patch + 1, before);
-    early += before ? 1 : 0;
+  let acknowledged = 0;
+  for (let kill = 1; kill <= loop.kills; kill++) {
+    const moment = pickMoment();
+    if (kill === loop.kills && acknowledged === 0) {
+      // Else the whole loop would have shown nothing.
+      Object.assign(moment, { early: false, patches: Math.max(moment.patches, 1) });
+    }
+    const said = await writeAndKill(loop, last.patch + 1, moment);
+    early += moment.early ? 1 : 0;
+    acknowledged += said.patches;
     last = await check(loop, creds, {
-      patch: Math.max(last.patch, acknowledged.patch),
-      creds: Math.max(last.creds, acknowledged.creds),
+      patch: Math.max(last.patch, said.patch),
+      creds: Math.max(last.creds, said.creds),
     });
   }
-  return { acknowledged: last.patch, early };
+  return { acknowledged, early };
 }
+
+const pickMoment = (): Moment => ({
+  early: Math.random() * EARLY_ONE_IN < 1,
+  patches: Math.floor(Math.random() * (MOST_PATCHES + 1)),
+});
 
 async function check(
   loop: KillLoop,
@@ -76,7 +99,11 @@ async function check(
   return { patch, creds: saved };
 }
 
-async function writeAndKill(loop: KillLoop, from: number, early: boolean): Promise<Acknowledged> {
+async function writeAndKill(
+  loop: KillLoop,
+  from: number,
+  { early, patches }: Moment,
+): Promise<Acknowledged & { patches: number }> {
   const { module, exportName, location, depth } = loop;
   const task: KillTask = { module, exportName, location, from, depth };
   const child = spawn(process.execPath, [...loop.execArgv, CHILD, JSON.stringify(task)], {
@@ -88,30 +115,34 @@ async function writeAndKill(loop: KillLoop, from: number, early: boolean): Promi
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     failure += text;
   });
-  const heard = new Promise<void>((resolve) => {
+  const farEnough = new Promise<void>((resolve) => {
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      resolve();
+      if (wordsOf(said, 'patch').length >= patches) {
+        resolve();
+      }
     });
   });
   if (!early) {
-    await Promise.race([heard, closed]);
+    await Promise.race([farEnough, closed, sleep(PATIENCE_MS, undefined, { ref: false })]);
   }
   await sleep(Math.random() * (early ? LONGEST_DELAY_MS * 4 : LONGEST_DELAY_MS));
   child.kill('SIGKILL');
   const [, signal] = await closed;
   strictEqual(signal, 'SIGKILL', `the writing process ended by itself: ${failure}`);
-  return lastOf(said);
+  const acknowledged = wordsOf(said, 'patch');
+  return {
+    patches: acknowledged.length,
+    patch: Math.max(0, ...acknowledged),
+    creds: Math.max(0, ...wordsOf(said, 'creds')),
+  };
 }
 
-function lastOf(said: string): Acknowledged {
-  const last: Acknowledged = { patch: 0, creds: 0 };
+/** Numbers that were said with a word, in order. */
+function wordsOf(said: string, word: string): number[] {
   // The last line may be cut short only where the process died in saying it: then it was not said.
-  for (const line of said.slice(0, said.lastIndexOf('\n') + 1).split('\n')) {
-    const [word, seq] = line.split(' ');
-    if (word === 'patch' || word === 'creds') {
-      last[word] = Math.max(last[word], Number(seq));
-    }
-  }
-  return last;
+  const lines = said.slice(0, said.lastIndexOf('\n') + 1).split('\n');
+  return lines
+    .filter((line) => line.startsWith(`${word} `))
+    .map((line) => Number(line.slice(word.length + 1)));
 }
