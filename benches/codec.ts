@@ -102,7 +102,7 @@ const VALUES: Record<string, unknown> = {
   'device-list': ['0', '1', '12'],
   'lid-mapping': '99887766554433',
   'sender-key-memory': { '15550001111:12@s.whatsapp.net': true, '15550002222@s.whatsapp.net': true },
-  creds: pairedCreds(),
+  'paired creds': pairedCreds(),
 };
 
 interface Contestant {

@@ -1,4 +1,4 @@
-import { describe, isPlainObject, legacyBytes } from './codec/index.js';
+import { asUint8Array, describe, isPlainObject, legacyBytes } from './codec/index.js';
 
 /** What keeps a value from being credentials, and where. */
 export interface CredsProblem {
@@ -62,7 +62,7 @@ const optional =
 /** The bytes of `value`, also in the shapes that JSON leaves of them. */
 function bytesOf(value: unknown): Uint8Array | undefined {
   if (ArrayBuffer.isView(value)) {
-    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    return asUint8Array(value);
   }
   return typeof value === 'object' && value !== null ? legacyBytes(value, Object.keys(value)) : undefined;
 }

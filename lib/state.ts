@@ -5,7 +5,7 @@ import type {
   SignalKeyStore,
 } from './baileys-types.js';
 import { checkCreds } from './creds.js';
-import { CorruptRecordError, fromNative } from './errors.js';
+import { CorruptRecordError, fromNative, type StorageError } from './errors.js';
 import type { SessionSettings } from './options/servers.js';
 import { loadBaileys } from './peer.js';
 import { CREDS_ID, CREDS_TYPE, credsRecord } from './store/records.js';
@@ -15,7 +15,12 @@ import type { VaultStore } from './store/vault-store.js';
 /** Values read at a time while all of a type are listed. */
 const LIST_STEP = 256;
 
-/** Baileys' key store, and what newer releases of Baileys ask of one. */
+/**
+ * Baileys' key store, and what newer releases of Baileys ask of one.
+ *
+ * `get` leaves an id out of its answer that has no record; Baileys' own `useMultiFileAuthState` answers null for it.
+ * `set` deletes a record whose value is null, undefined or otherwise falsy, as Baileys' own does.
+ */
 export type VaultKeyStore = SignalKeyStore & {
   /** Deletes every record but the creds. */
   clear(): Promise<void>;
@@ -31,7 +36,10 @@ export type VaultKeyStore = SignalKeyStore & {
 export interface AuthStateResult<S extends VaultStore = VaultStore> {
   /** Give it to `makeWASocket({ auth: state })`. */
   state: AuthenticationState & { keys: VaultKeyStore };
-  /** Stores `state.creds` as they are at the time of the call; call it on `creds.update`. */
+  /**
+   * Stores `state.creds` as they are at the time of the call; call it on `creds.update`. A failure is logged and
+   * rejects the promise; dropping the promise, as an event emitter does, does not end the process.
+   */
   saveCreds: () => Promise<void>;
   /** The store behind, for this and any other session. `store.close()` ends all of it. */
   store: S;
@@ -51,20 +59,34 @@ export async function openState<S extends VaultStore>(
   await store.connect();
   try {
     const session = await store.openSession(settings.sessionId, settings.fencingToken);
+    store.adopt(settings.sessionId);
     await prepare?.(session);
     const stored = await session.get(CREDS_TYPE, [CREDS_ID]);
     const creds = Object.hasOwn(stored, CREDS_ID)
       ? wholeCreds(stored[CREDS_ID], settings.sessionId)
       : baileys.initAuthCreds();
     const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
+    const saveCreds = async (): Promise<void> => {
+      const completion = await session.putRecords([credsRecord(state.creds)]);
+      if (!completion.ok) {
+        throw fromNative(completion.error);
+      }
+      store.remindOfRotation();
+    };
     return {
       state,
-      saveCreds: async () => {
-        const completion = await session.putRecords([credsRecord(state.creds)]);
-        if (!completion.ok) {
-          throw fromNative(completion.error);
-        }
-        store.remindOfRotation();
+      saveCreds: () => {
+        const saving = saveCreds();
+        // Event emitters drop the promise that a listener returns: were this not here, a failure would end the process.
+        saving.catch((error: Partial<StorageError>) => {
+          const { code, message } = error;
+          store.settings.log('error', 'the creds were not saved', {
+            sessionId: session.sessionId,
+            code,
+            error: message,
+          });
+        });
+        return saving;
       },
       store,
     };

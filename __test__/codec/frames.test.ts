@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import {
   CorruptRecordError,
+  checkType,
   decodeAnswer,
   decodeValue,
   encodeGet,
   encodePatch,
   encodeRecords,
   encodeValue,
+  namesOf,
   Scratch,
+  ValueError,
 } from '../../lib/codec/index.js';
+import { renderPath } from '../../lib/codec/refusal.js';
 import { jsonValue, plain } from './shapes.js';
 import { readGetFrame, readSetFrame, writeAnswer } from './wire.js';
 
@@ -21,12 +26,50 @@ const setFrame = (data: Parameters<typeof encodePatch>[1]) => {
 };
 
 const name = fc.string({ unit: 'grapheme', maxLength: 40 });
+const typeName = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
+
+/** JSON makes null of the infinities. */
+const isKept = (value: unknown): boolean =>
+  Boolean(value) && value !== Number.POSITIVE_INFINITY && value !== Number.NEGATIVE_INFINITY;
+
+class Patch {
+  session = { a: 1 };
+}
+const revoked = (() => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+})();
+/** Objects of which a patch would be made that stores nothing, or not what was meant. */
+const NO_PATCHES: unknown[] = [
+  [],
+  [['session', {}]],
+  new Map([['session', { a: 1 }]]),
+  new Set(['session']),
+  new WeakMap(),
+  new Date(),
+  new Patch(),
+  Object.create({ session: { a: 1 } }),
+  Promise.resolve({ session: { a: 1 } }),
+  Buffer.alloc(1),
+  new ArrayBuffer(1),
+  Object('session'),
+  Object(7),
+  new Error('x'),
+  /x/,
+  { [Symbol('session')]: { a: 1 } },
+  revoked,
+  runInNewContext('new Map([["session", { a: 1 }]])'),
+  runInNewContext('new Date()'),
+  runInNewContext('[1]'),
+  runInNewContext('Promise.resolve({})'),
+];
 
 describe('set frame', () => {
   it('carries every put and delete of a patch, in order', () => {
     const patches = fc.array(
       fc.tuple(
-        name,
+        typeName,
         fc.array(fc.tuple(fc.oneof(name, fc.constant('__proto__')), jsonValue.value), { maxLength: 5 }),
       ),
       { maxLength: 5 },
@@ -36,10 +79,10 @@ describe('set frame', () => {
         const data = plain(types.map(([type, records]) => [type, plain(records)]));
         const expected = Object.entries(data).flatMap(([type, records]) =>
           Object.entries(records as object).map(([id, value]) => ({
-            op: value === null || value === undefined ? 'delete' : 'put',
+            op: isKept(value) ? 'put' : 'delete',
             type,
             id,
-            value: value === null || value === undefined ? Buffer.alloc(0) : encodeValue(value),
+            value: isKept(value) ? encodeValue(value) : Buffer.alloc(0),
           })),
         );
         fc.pre(!expected.some(({ type }) => type === 'creds'));
@@ -55,9 +98,30 @@ describe('set frame', () => {
     assert.equal(encodeRecords(scratch, []), 0);
   });
 
-  it('puts falsy values, which only null and undefined are not', () => {
+  it('deletes what Baileys would: every value that is falsy, or null as JSON', () => {
+    const gone = { toJSON: () => undefined };
+    const patch = { a: 0, b: '', c: false, d: null, e: undefined, f: Number.NaN, g: 0n, h: -0, i: gone };
+    const entries = setFrame({ x: patch });
     assert.deepEqual(
-      setFrame({ x: { a: 0, b: '', c: false, d: null, e: undefined } }).map(({ op }) => op),
+      entries.map(({ op, id, value }) => [op, id, value.length]),
+      Object.keys(patch).map((id) => ['delete', id, 0]),
+    );
+    const kept = { a: {}, b: [], c: ' ', d: '0', e: true, f: 1, g: Buffer.alloc(0), h: [null], i: Infinity };
+    assert.deepEqual(
+      setFrame({ x: kept }).map(({ op }) => op),
+      ['put', 'put', 'put', 'put', 'put', 'put', 'put', 'put', 'delete'],
+    );
+  });
+
+  it('of an explicit list deletes only what is null: other stores keep false and 0', () => {
+    const records = [0, '', false, null, undefined].map((value, index) => ({
+      type: 'x',
+      id: `${index}`,
+      value,
+    }));
+    const length = encodeRecords(scratch, records);
+    assert.deepEqual(
+      readSetFrame(scratch.bytes.subarray(0, length)).map(({ op }) => op),
       ['put', 'put', 'put', 'delete', 'delete'],
     );
   });
@@ -90,40 +154,66 @@ describe('set frame', () => {
         [255, 65_534],
       ],
     );
-    for (const [type, id, path] of [
+    for (const [type, id, ofGet] of [
+      ['', 'a', 'type'],
       ['t'.repeat(256), 'a', 'type'],
       ['é'.repeat(128), 'a', 'type'],
       ['\ud800', 'a', 'type'],
-      ['session', 'i'.repeat(65_536), 'id'],
-      ['session', 'é'.repeat(32_768), 'id'],
-      ['session', 'a\udc00', 'id'],
+      ['session', 'i'.repeat(65_536), 'ids[0]'],
+      ['session', 'é'.repeat(32_768), 'ids[0]'],
+      ['session', 'a\udc00', 'ids[0]'],
     ] as const) {
-      assert.throws(() => encodePatch(scratch, { [type]: { [id]: 1 } }), { code: 'INVALID_VALUE', path });
-      assert.throws(() => encodeRecords(scratch, [{ type, id, value: null }]), {
-        code: 'INVALID_VALUE',
-        path,
-      });
-      assert.throws(() => encodeGet(scratch, type, [id]), { code: 'INVALID_VALUE', path });
+      const named = (error: unknown): boolean => {
+        assert.ok(error instanceof ValueError);
+        assert.equal(error.path, renderPath('', [type, id]));
+        assert.match(error.message, ofGet === 'type' ? /expected a type of/ : /expected an id of/);
+        return true;
+      };
+      assert.throws(() => encodePatch(scratch, { [type]: { [id]: 1 } }), named);
+      assert.throws(() => encodePatch(scratch, { [type]: { [id]: null } }), named);
+      assert.throws(() => encodeRecords(scratch, [{ type, id, value: null }]), named);
+      assert.throws(() => encodeGet(scratch, type, [id]), { code: 'INVALID_VALUE', path: ofGet });
     }
     assert.throws(() => encodeRecords(scratch, [{ type: 'x', id: 7 as never, value: 1 }]), {
-      path: 'id',
-      message: /expected a string, got number/,
+      message: /expected an id that is a string, got number/,
     });
+    for (const type of ['', '\ud800', 'x'.repeat(256), 5, undefined, null]) {
+      assert.throws(() => checkType(type), { code: 'INVALID_VALUE', path: 'type' });
+    }
+    assert.equal(checkType('session'), 'session');
   });
 
   it('refuses data that is no object of objects, and creds', () => {
-    for (const data of [null, undefined, 'x', 7, [], new Map(), new Set(), Buffer.alloc(1)]) {
+    for (const data of [null, undefined, 'x', 7, ...NO_PATCHES]) {
       assert.throws(() => encodePatch(scratch, data as never), { code: 'INVALID_VALUE', path: 'keys.set' });
     }
-    for (const records of ['x', 7, true, [1], new Map(), Buffer.alloc(1)]) {
+    for (const records of ['x', 7, true, ...NO_PATCHES]) {
       assert.throws(() => encodePatch(scratch, { session: records as never }), {
         code: 'INVALID_VALUE',
         path: 'session',
-        message: /expected an object/,
+        message: /expected|reading it threw/,
       });
     }
     for (const records of [{}, { '': {} }, { creds: {} }]) {
       assert.throws(() => encodePatch(scratch, { creds: records }), { code: 'INVALID_VALUE', path: 'creds' });
+    }
+  });
+
+  it('takes objects of another realm, and those without a prototype', () => {
+    const expected = [
+      { op: 'put', type: 'session', id: 'a', value: encodeValue({ n: [1], key: Buffer.from([7]) }) },
+    ];
+    for (const data of [
+      runInNewContext('({ session: { a: { n: [1], key: new Uint8Array([7]) } } })'),
+      Object.assign(Object.create(null), {
+        session: Object.assign(Object.create(null), { a: { n: [1], key: [7] } }),
+      }),
+      new Proxy({ session: new Proxy({ a: { n: [1], key: Buffer.from([7]) } }, {}) }, {}),
+    ]) {
+      if (Array.isArray(data.session.a.key)) {
+        data.session.a.key = new Uint8Array([7]);
+      }
+      assert.deepEqual(setFrame(data), expected);
     }
   });
 
@@ -151,7 +241,7 @@ describe('set frame', () => {
 describe('get frame', () => {
   it('carries type and ids', () => {
     fc.assert(
-      fc.property(name, fc.array(name), (type, ids) => {
+      fc.property(typeName, fc.array(name), (type, ids) => {
         const length = encodeGet(scratch, type, ids);
         assert.deepEqual(readGetFrame(scratch.bytes.subarray(0, length)), { type, ids });
       }),
@@ -159,18 +249,56 @@ describe('get frame', () => {
     );
   });
 
-  it('refuses ids that are no array of strings', () => {
-    for (const ids of [undefined, 'abc', {}, new Set(['a'])]) {
-      assert.throws(() => encodeGet(scratch, 'session', ids as never), {
-        code: 'INVALID_VALUE',
-        path: 'ids',
-      });
+  it('takes numbers for their digits', () => {
+    assert.deepEqual(namesOf([7, '7', 0, -0, 16_777_215n, -3]), ['7', '7', '0', '0', '16777215', '-3']);
+  });
+
+  it('refuses ids that are no array of names, by where they stand', () => {
+    for (const ids of [
+      undefined,
+      null,
+      'abc',
+      {},
+      { length: 1, 0: 'a' },
+      new Set(['a']),
+      new Uint8Array(2),
+    ]) {
+      assert.throws(() => namesOf(ids), { code: 'INVALID_VALUE', path: 'ids' });
     }
-    assert.throws(() => encodeGet(scratch, 'session', [null as never]), {
-      code: 'INVALID_VALUE',
-      path: 'id',
-    });
+    for (const id of [
+      null,
+      undefined,
+      {},
+      ['a'],
+      true,
+      Symbol('a'),
+      Number.NaN,
+      1.5,
+      2 ** 53,
+      () => 'a',
+      Object('a'),
+    ]) {
+      assert.throws(() => namesOf(['a', id]), { code: 'INVALID_VALUE', path: 'ids[1]' });
+    }
+    // biome-ignore lint/suspicious/noSparseArray: holes are what is tested
+    assert.throws(() => namesOf(['a', , 'b']), { path: 'ids[1]' });
+    assert.throws(() => namesOf(new Array(2 ** 32 - 1)), { path: 'ids[0]' });
     assert.throws(() => encodeGet(scratch, undefined as never, []), { code: 'INVALID_VALUE', path: 'type' });
+  });
+
+  it('reads each id once, from a proxy or getter too', () => {
+    let reads = 0;
+    const ids = Object.defineProperty(['a', 'b'], 0, { get: () => `read ${reads++}`, enumerable: true });
+    assert.deepEqual(namesOf(ids), ['read 0', 'b']);
+    const lying = (length: unknown) =>
+      new Proxy(['a'], {
+        get: (list, key, self) => (key === 'length' ? length : Reflect.get(list, key, self)),
+      });
+    for (const length of [-1, 1.5, Number.NaN, 'x', undefined, 2 ** 60]) {
+      assert.throws(() => namesOf(lying(length)), { code: 'INVALID_VALUE' });
+    }
+    assert.deepEqual(namesOf(lying(0)), []);
+    assert.throws(() => namesOf(revoked), { code: 'INVALID_VALUE', path: 'ids' });
   });
 });
 

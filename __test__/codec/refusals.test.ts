@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import {
   decodeValue,
   encodeGet,
@@ -23,6 +24,14 @@ function refusal(value: unknown): ValueError {
     return error;
   }
   assert.fail('nothing was refused');
+}
+
+/** Bytes whose buffer can be made larger and smaller under them. */
+function resizable(size: number): { bytes: Uint8Array; buffer: ArrayBuffer; resize(to: number): void } {
+  const buffer = Reflect.construct(ArrayBuffer, [size, { maxByteLength: 1024 }]) as ArrayBuffer & {
+    resize(to: number): void;
+  };
+  return { bytes: new Uint8Array(buffer), buffer, resize: (to) => buffer.resize(to) };
 }
 
 function nested(depth: number, wrap: (inner: unknown) => unknown): unknown {
@@ -120,12 +129,82 @@ describe('values that cannot be stored', () => {
     );
   });
 
-  it('include Buffers that a getter of the same value resizes', () => {
-    const buffer = Reflect.construct(ArrayBuffer, [8, { maxByteLength: 16 }]) as ArrayBuffer;
-    const bytes = new Uint8Array(buffer);
-    for (const size of [4, 16]) {
-      const toJSON = () => (buffer as unknown as { resize(to: number): void }).resize(size);
-      assert.match(refusal({ bytes, next: { toJSON } }).message, /resized|threw/);
+  it('include bytes that a getter of the same value takes away', () => {
+    for (const [from, to] of [
+      [8, 4],
+      [8, 0],
+      [400, 399],
+    ] as const) {
+      const { bytes, resize } = resizable(from);
+      assert.match(refusal({ bytes, next: { toJSON: () => resize(to) } }).message, /resized or transferred/);
+    }
+    for (const size of [8, 400]) {
+      const { bytes, buffer } = resizable(size);
+      const toJSON = () => structuredClone(buffer, { transfer: [buffer] });
+      assert.match(refusal({ bytes, next: { toJSON } }).message, /resized or transferred/);
+    }
+  });
+
+  it('include bytes that are gone already, whatever the view', () => {
+    const views = [
+      (buffer: ArrayBuffer) => Buffer.from(buffer),
+      (buffer: ArrayBuffer) => new Uint8Array(buffer),
+      (buffer: ArrayBuffer) => new Float64Array(buffer),
+      (buffer: ArrayBuffer) => new DataView(buffer),
+      (buffer: ArrayBuffer) => buffer,
+      (buffer: ArrayBuffer) => ({ type: 'Buffer', data: new Uint8Array(buffer) }),
+    ];
+    for (const view of views) {
+      const buffer = new ArrayBuffer(32);
+      const key = view(buffer);
+      structuredClone(buffer, { transfer: [buffer] });
+      for (const [value, path] of [
+        [key, 'creds'],
+        [{ key }, 'creds.key'],
+        [[1, key], 'creds[1]'],
+      ] as const) {
+        const error = refusal(value);
+        assert.ok(error.path.startsWith(path));
+        assert.match(error.message, /bytes are gone/);
+      }
+    }
+    const { bytes, buffer, resize } = resizable(16);
+    const beyond = new Uint8Array(buffer, 8, 8);
+    resize(4);
+    assert.match(refusal({ beyond }).message, /bytes are gone/);
+    assert.deepEqual(decodeValue(encodeValue(bytes)), Buffer.alloc(4));
+    assert.deepEqual(decodeValue(encodeValue([new Uint8Array(0), new DataView(new ArrayBuffer(0))])), [
+      Buffer.alloc(0),
+      Buffer.alloc(0),
+    ]);
+  });
+
+  it('include promises anywhere, and maps that are all of a record', () => {
+    assert.equal(refusal({ a: [Promise.resolve(1)] }).path, 'creds.a[0]');
+    for (const value of [
+      Promise.resolve({ a: 1 }),
+      new Map([['a', 1]]),
+      new Set([1]),
+      new WeakMap(),
+      new WeakSet(),
+      runInNewContext('new Map([["a", 1]])'),
+      runInNewContext('Promise.resolve(1)'),
+      { toJSON: () => new Map([['a', 1]]) },
+    ]) {
+      const error = refusal(value);
+      assert.equal(error.path, 'creds');
+      assert.match(error.message, /cannot be stored/);
+    }
+  });
+
+  it('include proxies that were revoked, and lists whose length is none', () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    assert.equal(refusal({ a: { proxy } }).path, 'creds.a.proxy');
+    for (const length of [-1, 1.5, Number.NaN, '3', 2 ** 60, null]) {
+      const get = (list: unknown[], key: string | symbol) =>
+        key === 'length' ? length : Reflect.get(list, key);
+      assert.equal(refusal({ list: new Proxy([1, 2, 3], { get }) }).path, 'creds.list');
     }
   });
 
@@ -146,6 +225,96 @@ describe('values that cannot be stored', () => {
     const expected = encodeValue(value);
     assert.throws(() => encodeValue({ text: 'lost', bytes: Buffer.from('lost'), bad: () => 1 }));
     assert.deepEqual(encodeValue(value), expected);
+  });
+});
+
+describe('values that change while they are read', () => {
+  /** Lengths that a view may claim by a property of its own, each with what is stored then: undefined is a refusal. */
+  const CLAIMS: [size: number, claimed: unknown, stored: number | undefined][] = [
+    [8, 4, 4],
+    [8, 16, undefined],
+    [8, 400, undefined],
+    [8, -1, undefined],
+    [8, 1.5, undefined],
+    [8, '4', undefined],
+    [8, 2 ** 31, undefined],
+    [400, 100, 100],
+    [400, 401, undefined],
+    [400, 0, 0],
+  ];
+
+  it('never make a value that is torn, whatever length they claim', () => {
+    for (const [size, claimed, stored] of CLAIMS) {
+      const liar = Object.defineProperty(Buffer.alloc(size, 7), 'length', { value: claimed });
+      class Liar extends Uint8Array {}
+      Object.defineProperty(Liar.prototype, 'length', { get: () => claimed });
+      const value = { before: 'x', liar, after: Buffer.from('after') };
+      if (stored === undefined) {
+        assert.throws(() => encodeValue(value), { code: 'INVALID_VALUE' }, `${size} as ${String(claimed)}`);
+      } else {
+        assert.deepEqual(decodeValue(encodeValue(value)), { ...value, liar: Buffer.alloc(stored, 7) });
+      }
+      // A class of one's own is not asked.
+      assert.deepEqual(decodeValue(encodeValue([new Liar(Buffer.alloc(size, 7)), 'x'])), [
+        Buffer.alloc(size, 7),
+        'x',
+      ]);
+    }
+  });
+
+  it('are stored as they were when they were met, if they grow', () => {
+    for (const size of [8, 400]) {
+      const { bytes, resize } = resizable(size);
+      const value = { bytes, next: { toJSON: () => resize(size * 2) }, after: Buffer.from('after') };
+      assert.deepEqual(decodeValue(encodeValue(value)), {
+        bytes: Buffer.alloc(size),
+        after: Buffer.from('after'),
+      });
+    }
+    const shared = Reflect.construct(SharedArrayBuffer, [8, { maxByteLength: 64 }]) as SharedArrayBuffer & {
+      grow(to: number): void;
+    };
+    const value = { bytes: new Uint8Array(shared), next: { toJSON: () => shared.grow(64) } };
+    assert.deepEqual(decodeValue(encodeValue(value)), { bytes: Buffer.alloc(8) });
+  });
+
+  it('are read once: a property, an element, a length', () => {
+    let reads = 0;
+    const next = () => ++reads;
+    const value = Object.defineProperty({ a: 0 }, 'n', { get: next, enumerable: true });
+    assert.deepEqual(decodeValue(encodeValue({ value })), { value: { a: 0, n: 1 } });
+    const growing = new Proxy([1, 2], {
+      get: (list, key) => {
+        if (key === 'length') {
+          list.push(3);
+        }
+        return Reflect.get(list, key);
+      },
+    });
+    assert.deepEqual(decodeValue(encodeValue({ growing, after: 'x' })), { growing: [1, 2, 3], after: 'x' });
+    let kind = 0;
+    const shifty = new Proxy(
+      { type: 'Buffer', data: [1, 2] as unknown },
+      {
+        get: (target, key) => (key === 'data' && kind++ % 2 === 0 ? 'AQI=' : Reflect.get(target, key)),
+      },
+    );
+    const back = decodeValue(encodeValue({ shifty, after: 'x' })) as Record<string, unknown>;
+    assert.equal(back.after, 'x');
+  });
+
+  it('as JSON leaves bytes, must be bytes all over', () => {
+    for (const data of [new Array(5), new Array(2 ** 32 - 1), [1, undefined, 3], [1, 256], [1, '2']]) {
+      const sparse = { type: 'Buffer', data };
+      if (data.length > 5) {
+        assert.throws(() => encodeValue(sparse), { code: 'INVALID_VALUE', message: /larger/ });
+      } else {
+        assert.deepEqual(decodeValue(encodeValue(sparse)), {
+          type: 'Buffer',
+          data: Array.from(data, (byte) => byte ?? null),
+        });
+      }
+    }
   });
 });
 

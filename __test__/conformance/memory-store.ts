@@ -15,6 +15,8 @@ export interface Faults {
   commitsInParts?: true;
   /** Skips records that are null. */
   ignoresNull?: true;
+  /** Takes only null for a deletion. */
+  keepsFalsy?: true;
   /** Finds credentials only where there are keys. */
   needsKeys?: true;
   /** Gives app-state keys as JSON left them. */
@@ -54,11 +56,13 @@ function open(kept: Kept, faults: Faults, { BufferJSON, initAuthCreds, proto }: 
     typeof stored === 'string' && !faults.aliases ? JSON.parse(stored, BufferJSON.reviver) : stored;
   const nameOf = (type: string, id: string) =>
     faults.joinsNames ? `${type}-${id}` : JSON.stringify([type, id]);
+  const isKept = (value: unknown) =>
+    faults.keepsFalsy ? value !== undefined && value !== null : Boolean(value);
   const entriesOf = (data: Patch) =>
     Object.entries(data).flatMap(([type, group]) =>
       Object.entries(group ?? {}).map(([id, value]): [string, unknown] => [
         nameOf(type, id),
-        value === undefined || value === null ? undefined : encode(value),
+        isKept(value) ? encode(value) : undefined,
       ]),
     );
   const pending = new Set<Promise<unknown>>();

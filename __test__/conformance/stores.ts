@@ -103,7 +103,6 @@ export const REFERENCE: StoreRow = {
   options: {
     damage: cutShort,
     knownFailures: {
-      'values.falsy': 'it tests values for truth',
       'ids.slash': FILE_NAMES,
       'ids.colon': FILE_NAMES,
       'ids.type-boundary': FILE_NAMES,

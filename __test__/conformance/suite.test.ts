@@ -55,6 +55,7 @@ const FINDS: readonly (readonly [fault: keyof Faults, cases: readonly string[]])
   ['rewritesAll', ['concurrency.sets', 'concurrency.per-type', 'restarts.close-drains']],
   ['commitsInParts', ['concurrency.not-torn']],
   ['ignoresNull', ['absence.null-deletes', 'absence.mixed', 'absence.come-back']],
+  ['keepsFalsy', ['values.falsy']],
   ['needsKeys', ['restarts.creds-first', 'values.creds-new', 'values.creds-paired']],
   ['bareBytes', ['values.bytes', 'values.pre-key', 'values.tctoken', 'values.app-state-sync-version']],
   ['plainAppStateKeys', ['values.app-state-sync-key', 'values.app-state-key-usable']],

@@ -1,4 +1,6 @@
 import { CorruptRecordError } from '../errors.js';
+import { lengthOf } from './shape.js';
+import { asUint8Array } from './views.js';
 
 const isByte = (value: unknown): value is number =>
   typeof value === 'number' && value >= 0 && value <= 255 && Number.isInteger(value);
@@ -35,9 +37,23 @@ export function legacyBytes(source: object, keys: readonly string[]): Uint8Array
     return Buffer.from(data, 'base64');
   }
   if (ArrayBuffer.isView(data)) {
-    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    return asUint8Array(data);
   }
-  return Array.isArray(data) && data.every(isByte) ? Buffer.from(data) : undefined;
+  return Array.isArray(data) ? listedBytes(data) : undefined;
+}
+
+function listedBytes(source: readonly unknown[]): Uint8Array | undefined {
+  const length = lengthOf(source);
+  const bytes: number[] = [];
+  // One look at each, and none behind the first that is no byte: a list may be sparse, and a proxy of one may change.
+  for (let index = 0; index < length; index++) {
+    const value = source[index];
+    if (!isByte(value)) {
+      return undefined;
+    }
+    bytes.push(value);
+  }
+  return Buffer.from(bytes);
 }
 
 function indexedBytes(source: Record<string, unknown>, keys: readonly string[]): Uint8Array | undefined {

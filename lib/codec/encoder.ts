@@ -3,11 +3,13 @@ import { hasTooManyValues } from './count.js';
 import { KEY_BYTES } from './dictionary.js';
 import * as format from './format.js';
 import { Refusal } from './refusal.js';
-import { resolve } from './resolve.js';
+import { resolve, resolveRecord } from './resolve.js';
 import type { Scratch } from './scratch.js';
+import { lengthOf } from './shape.js';
 import { isWellFormed } from './text.js';
+import * as views from './views.js';
 
-// Constants of this module, because transpilers turn imported ones into a call for each use.
+// Names of this module, because transpilers turn imported ones into a call for each use.
 const {
   FORMAT_VERSION,
   KEY_END,
@@ -32,6 +34,7 @@ const {
   TAG_STRING,
   TAG_TRUE,
 } = format;
+const { asUint8Array, byteLengthOf, copyBytes, LOOP_COPY } = views;
 const KEYS = KEY_BYTES;
 
 /** Room for a key (1 + 5), a tag and its longest operand (1 + 8) and the end of the object (1). */
@@ -41,8 +44,6 @@ const HEADER = 11;
 const INITIAL_SIZE = 4096;
 /** An encoder that grew beyond this for one value gives the room back after it. */
 const KEPT_SIZE = 1024 * 1024;
-/** Below this, a loop beats the call that copies. */
-const LOOP_COPY = 40;
 
 const float64 = new Float64Array(1);
 const float64Bytes = new Uint8Array(float64.buffer);
@@ -56,6 +57,8 @@ export class Encoder {
   private text = '';
   /** The first `rawCount` are in use; emptying the array itself would give up its room every time. */
   private readonly raw: (Uint8Array | undefined)[] = [];
+  /** Of each as it was when it was met; its buffer may be resized, by a getter or by another thread. */
+  private readonly rawLengths: number[] = [];
   private rawCount = 0;
   private rawLength = 0;
 
@@ -69,7 +72,7 @@ export class Encoder {
     this.text = '';
     this.rawLength = 0;
     try {
-      this.value(typeof value === 'object' && value !== null ? resolve(value, '') : value, 0);
+      this.value(typeof value === 'object' && value !== null ? resolveRecord(value) : value, 0);
       return this.finish(scratch, at);
     } catch (error) {
       throw Refusal.from(error);
@@ -122,15 +125,14 @@ export class Encoder {
     bytes[at] = FORMAT_VERSION;
     let position = writeVarint(bytes, at + 1, structureLength);
     position = writeVarint(bytes, position, pool);
-    copy(structure, structureLength, bytes, position);
+    const whole = structureLength > LOOP_COPY ? structure.subarray(0, structureLength) : structure;
+    copyBytes(whole, structureLength, bytes, position);
     position = textStart + textLength;
     for (let index = 0; index < this.rawCount; index++) {
       const part = raw[index] as Uint8Array;
-      copy(part, part.length, bytes, position);
-      position += part.length;
-    }
-    if (position !== textStart + textLength + this.rawLength) {
-      throw new Refusal('its bytes were resized by a getter or toJSON while it was being stored');
+      const length = this.rawLengths[index] as number;
+      copyBytes(part, length, bytes, position);
+      position += length;
     }
     if (position > MAX_SIZE) {
       throw tooLarge();
@@ -214,7 +216,7 @@ export class Encoder {
     if (depth > MAX_DEPTH) {
       throw new Refusal(`nested deeper than ${MAX_DEPTH} levels`);
     }
-    const { length } = source;
+    const length = lengthOf(source);
     if (length > MAX_SIZE) {
       throw tooLarge();
     }
@@ -274,14 +276,15 @@ export class Encoder {
   }
 
   private bytes(view: ArrayBufferView): void {
-    const part =
-      view instanceof Uint8Array ? view : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    const part = asUint8Array(view);
+    const length = byteLengthOf(part);
     this.structure[this.position++] = TAG_BYTES;
-    this.varint(part.length);
-    this.rawLength += part.length;
+    this.varint(length);
+    this.rawLength += length;
     if (this.rawLength > MAX_SIZE) {
       throw tooLarge();
     }
+    this.rawLengths[this.rawCount] = length;
     this.raw[this.rawCount++] = part;
   }
 
@@ -298,16 +301,6 @@ export class Encoder {
       larger.set(this.structure);
       this.structure = larger;
     }
-  }
-}
-
-function copy(source: Uint8Array, length: number, target: Uint8Array, at: number): void {
-  if (length <= LOOP_COPY) {
-    for (let index = 0; index < length; index++) {
-      target[at + index] = source[index] as number;
-    }
-  } else {
-    target.set(length === source.length ? source : source.subarray(0, length), at);
   }
 }
 

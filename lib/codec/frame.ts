@@ -16,10 +16,11 @@
  */
 import { CorruptRecordError, ValueError } from '../errors.js';
 import { decodeValue, setOwn } from './decoder.js';
+import { TAG_NULL } from './format.js';
 import { keyedObject } from './plain.js';
 import { Refusal, renderPath } from './refusal.js';
 import { Scratch } from './scratch.js';
-import { describe, isPlainObject } from './shape.js';
+import { describe, isPlainObject, lengthOf } from './shape.js';
 import { isWellFormed } from './text.js';
 
 const OP_DELETE = 0;
@@ -28,6 +29,8 @@ const SET_HEADER = 8;
 const ANSWER_HEADER = 8;
 const MAX_TYPE = 0xff;
 const MAX_ID = 0xffff;
+/** Of an encoded null: the version, two lengths and the tag. No other value of that length ends in its tag. */
+const NULL_LENGTH = 4;
 /** The scratch of `encodeValue` is given up when one value made it larger than this. */
 const KEPT_SIZE = 4 * 1024 * 1024;
 
@@ -40,7 +43,7 @@ export interface RecordEntry {
 
 /**
  * Writes the patch that Baileys hands to `keys.set` as a set frame and returns its length, 0 if it has no records.
- * Types that are null or undefined are skipped; a null or undefined record is a delete.
+ * Types that are null or undefined are skipped; a record that is falsy is a delete.
  *
  * @throws ValueError naming the offending value; the scratch then holds nothing of use
  */
@@ -48,32 +51,29 @@ export function encodePatch(
   scratch: Scratch,
   data: Record<string, Record<string, unknown> | null | undefined>,
 ): number {
-  requireRecords(data, 'keys.set');
   scratch.acquire();
-  let reading: string[] = [];
+  let type: string | undefined;
+  let id: string | undefined;
   try {
     let at = 0;
-    for (const type of Object.keys(data)) {
-      reading = [type];
+    for (type of namesIn(data)) {
+      id = undefined;
       const records = data[type];
       if (records === null || records === undefined) {
         continue;
       }
       if (type === 'creds') {
-        throw new ValueError(
-          'creds',
-          'the credentials are no record of the key store: saveCreds stores them',
-        );
+        throw new Refusal('the credentials are no record of the key store: saveCreds stores them');
       }
-      requireRecords(records, renderPath('', reading));
-      for (const id of Object.keys(records)) {
-        reading = [type, id];
-        at = writeEntry(scratch, at, type, id, records[id]);
+      for (id of namesIn(records)) {
+        // Baileys' own store removes a record whose value is falsy.
+        at = writeEntry(scratch, at, type, id, records[id] || null);
       }
     }
     return at;
   } catch (error) {
-    throw asValueError(error, reading);
+    const path = [type, id].filter((name) => name !== undefined);
+    throw asValueError(error, path.length === 0 ? 'keys.set' : renderPath('', path));
   } finally {
     scratch.release();
   }
@@ -86,34 +86,63 @@ export function encodePatch(
  */
 export function encodeRecords(scratch: Scratch, records: readonly RecordEntry[]): number {
   scratch.acquire();
+  let reading: RecordEntry | undefined;
   try {
     let at = 0;
-    for (const { type, id, value } of records) {
+    for (reading of records) {
+      const { type, id, value } = reading;
       at = writeEntry(scratch, at, type, id, value);
     }
     return at;
   } catch (error) {
-    throw asValueError(error, ['records']);
+    throw asValueError(error, reading === undefined ? 'records' : pathOf(reading));
   } finally {
     scratch.release();
   }
 }
 
 /**
- * Writes a get frame and returns its length.
+ * The names of records that `ids` are, as they are now: Baileys' own store takes a number for its decimal digits.
+ *
+ * @throws ValueError at what is no name
+ */
+export function namesOf(ids: unknown): string[] {
+  let at = -1;
+  try {
+    if (!Array.isArray(ids)) {
+      throw new Refusal(`expected an array of strings, got ${describe(ids)}`);
+    }
+    const length = lengthOf(ids);
+    const names: string[] = [];
+    for (at = 0; at < length; at++) {
+      const id: unknown = ids[at];
+      if (typeof id === 'string') {
+        names.push(id);
+      } else if (Number.isSafeInteger(id) || typeof id === 'bigint') {
+        names.push(String(id));
+      } else {
+        throw new Refusal(`expected a string, got ${describe(id)}`);
+      }
+    }
+    return names;
+  } catch (error) {
+    throw asValueError(error, at < 0 ? 'ids' : `ids[${at}]`);
+  }
+}
+
+/**
+ * Writes a get frame and returns its length. `ids` are what `namesOf` gave.
  *
  * @throws ValueError when `type` or an id cannot be the name of a record
  */
 export function encodeGet(scratch: Scratch, type: string, ids: readonly string[]): number {
-  if (!Array.isArray(ids)) {
-    throw new ValueError('ids', `expected an array of strings, got ${describe(ids)}`);
-  }
   scratch.acquire();
+  let reading = -1;
   try {
-    let at = writeName(scratch, 1, type, MAX_TYPE, 'type');
+    let at = writeType(scratch, 1, type);
     scratch.bytes[0] = at - 1;
-    for (let index = 0; index < ids.length; index++) {
-      const end = writeName(scratch, at + 2, ids[index], MAX_ID, 'id');
+    for (reading = 0; reading < ids.length; reading++) {
+      const end = writeId(scratch, at + 2, ids[reading] as string);
       const bytes = scratch.bytes;
       const length = end - at - 2;
       bytes[at] = length & 0xff;
@@ -122,9 +151,22 @@ export function encodeGet(scratch: Scratch, type: string, ids: readonly string[]
     }
     return at;
   } catch (error) {
-    throw asValueError(error, ['ids']);
+    throw asValueError(error, reading < 0 ? 'type' : `ids[${reading}]`);
   } finally {
     scratch.release();
+  }
+}
+
+/** @throws ValueError when `type` cannot be the type of a record */
+export function checkType(type: unknown): string {
+  standalone.acquire();
+  try {
+    writeType(standalone, 0, type);
+    return type as string;
+  } catch (error) {
+    throw asValueError(error, 'type');
+  } finally {
+    standalone.release();
   }
 }
 
@@ -193,7 +235,7 @@ export function encodeValue(value: unknown, root = ''): Buffer {
     standalone.bytes.copy(result, 0, 0, end);
     return result;
   } catch (error) {
-    throw error instanceof ValueError ? error : Refusal.from(error).toError(root);
+    throw asValueError(error, root);
   } finally {
     standalone.release();
     if (standalone.bytes.length > KEPT_SIZE) {
@@ -205,15 +247,16 @@ export function encodeValue(value: unknown, root = ''): Buffer {
 let standalone = new Scratch();
 
 function writeEntry(scratch: Scratch, at: number, type: string, id: string, value: unknown): number {
-  const typeEnd = writeName(scratch, at + SET_HEADER, type, MAX_TYPE, 'type');
-  const start = writeName(scratch, typeEnd, id, MAX_ID, 'id');
-  const deleted = value === null || value === undefined;
+  const typeEnd = writeType(scratch, at + SET_HEADER, type);
+  const start = writeId(scratch, typeEnd, id);
+  let deleted = value === null || value === undefined;
   let end = start;
   if (!deleted) {
-    try {
-      end = scratch.encoder.encode(scratch, start, value);
-    } catch (error) {
-      throw asValueError(error, id === '' ? [type] : [type, id]);
+    end = scratch.encoder.encode(scratch, start, value);
+    if (isNull(scratch.bytes, start, end)) {
+      // What its toJSON made of it: a record that is there and null cannot be told from one that is absent.
+      deleted = true;
+      end = start;
     }
   }
   const { bytes } = scratch;
@@ -230,43 +273,64 @@ function writeEntry(scratch: Scratch, at: number, type: string, id: string, valu
   return end;
 }
 
+const isNull = (bytes: Buffer, start: number, end: number): boolean =>
+  end - start === NULL_LENGTH && bytes[end - 1] === TAG_NULL;
+
+function writeType(scratch: Scratch, at: number, type: unknown): number {
+  if (type === '') {
+    throw new Refusal('expected a type of at least one character');
+  }
+  return writeName(scratch, at, type, MAX_TYPE, 'a type');
+}
+
+const writeId = (scratch: Scratch, at: number, id: unknown): number =>
+  writeName(scratch, at, id, MAX_ID, 'an id');
+
 /** Writes a type or id as UTF-8 at `at` and returns the offset after it. */
-function writeName(scratch: Scratch, at: number, name: unknown, max: number, field: 'type' | 'id'): number {
+function writeName(scratch: Scratch, at: number, name: unknown, max: number, what: string): number {
   if (typeof name !== 'string') {
-    throw new ValueError(field, `expected a string, got ${describe(name)}`);
+    throw new Refusal(`expected ${what} that is a string, got ${describe(name)}`);
   }
   const { length } = name;
   if (length > max) {
-    throw new ValueError(field, `expected at most ${max} bytes of UTF-8, got ${length} or more`);
+    throw new Refusal(`expected ${what} of at most ${max} bytes of UTF-8, got ${length} or more`);
   }
   const bytes = scratch.reserve(at, length * 3);
   for (let index = 0; index < length; index++) {
     const unit = name.charCodeAt(index);
     if (unit > 0x7f) {
-      return writeWideName(bytes, at, name, max, field);
+      return writeWideName(bytes, at, name, max, what);
     }
     bytes[at + index] = unit;
   }
   return at + length;
 }
 
-function writeWideName(bytes: Buffer, at: number, name: string, max: number, field: 'type' | 'id'): number {
+function writeWideName(bytes: Buffer, at: number, name: string, max: number, what: string): number {
   if (!isWellFormed(name)) {
-    throw new ValueError(field, 'expected well-formed Unicode, got a lone surrogate');
+    throw new Refusal(`expected ${what} of well-formed Unicode, got a lone surrogate`);
   }
   const length = bytes.write(name, at, 'utf8');
   if (length > max) {
-    throw new ValueError(field, `expected at most ${max} bytes of UTF-8, got ${length}`);
+    throw new Refusal(`expected ${what} of at most ${max} bytes of UTF-8, got ${length}`);
   }
   return at + length;
 }
 
-function asValueError(error: unknown, path: readonly string[]): ValueError {
-  return error instanceof ValueError ? error : Refusal.from(error).toError(renderPath('', path));
-}
+const asValueError = (error: unknown, root: string): ValueError =>
+  error instanceof ValueError ? error : Refusal.from(error).toError(root);
 
-function requireRecords(value: unknown, path: string): void {
+/** How errors name a record: by type and id, the credentials by their type alone. */
+const pathOf = ({ type, id }: RecordEntry): string => renderPath('', id === '' ? [type] : [type, id]);
+
+/** The names in a part of a patch, which must be an object, so that none is overlooked. */
+function namesIn(value: unknown): string[] {
   if (!isPlainObject(value)) {
-    throw new ValueError(path, `expected an object, got ${describe(value)}`);
+    throw new Refusal(`expected an object, got ${describe(value)}`);
   }
+  const names = Object.keys(value);
+  if (names.length === 0 && Object.getOwnPropertySymbols(value).length > 0) {
+    throw new Refusal('expected names that are strings, got a symbol');
+  }
+  return names;
 }

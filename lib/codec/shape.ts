@@ -1,3 +1,5 @@
+import { Refusal } from './refusal.js';
+
 /**
  * True of an object whose properties are all there is to it: of `{…}`, of `Object.create(null)`, and of those of
  * another realm, as test runners make them. False of a Map, a Date, a promise and any other instance of a class.
@@ -17,8 +19,11 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
 
 /** What a wrong value is, without showing it. */
 export function describe(value: unknown): string {
-  if (value === null || typeof value !== 'object') {
-    return value === null ? 'null' : typeof value;
+  if (value === null || value === '') {
+    return value === null ? 'null' : 'an empty string';
+  }
+  if (typeof value !== 'object') {
+    return typeof value;
   }
   try {
     const name: unknown = value.constructor?.name;
@@ -26,4 +31,13 @@ export function describe(value: unknown): string {
   } catch {
     return 'object';
   }
+}
+
+/** The length of an array, read once: that of a proxy may be anything, and differ the next time. */
+export function lengthOf(list: readonly unknown[]): number {
+  const { length } = list;
+  if (!Number.isSafeInteger(length) || length < 0) {
+    throw new Refusal('its length is not a whole number');
+  }
+  return length;
 }

@@ -32,10 +32,10 @@ export class MemoryKeys implements KeyStore {
       const records = this.records.get(type) ?? new Map<string, unknown>();
       this.records.set(type, records);
       for (const [id, value] of Object.entries(group ?? {})) {
-        if (value === null || value === undefined) {
-          records.delete(id);
-        } else {
+        if (value) {
           records.set(id, value);
+        } else {
+          records.delete(id);
         }
       }
     }

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { isWellFormed } from '../codec/index.js';
 import { ConfigError } from '../errors.js';
 
 /** What a wrong value is, without showing it: it may be a secret that slipped into the wrong field. */
@@ -46,6 +47,9 @@ export function fields(path: string, value: unknown, known: readonly string[]): 
 export function text(field: string, value: unknown, expected = 'a non-empty string'): string {
   if (typeof value !== 'string' || value === '') {
     throw refuse(field, expected, value);
+  }
+  if (!isWellFormed(value)) {
+    throw new ConfigError(field, 'expected well-formed Unicode', { got: 'a lone surrogate' });
   }
   return value;
 }

@@ -1,5 +1,12 @@
 import type { AuthenticationCreds } from '../baileys-types.js';
-import { decodeValue, encodeValue, type RecordEntry } from '../codec/index.js';
+import {
+  decodeValue,
+  describe,
+  encodeValue,
+  isPlainObject,
+  type RecordEntry,
+  renderPath,
+} from '../codec/index.js';
 import { checkCreds } from '../creds.js';
 import { ValueError } from '../errors.js';
 import type { SnapshotRecord } from '../native/snapshot.js';
@@ -10,36 +17,42 @@ export const CREDS_TYPE = 'creds';
 export const CREDS_ID = '';
 const APP_STATE_TYPE = 'appState';
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 /**
  * The records that `patch` puts and deletes.
  *
  * @throws ValueError when the patch has another shape
  */
 export function recordsOf(patch: AuthPatch): RecordEntry[] {
-  if (!isObject(patch)) {
-    throw new ValueError('patch', 'expected an object with creds, keys or appState');
+  try {
+    return read(patch);
+  } catch (error) {
+    throw error instanceof ValueError
+      ? error
+      : new ValueError('patch', 'reading it threw (getter or proxy)', error);
   }
-  const { creds, keys, appState, ...rest } = patch;
+}
+
+function read(patch: AuthPatch): RecordEntry[] {
+  const { creds, keys, appState, ...rest } = objectAt('patch', patch);
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) {
-    throw new ValueError(`patch.${unknown}`, 'unknown field; expected creds, keys or appState');
+    throw new ValueError(renderPath('patch', [unknown]), 'unknown field; expected creds, keys or appState');
   }
   const records: RecordEntry[] = [];
-  if (creds !== undefined) {
+  // Named but undefined is a mistake, not a patch without credentials.
+  if (Object.hasOwn(patch, 'creds')) {
     records.push(credsRecord(creds));
   }
-  for (const [type, group] of Object.entries(groupOf('patch.keys', keys))) {
+  for (const [type, group] of entriesAt('patch.keys', keys)) {
     if (type === CREDS_TYPE) {
       throw new ValueError('patch.keys.creds', 'the credentials go into patch.creds');
     }
-    for (const [id, value] of Object.entries(groupOf(`patch.keys[${JSON.stringify(type)}]`, group))) {
-      records.push({ type, id, value });
+    for (const [id, value] of entriesAt(renderPath('patch.keys', [type]), group)) {
+      // As in the key store.
+      records.push({ type, id, value: value || null });
     }
   }
-  for (const [id, value] of Object.entries(groupOf('patch.appState', appState))) {
+  for (const [id, value] of entriesAt('patch.appState', appState)) {
     records.push({ type: APP_STATE_TYPE, id, value });
   }
   return records;
@@ -62,14 +75,15 @@ export function credsRecord(creds: unknown): RecordEntry {
   return { type: CREDS_TYPE, id: CREDS_ID, value };
 }
 
-function groupOf(path: string, value: unknown): Record<string, unknown> {
-  if (value === undefined || value === null) {
-    return {};
-  }
-  if (!isObject(value)) {
-    throw new ValueError(path, 'expected an object');
+function objectAt(path: string, value: unknown): Record<string, unknown> {
+  if (!isPlainObject(value)) {
+    throw new ValueError(path, `expected an object, got ${describe(value)}`);
   }
   return value;
+}
+
+function entriesAt(path: string, value: unknown): [string, unknown][] {
+  return value === undefined || value === null ? [] : Object.entries(objectAt(path, value));
 }
 
 /** The inverse of `recordsOf`. */

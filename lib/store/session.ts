@@ -1,4 +1,12 @@
-import { decodeAnswer, encodeGet, encodePatch, encodeRecords, type RecordEntry } from '../codec/index.js';
+import {
+  checkType,
+  decodeAnswer,
+  encodeGet,
+  encodePatch,
+  encodeRecords,
+  namesOf,
+  type RecordEntry,
+} from '../codec/index.js';
 import { CorruptRecordError, fromNative, StorageError } from '../errors.js';
 import { NONE } from '../native/abi.js';
 import { type Completion, Kind } from '../native/completion.js';
@@ -81,14 +89,15 @@ export class Session {
   ): Promise<Record<string, unknown>> {
     const thread = this.use();
     const { core, scratch } = thread;
-    const length = encodeGet(scratch, type, ids);
+    // The answer has no ids in it, so the array must be the one that was asked with, whatever becomes of the caller's.
+    const names = namesOf(ids);
+    const length = encodeGet(scratch, type, names);
     const result = core.get(this.id, scratch.bytes, length);
     if (result > 0) {
-      return this.decode(scratch.bytes, result - 1, type, ids, revive);
+      return this.decode(scratch.bytes, result - 1, type, names, revive);
     }
-    const asked = ids.slice();
     const answer = await thread.answer(-result);
-    return this.decode(answer, answer.length, type, asked, revive);
+    return this.decode(answer, answer.length, type, names, revive);
   }
 
   /** Stores everything in one patch, if the session was never written; returns whether it was not. */
@@ -104,7 +113,7 @@ export class Session {
   /** Ids of the records of one type. */
   async listIds(type: string): Promise<string[]> {
     const thread = this.use();
-    return (await thread.json(thread.core.storeListIds(this.id, type))) as string[];
+    return (await thread.json(thread.core.storeListIds(this.id, checkType(type)))) as string[];
   }
 
   /** Deletes every record but the creds. */

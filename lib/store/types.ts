@@ -44,18 +44,18 @@ export interface BatchResult<T> {
   failed: Map<SessionId, Error>;
 }
 
-/** What every store offers for any session, beside the hook's own. */
+/** What every store offers for any session; where a name may be left out, the hook's own is meant. */
 export interface AuthStore {
-  get(sessionId: SessionId): Promise<Versioned<AuthSnapshot> | null>;
+  get(sessionId?: SessionId): Promise<Versioned<AuthSnapshot> | null>;
   set(
     sessionId: SessionId,
     patch: AuthPatch,
     expectedVersion?: number,
     fencingToken?: number,
   ): Promise<VersionedResult>;
-  delete(sessionId: SessionId): Promise<void>;
-  touch(sessionId: SessionId, ttlSeconds?: number): Promise<void>;
-  exists(sessionId: SessionId): Promise<boolean>;
+  delete(sessionId?: SessionId): Promise<boolean>;
+  touch(sessionId?: SessionId, ttlSeconds?: number): Promise<boolean>;
+  exists(sessionId?: SessionId): Promise<boolean>;
   isHealthy(): Promise<boolean>;
   batchGet?(sessionIds: SessionId[]): Promise<Map<SessionId, Versioned<AuthSnapshot> | null>>;
   batchSet?(updates: BatchUpdate[]): Promise<BatchResult<VersionedResult>>;

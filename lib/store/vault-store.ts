@@ -1,4 +1,4 @@
-import { encodeRecords } from '../codec/index.js';
+import { describe, encodeRecords, isWellFormed } from '../codec/index.js';
 import { ConfigError, StorageError, ValueError } from '../errors.js';
 import { NONE } from '../native/abi.js';
 import { readSnapshot } from '../native/snapshot.js';
@@ -31,6 +31,7 @@ export class VaultStore implements AuthStore {
   private connecting: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
   private readonly sessions = new Set<Session>();
+  private ownSession: string | undefined;
   private rotationDue: number;
 
   protected constructor(
@@ -101,10 +102,19 @@ export class VaultStore implements AuthStore {
     return session;
   }
 
-  /** Everything the session holds, or null when there is no such session. */
-  async get(sessionId: SessionId): Promise<Versioned<AuthSnapshot> | null> {
+  /** @internal The session that methods mean which are called without a name: that of the hook. */
+  adopt(sessionId: string): void {
+    this.ownSession = sessionId;
+  }
+
+  private nameOf(sessionId: unknown): string {
+    return checkId(sessionId === undefined ? this.ownSession : sessionId);
+  }
+
+  /** Everything the session holds, or null when there is no such session. Without a name: the hook's session. */
+  async get(sessionId?: SessionId): Promise<Versioned<AuthSnapshot> | null> {
     const { thread, id } = this.use();
-    const payload = await thread.snapshot(thread.core.storeGet(id, checkId(sessionId)));
+    const payload = await thread.snapshot(thread.core.storeGet(id, this.nameOf(sessionId)));
     if (payload === undefined) {
       return null;
     }
@@ -136,22 +146,34 @@ export class VaultStore implements AuthStore {
     return { version: committed.version, updatedAt: new Date(committed.updatedAt), success: true };
   }
 
-  /** Deletes the session everywhere. Open handles on it refuse further writes. */
-  async delete(sessionId: SessionId): Promise<void> {
+  /**
+   * Deletes the session everywhere, for good; called without a name, the hook's session, as after a logout. Open
+   * handles on it refuse further writes.
+   *
+   * @returns false when there was no such session
+   * @throws ValueError for a name that is there but undefined, which would end another session than was meant
+   */
+  async delete(...names: [sessionId?: SessionId]): Promise<boolean> {
     const { thread, id } = this.use();
-    await thread.json(thread.core.storeDelete(id, checkId(sessionId)));
+    const name = names.length === 0 ? this.nameOf(undefined) : checkId(names[0]);
+    return (await thread.json(thread.core.storeDelete(id, name))) as boolean;
   }
 
-  /** Renews the session's TTL: `ttlSeconds` from now, or the configured `ttl`. */
-  async touch(sessionId: SessionId, ttlSeconds?: number): Promise<void> {
+  /**
+   * Renews the TTL of the session, without a name the hook's: `ttlSeconds` from now, or the configured `ttl`.
+   *
+   * @returns false when there is no such session
+   */
+  async touch(sessionId?: SessionId, ttlSeconds?: number): Promise<boolean> {
     const { thread, id } = this.use();
     const seconds = checkNumber('ttlSeconds', ttlSeconds);
-    await thread.json(thread.core.storeTouch(id, checkId(sessionId), seconds));
+    return (await thread.json(thread.core.storeTouch(id, this.nameOf(sessionId), seconds))) as boolean;
   }
 
-  async exists(sessionId: SessionId): Promise<boolean> {
+  /** Whether there is such a session. Without a name: the hook's session. */
+  async exists(sessionId?: SessionId): Promise<boolean> {
     const { thread, id } = this.use();
-    return (await thread.json(thread.core.storeExists(id, checkId(sessionId)))) as boolean;
+    return (await thread.json(thread.core.storeExists(id, this.nameOf(sessionId)))) as boolean;
   }
 
   /** Ids of all sessions of this store. */
@@ -162,25 +184,32 @@ export class VaultStore implements AuthStore {
 
   /** Several sessions at once; fails when one of them cannot be read, because that is not the same as absent. */
   async batchGet(sessionIds: SessionId[]): Promise<Map<SessionId, Versioned<AuthSnapshot> | null>> {
-    const found = await Promise.all(sessionIds.map((sessionId) => this.get(sessionId)));
-    return new Map(sessionIds.map((sessionId, index) => [sessionId, found[index] ?? null]));
+    const names = checkIds(sessionIds);
+    const found = await Promise.all(names.map((name) => this.get(name)));
+    return new Map(names.map((name, index) => [name, found[index] ?? null]));
   }
 
-  /** Several patches at once, each by itself. */
-  batchSet(updates: BatchUpdate[]): Promise<BatchResult<VersionedResult>> {
-    return eachOf(
+  /** Several patches at once, each by itself and in this order where they are of one session. */
+  async batchSet(updates: BatchUpdate[]): Promise<BatchResult<VersionedResult>> {
+    checkList('updates', updates).forEach((update, index) => {
+      const { sessionId } = (update ?? {}) as Partial<BatchUpdate>;
+      checkId(sessionId, `updates[${index}].sessionId`);
+    });
+    return await eachOf(
       updates,
       ({ sessionId }) => sessionId,
       ({ sessionId, patch, expectedVersion }) => this.set(sessionId, patch, expectedVersion),
     );
   }
 
-  /** Deletes several sessions, each by itself. */
-  batchDelete(sessionIds: SessionId[]): Promise<BatchResult<void>> {
-    return eachOf(
-      sessionIds,
-      (sessionId) => sessionId,
-      (sessionId) => this.delete(sessionId),
+  /** Deletes several sessions, each by itself; one that does not exist counts as deleted. */
+  async batchDelete(sessionIds: SessionId[]): Promise<BatchResult<void>> {
+    return await eachOf(
+      checkIds(sessionIds),
+      (name) => name,
+      async (name) => {
+        await this.delete(name);
+      },
     );
   }
 
@@ -214,10 +243,13 @@ export class VaultStore implements AuthStore {
     };
   }
 
-  /** Seals with the active master key whatever an older one sealed. Reads and writes go on meanwhile. */
-  async rotateKey(sessionId: SessionId): Promise<RotationResult> {
+  /**
+   * Seals with the active master key whatever an older one sealed in the session, without a name the hook's. Reads
+   * and writes go on meanwhile.
+   */
+  async rotateKey(sessionId?: SessionId): Promise<RotationResult> {
     const { thread, id } = this.use();
-    return (await thread.json(thread.core.rotateKey(id, checkId(sessionId)))) as RotationResult;
+    return (await thread.json(thread.core.rotateKey(id, this.nameOf(sessionId)))) as RotationResult;
   }
 
   /** @internal Warns once, when `security.keyRotationDays` have passed. */
@@ -243,11 +275,24 @@ export function refuseMethod(name: string, why: string): never {
   throw new ConfigError(`store.${name}`, why);
 }
 
-function checkId(sessionId: unknown): string {
+function checkId(sessionId: unknown, path = 'sessionId'): string {
   if (typeof sessionId !== 'string' || sessionId === '') {
-    throw new ValueError('sessionId', 'expected a non-empty string');
+    throw new ValueError(path, `expected a non-empty string, got ${describe(sessionId)}`);
+  }
+  if (!isWellFormed(sessionId)) {
+    throw new ValueError(path, 'expected well-formed Unicode, got a lone surrogate');
   }
   return sessionId;
+}
+
+const checkIds = (sessionIds: unknown): string[] =>
+  checkList('sessionIds', sessionIds).map((name, index) => checkId(name, `sessionIds[${index}]`));
+
+function checkList(path: string, list: unknown): unknown[] {
+  if (!Array.isArray(list)) {
+    throw new ValueError(path, `expected an array, got ${describe(list)}`);
+  }
+  return list;
 }
 
 /** A whole number, or the ABI's "none". */
