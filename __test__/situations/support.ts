@@ -1,5 +1,5 @@
 /** What the files of this folder share: programs as a user would start them, in processes and folders of their own. */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,13 +20,35 @@ export interface Ended {
   stderr: string;
 }
 
+interface Options {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+}
+
 /** Runs Node with these arguments to its end. */
-export function runNode(
+export async function runNode(
   t: TestContext,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  options: Options = {},
 ): Promise<Ended> {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const { child, ended } = startNode(t, args, options);
+  child.stdin.end();
+  return await ended;
+}
+
+/** A program under way. */
+export interface Started {
+  child: ChildProcessWithoutNullStreams;
+  ended: Promise<Ended>;
+  /** Resolves once it has said `line`; rejects when it ends without. */
+  says(line: string): Promise<void>;
+}
+
+/** Starts Node with these arguments. */
+export function startNode(t: TestContext, args: readonly string[], options: Options = {}): Started {
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
+  // A program that has ended hears no more.
+  child.stdin.on('error', () => {});
   const said = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr'] as const) {
     child[stream].setEncoding('utf8').on('data', (text: string) => {
@@ -34,11 +56,30 @@ export function runNode(
     });
   }
   t.after(() => child.kill('SIGKILL'));
-  return new Promise((resolve, reject) => {
+  const ended = new Promise<Ended>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve({ code, signal, ...said }));
   });
+  const says = (line: string) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => {
+        if (said.stdout.split('\n').slice(0, -1).includes(line)) {
+          resolve();
+        }
+      };
+      child.stdout.on('data', look);
+      look();
+      ended.then(
+        ({ stdout, stderr }) => reject(new Error(`never said "${line}": ${stdout}${stderr}`)),
+        reject,
+      );
+    });
+  return { child, ended, says };
 }
+
+/** Starts a program of `programs/`. */
+export const startProgram = (t: TestContext, name: string, ...args: string[]): Started =>
+  startNode(t, [join(__dirname, 'programs', name), ...args]);
 
 /** Runs a program of `programs/` to its end. */
 export const runProgram = (t: TestContext, name: string, ...args: string[]): Promise<Ended> =>
