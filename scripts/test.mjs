@@ -1,11 +1,13 @@
 /**
  * `npm test`: checks the sources, then runs the Rust tests and the Node tests with the servers they need. All steps
  * run even when one fails. `npm test -- <text>` runs only the Node tests whose path contains the text.
+ * `npm run test:quick` (`--quick`) takes what needs no server, no Rust and less than a minute.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tsx from 'tsx/cjs/api';
 
@@ -15,10 +17,15 @@ const FILE_TIMEOUT_MS = 300_000;
 
 const services = tsx.require('./services/index.ts', import.meta.url);
 
-const filter = process.argv[2];
+/** Paths of the tests of a quick run: what most changes to `lib` break first. */
+const QUICK = /^__test__\/(codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
+
+const quick = process.argv[2] === '--quick';
+const filter = quick ? undefined : process.argv[2];
+const everything = filter === undefined && !quick;
 const failed = [];
 /** For the processes of all later steps: where the shared servers are. */
-const env = { ...process.env };
+const env = { ...process.env, ...nameRedisServer() };
 
 /** Runs `body`, reports how long it took, and notes when it does not resolve to true. */
 async function step(name, body) {
@@ -48,6 +55,15 @@ function target() {
   return ['--target', host];
 }
 
+/** The Rust tests start `redis-server` from the path: there a given server gets that name. */
+function nameRedisServer() {
+  if (!process.env[services.REDIS_SERVER_VARIABLE]) return {};
+  const folder = mkdtempSync(join(tmpdir(), 'vault-redis-server-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  symlinkSync(services.redisProgram(), join(folder, 'redis-server'));
+  return { PATH: `${folder}${delimiter}${process.env.PATH}` };
+}
+
 const tool = (path, ...args) => run(process.execPath, join(ROOT, 'node_modules', path), ...args);
 
 /** Starts one shared server and tells later steps its URL; a missing one is no failure here. */
@@ -69,6 +85,7 @@ function testFiles() {
     .filter((entry) => entry.isFile() && /\.test\.m?ts$/.test(entry.name))
     .map((entry) => relative(ROOT, join(entry.parentPath ?? entry.path, entry.name)))
     .filter((file) => !file.includes('node_modules') && file.includes(filter ?? ''))
+    .filter((file) => !quick || QUICK.test(file))
     .sort();
 }
 
@@ -81,6 +98,8 @@ if (files.length === 0) {
 if (filter === undefined) {
   await step('lint and format (biome)', () => tool('@biomejs/biome/bin/biome', 'check', '.'));
   await step('types (tsc)', () => tool('typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'));
+}
+if (everything) {
   await step('Rust format', () => run('cargo', 'fmt', '--check'));
   await step('Rust lint (clippy)', () =>
     run('cargo', 'clippy', '--release', ...target(), '--all-targets', '--', '-D', 'warnings'),
@@ -88,7 +107,7 @@ if (filter === undefined) {
 }
 
 const servers = [];
-await step('servers', async () => {
+async function startServers() {
   try {
     servers.push(
       await share('redis', services.SHARED_REDIS_VARIABLE, undefined, services.startRedis),
@@ -102,16 +121,20 @@ await step('servers', async () => {
     console.error(error.message);
     return false;
   }
-});
+}
 
-if (filter === undefined) await step('Rust tests', () => run('cargo', 'test', '--release', ...target()));
+if (!quick) await step('servers', startServers);
+
+if (everything) await step('Rust tests', () => run('cargo', 'test', '--release', ...target()));
 
 // No step line after this one: Node's summary is to be the last thing printed.
 console.log(`\n▶ Node tests: ${files.length} files`);
 env.BAILEYS_VAULT_FAILED_STEPS = failed.join(', ');
 const passed = await run(
   process.execPath,
-  ...['--import', 'tsx', '--test', '--test-concurrency=1', `--test-timeout=${FILE_TIMEOUT_MS}`],
+  ...['--import', 'tsx', '--test', `--test-timeout=${FILE_TIMEOUT_MS}`],
+  // Tests of servers measure time: one file after the other. The others may share the machine.
+  ...(quick ? [] : ['--test-concurrency=1']),
   ...[`--test-reporter=${join(ROOT, 'scripts/test-reporter.mjs')}`, '--test-reporter-destination=stdout'],
   ...files,
 );

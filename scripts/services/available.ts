@@ -1,5 +1,5 @@
 import { findProgram, outputOf } from './programs';
-import { REDIS_PROGRAMS } from './redis';
+import { REDIS_SERVER_VARIABLE, redisProgram } from './redis';
 import { standInAvailable } from './stand-in';
 
 /** What a test may need. */
@@ -21,11 +21,12 @@ export type Service = keyof Availability;
 function redisAvailable(): true | string {
   const install =
     'install redis-server 6.2 or newer (Debian: apt-get install redis-server; macOS: brew install redis)';
-  const program = findProgram(...REDIS_PROGRAMS);
+  const program = redisProgram();
   if (program === undefined) return `no redis-server on PATH: ${install}`;
-  const [, major = 0, minor = 0] = (/v=(\d+)\.(\d+)/.exec(outputOf(program, '--version') ?? '') ?? []).map(
-    Number,
-  );
+  const version = outputOf(program, '--version');
+  if (version === undefined)
+    return `${program} does not run: set ${REDIS_SERVER_VARIABLE} to a server's path`;
+  const [, major = 0, minor = 0] = (/v=(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   return major > 6 || (major === 6 && minor >= 2) ? true : `redis-server is ${major}.${minor}: ${install}`;
 }
 

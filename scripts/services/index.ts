@@ -1,7 +1,7 @@
 export { type Availability, type Service, serviceAvailable, servicesAvailable } from './available';
 export { startMongo, startMongoReplicaSet } from './mongo';
 export { freePort } from './ports';
-export { type RedisOptions, startRedis } from './redis';
+export { REDIS_SERVER_VARIABLE, type RedisOptions, redisProgram, startRedis } from './redis';
 export { type RedisCluster, startRedisCluster } from './redis-cluster';
 export { type RedisSentinel, startRedisSentinel } from './redis-sentinel';
 export { Server, type ServerPlace } from './server';

@@ -1,10 +1,18 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { resolve } from 'node:path';
 import { CLUSTER_BUS_OFFSET } from './ports';
 import { findProgram } from './programs';
 import { Server, type ServerPlace, type ServerSpec } from './server';
 
-export const REDIS_PROGRAMS = ['redis-server', 'valkey-server'];
+/** Path of a server to test with instead of the one on PATH: a Valkey, or a Redis of another release. */
+export const REDIS_SERVER_VARIABLE = 'BAILEYS_VAULT_REDIS_SERVER';
+
+/** Path of the server program that tests start, if there is one. */
+export function redisProgram(): string | undefined {
+  const given = process.env[REDIS_SERVER_VARIABLE];
+  return given === undefined || given === '' ? findProgram('redis-server', 'valkey-server') : resolve(given);
+}
 
 /** How a Redis node keeps its data. */
 export interface RedisOptions extends ServerPlace {
@@ -34,7 +42,7 @@ async function answersPing(port: number): Promise<boolean> {
 
 /** A `redis-server` process with the given settings on top of the ones that all our tests want. */
 export function redisSpec(options: RedisOptions, extra: readonly string[] = []): ServerSpec {
-  const command = findProgram(...REDIS_PROGRAMS);
+  const command = redisProgram();
   if (command === undefined) throw new Error('no redis-server on PATH');
   const config = Object.entries(options.config ?? {}).flatMap(([key, value]) => [`--${key}`, value]);
   return {

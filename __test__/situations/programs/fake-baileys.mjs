@@ -1,0 +1,37 @@
+/**
+ * Baileys with a socket that reaches nothing: it says `socket <noise key>`, and then does what the environment says, each
+ * after a while: `creds` (creds were updated) or `close:<status code>`. At the end of its part it says `done`. With
+ * `FAKE_STAYS` it keeps the process alive until it is closed, as a real one does.
+ */
+import { EventEmitter } from 'node:events';
+
+export * from 'baileys-real';
+
+const steps = (process.env.FAKE_SOCKET ?? 'creds').split(',');
+
+export function makeWASocket({ auth }) {
+  const ev = new EventEmitter();
+  const stays = setInterval(() => {}, 2 ** 30);
+  if (process.env.FAKE_STAYS === undefined) stays.unref();
+  const close = (error) => {
+    clearInterval(stays);
+    ev.emit('connection.update', { connection: 'close', lastDisconnect: { error } });
+  };
+  console.log('socket', Buffer.from(auth.creds.noiseKey.public).toString('hex'));
+  setTimeout(async () => {
+    for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
+      const [word, statusCode] = step.split(':');
+      if (word === 'close') {
+        const error = Object.assign(new Error('closed'), { output: { statusCode: Number(statusCode) } });
+        close(error);
+        return;
+      }
+      ev.emit('creds.update', {});
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    console.log('done');
+  }, 20);
+  return { ev, end: close };
+}
+
+export default makeWASocket;
