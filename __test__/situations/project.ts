@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -45,6 +46,15 @@ export class Project {
   /** Links this package in, as `npm link` does. */
   linkVault(): this {
     return this.link('baileys-vault', ROOT);
+  }
+
+  /** Copies this package in, so that what it imports is found in this project and not in the repository. */
+  copyVault(): this {
+    const folder = join(this.folder, 'node_modules', 'baileys-vault');
+    for (const part of ['package.json', 'dist', findAddon().name]) {
+      cpSync(join(ROOT, part), join(folder, part), { recursive: true });
+    }
+    return this;
   }
 
   /** Packs this package and installs the tarball, as users get it. */
