@@ -3,6 +3,8 @@
 //! `cargo bench --bench redis` starts a `redis-server` of its own; `REDIS_URL` names another. Read the figures as
 //! ratios: both ways run in turn, in one process, against one server.
 
+#![allow(clippy::disallowed_methods)] // Beside any store: nobody is to be told of a panic.
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -8,8 +8,11 @@
 //! - [`observe`]: figures of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`config`]: options, as the TypeScript face hands them over.
-//! - [`error`]: the one error type.
+//! - [`error`]: the one error type; [`answer`]: an answer that somebody waits for.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests have no store to report a panic to.
+
+pub mod answer;
 pub mod backend;
 pub mod config;
 pub mod error;

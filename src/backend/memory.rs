@@ -48,6 +48,8 @@ pub enum Fault {
     Late(Kind),
     /// There is never an answer.
     Hang,
+    /// The call panics.
+    Panic,
 }
 
 #[derive(Default)]
@@ -209,6 +211,7 @@ impl Memory {
                 Err(error(kind))
             }
             Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Panic) => panic!("injected"),
         }
     }
 }

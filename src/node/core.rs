@@ -5,7 +5,9 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "napi hands arguments over by value")]
 
+use std::convert::identity;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,6 +20,7 @@ use serde_json::json;
 use super::port::{Payload, Port};
 use super::queue::Jobs;
 use super::shared::{Handle, Shared, Store, prepare};
+use crate::answer::Answer;
 use crate::backend::Fence;
 use crate::config::{self, SessionConfig};
 use crate::error::{Error, Kind, Result};
@@ -56,18 +59,16 @@ impl Core {
         previous_master_keys: Vec<Buffer>,
     ) -> u32 {
         let shared = self.shared.clone();
-        let prepared = prepare(&config, master_key.as_deref(), &previous_master_keys);
-        let request = shared.next_request();
-        match prepared {
-            Ok((config, options, lane, location)) => {
-                lane.clone().spawn(async move {
-                    let outcome = shared.open_store(&config, options, lane, location).await;
-                    shared.port.answer(request, outcome);
-                });
+        self.request(identity, |answer| {
+            match prepare(&config, master_key.as_deref(), &previous_master_keys) {
+                Ok((config, options, lane, location)) => {
+                    lane.clone().spawn(async move {
+                        answer.give(shared.open_store(&config, options, lane, location).await);
+                    });
+                }
+                Err(error) => answer.give(Err(error)),
             }
-            Err(error) => shared.port.answer(request, Err(error)),
-        }
-        request
+        })
     }
 
     /// Request: opens a session. JSON `{ session, version, updatedAt, token, exists }`.
@@ -107,24 +108,17 @@ impl Core {
     /// Request: queues the patch in `frame[..length]`, in the order of the calls, before this returns. Committed.
     #[napi(catch_unwind)]
     pub fn set(&self, session: u32, frame: &[u8], length: u32, expected_version: f64) -> u32 {
-        let shared = &self.shared;
-        let request = shared.next_request();
-        match shared
-            .handle(session)
-            .and_then(|handle| Ok((handle, decode(frame, length)?)))
-        {
-            Ok((handle, patch)) => {
-                let reply = shared.clone();
-                handle.vault.commit(
-                    &handle.session,
-                    patch,
-                    version(expected_version),
-                    Box::new(move |outcome| reply.port.answer(request, outcome.map(Payload::Committed))),
-                );
+        self.request(Payload::Committed, |answer| {
+            let handle = self.shared.handle(session);
+            match handle.and_then(|handle| Ok((handle, decode(frame, length)?))) {
+                Ok((handle, patch)) => {
+                    handle
+                        .vault
+                        .commit(&handle.session, patch, version(expected_version), answer);
+                }
+                Err(error) => answer.give(Err(error)),
             }
-            Err(error) => shared.port.answer(request, Err(error)),
-        }
-        request
+        })
     }
 
     /// Request: [`Core::set`], but only if nothing was ever stored in the session. Committed.
@@ -140,7 +134,7 @@ impl Core {
         let shared = &self.shared;
         let asked = shared.handle(session).and_then(|handle| {
             let keys = frame::decode_keys(part(&frame, length)?)?;
-            let found = handle.session.lookup(&keys)?;
+            let found = handle.vault.lookup(&handle.session, &keys)?;
             Ok((handle, keys, found))
         });
         let (handle, keys, found) = match asked {
@@ -153,13 +147,11 @@ impl Core {
                 None => self.answered(Ok(Payload::Answer(answer(&records)))),
             };
         }
-        let request = shared.next_request();
-        let shared = shared.clone();
-        handle.vault.lane().clone().spawn(async move {
-            let outcome = handle.vault.read(&handle.session, &keys).await;
-            shared
-                .port
-                .answer(request, outcome.map(|records| Payload::Answer(answer(&records))));
+        let request = self.request(identity, |owed| {
+            handle.vault.lane().clone().spawn(async move {
+                let outcome = handle.vault.read(&handle.session, &keys).await;
+                owed.give(outcome.map(|records| Payload::Answer(answer(&records))));
+            });
         });
         -i64::from(request)
     }
@@ -167,19 +159,16 @@ impl Core {
     /// Request: waits for queued patches and gives the handle back; the last one releases the session.
     #[napi(catch_unwind)]
     pub fn close_session(&self, session: u32) -> u32 {
-        let shared = self.shared.clone();
-        let request = shared.next_request();
-        let handle = shared.sessions.lock().remove(&session);
-        match handle {
+        let handle = self.shared.sessions.lock().remove(&session);
+        self.request(identity, |answer| match handle {
             Some(handle) => {
                 handle.vault.lane().clone().spawn(async move {
                     handle.vault.close_session(&handle.session).await;
-                    shared.port.answer(request, Ok(Payload::None));
+                    answer.give(Ok(Payload::None));
                 });
             }
-            None => shared.port.answer(request, Ok(Payload::None)),
-        }
-        request
+            None => answer.give(Ok(Payload::None)),
+        })
     }
 
     /// `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle.
@@ -201,63 +190,67 @@ impl Core {
     /// Request: gives a store back; its last user closes it.
     #[napi(catch_unwind)]
     pub fn close_store(&self, store: u32) -> u32 {
-        let shared = self.shared.clone();
-        let request = shared.next_request();
-        let share = shared
-            .stores
-            .lock()
-            .remove(&store)
-            .and_then(|store| store.share.lock().take());
-        match share {
+        let store = self.shared.stores.lock().remove(&store);
+        let share = store.and_then(|store| store.share.lock().take());
+        self.request(identity, |answer| match share {
             Some(share) => {
                 share.vault.lane().clone().spawn(async move {
-                    let outcome = share.close().await;
-                    shared.port.answer(request, outcome.map(|()| Payload::None));
+                    answer.give(share.close().await.map(|()| Payload::None));
                 });
             }
-            None => shared.port.answer(request, Ok(Payload::None)),
-        }
+            None => answer.give(Ok(Payload::None)),
+        })
+    }
+
+    /// Numbers a request and has `work` see to its answer, now or later. A panic is an answer too.
+    fn request<T: 'static>(
+        &self,
+        payload: impl FnOnce(T) -> Payload + Send + 'static,
+        work: impl FnOnce(Answer<T>),
+    ) -> u32 {
+        let shared = self.shared.clone();
+        let request = shared.next_request();
+        let answer = Answer::new(move |outcome: Result<T>| {
+            shared.port.answer(request, outcome.map(payload));
+        });
+        // Whatever panics drops the answer, which then says so.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(answer)));
         request
     }
 
     fn answered(&self, outcome: Result<Payload>) -> i64 {
-        let request = self.shared.next_request();
-        self.shared.port.answer(request, outcome);
-        -i64::from(request)
+        -i64::from(self.request(identity, |answer| answer.give(outcome)))
     }
 
     pub(super) fn in_store<F>(&self, store: u32, work: impl FnOnce(Arc<Shared>, Arc<Store>) -> F) -> u32
     where
         F: Future<Output = Result<Payload>> + Send + 'static,
     {
-        let shared = self.shared.clone();
-        let request = shared.next_request();
-        match shared.store(store) {
-            Ok(store) => {
-                let lane = store.vault.lane().clone();
-                let work = work(shared.clone(), store);
-                lane.spawn(async move { shared.port.answer(request, work.await) });
+        self.request(identity, |answer| {
+            let open = |store: Arc<Store>| store.vault.ensure_open().map(|()| store);
+            match self.shared.store(store).and_then(open) {
+                Ok(store) => {
+                    let lane = store.vault.lane().clone();
+                    let work = work(self.shared.clone(), store);
+                    lane.spawn(async move { answer.give(work.await) });
+                }
+                Err(error) => answer.give(Err(error)),
             }
-            Err(error) => shared.port.answer(request, Err(error)),
-        }
-        request
+        })
     }
 
     pub(super) fn in_session<F>(&self, session: u32, work: impl FnOnce(Handle) -> F) -> u32
     where
         F: Future<Output = Result<Payload>> + Send + 'static,
     {
-        let shared = self.shared.clone();
-        let request = shared.next_request();
-        match shared.handle(session) {
+        self.request(identity, |answer| match self.shared.handle(session) {
             Ok(handle) => {
                 let lane = handle.vault.lane().clone();
                 let work = work(handle);
-                lane.spawn(async move { shared.port.answer(request, work.await) });
+                lane.spawn(async move { answer.give(work.await) });
             }
-            Err(error) => shared.port.answer(request, Err(error)),
-        }
-        request
+            Err(error) => answer.give(Err(error)),
+        })
     }
 }
 

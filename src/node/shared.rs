@@ -61,6 +61,12 @@ impl Shared {
         self.sessions.lock().get(&number).cloned().ok_or_else(closed)
     }
 
+    /// Has the store's logger say something.
+    pub(super) fn log(&self, level: &str, message: &str, fields: &serde_json::Value) {
+        self.port
+            .event(&json!({ "event": "log", "level": level, "message": message, "fields": fields }));
+    }
+
     pub(super) async fn open_store(
         self: &Arc<Self>,
         config: &StoreConfig,
@@ -124,8 +130,7 @@ impl Listener for Shared {
                     Position::Closed => ("info", "the storage works again"),
                 };
                 let fields = json!({ "layer": layer, "circuit": position });
-                self.port
-                    .event(&json!({ "event": "log", "level": level, "message": message, "fields": fields }));
+                self.log(level, message, &fields);
                 return;
             }
         };

@@ -9,7 +9,7 @@ use super::core::{Core, decode, version};
 use super::port::Payload;
 use crate::observe::{self, text, text::ProcessGauge};
 use crate::record::frame;
-use crate::session::{OpenOptions, cache, whole};
+use crate::session::{Deletion, OpenOptions, cache, whole};
 
 #[napi]
 impl Core {
@@ -57,15 +57,17 @@ impl Core {
         })
     }
 
-    /// Request: deletes a session. JSON: whether there was one.
+    /// Request: deletes a session, whether or not it can be read. JSON: whether there was one.
     #[napi(catch_unwind)]
     pub fn store_delete(&self, store: u32, session_id: String) -> u32 {
-        self.in_store(store, move |_, store| async move {
-            store
-                .vault
-                .delete(&session_id.into(), &store.options)
-                .await
-                .map(|existed| Payload::Json(existed.into()))
+        self.in_store(store, move |shared, store| async move {
+            let id = session_id.into();
+            let Deletion { existed, unreadable } = store.vault.delete(&id, &store.options).await?;
+            if let Some(reason) = unreadable {
+                let fields = json!({ "sessionId": *id, "code": reason.kind().code() });
+                shared.log("warn", "a session was deleted that could not be read", &fields);
+            }
+            Ok(Payload::Json(existed.into()))
         })
     }
 
@@ -88,14 +90,8 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_exists(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let id = session_id.into();
-            let head = store
-                .vault
-                .backend()
-                .head(&id)
-                .await
-                .map_err(|error| error.in_session(&id))?;
-            Ok(Payload::Json((head.version > 0).into()))
+            let exists = store.vault.exists(&session_id.into()).await?;
+            Ok(Payload::Json(exists.into()))
         })
     }
 

@@ -22,7 +22,7 @@ use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::{self, Breaker};
 use crate::runtime::Lane;
-use crate::session::{Event, Settings, Vault};
+use crate::session::{Event, LostSessions, Settings, Vault};
 
 /// A location's vault; empty while nobody uses it.
 #[derive(Default)]
@@ -97,6 +97,15 @@ fn places() -> &'static Mutex<HashMap<String, Arc<Place>>> {
     PLACES.get_or_init(Mutex::default)
 }
 
+/// What this process knows to be lost of each location, for as long as it lives.
+fn lost_at(location: &str) -> Arc<LostSessions> {
+    static LOST: OnceLock<Mutex<HashMap<String, Arc<LostSessions>>>> = OnceLock::new();
+    let mut lost = LOST.get_or_init(Mutex::default).lock();
+    // Nobody has a store open there, nor lost anything.
+    lost.retain(|_, sessions| !sessions.is_empty() || Arc::strong_count(sessions) > 1);
+    lost.entry(location.to_owned()).or_default().clone()
+}
+
 /// Where a store's work runs and by which name the process knows it.
 pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     match config.backend {
@@ -147,6 +156,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
         let _ = in_use.vault.close().await;
     }
     if let Some(in_use) = &mut *open {
+        in_use.vault.ensure_open()?;
         in_use.users += 1;
         let (vault, extras) = (in_use.vault.clone(), in_use.extras.clone());
         drop(open);
@@ -164,6 +174,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
         warnings,
     } = connect(config).await?;
     let settings = Settings {
+        lost: lost_at(&location),
         lease: ms(config.lease),
         operation_timeout: ms(config.resilience.operation_timeout),
     };

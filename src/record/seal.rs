@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::RecordKey;
 use super::cipher::SessionKey;
-use super::compress::{Compression, compress, decompress};
+use super::compress::{Compression, Unpackable, compress, decompress};
 use super::draw::Draw;
 use super::envelope::{self, Algorithm, Content, Envelope, MAX_NONCE};
 use super::keyring::{KeyId, KeyRing, MasterKey};
@@ -74,8 +74,8 @@ impl Sealer {
     /// What was sealed as record `key` of this session.
     ///
     /// [`Kind::Encryption`]: sealed under a key that the ring lacks, altered, belonging to another record or session,
-    /// or not sealed at all while encryption is on. [`Kind::Corrupt`]: no envelope, or an unsealed record that was
-    /// damaged or belongs elsewhere. [`Kind::Compression`]: opened, but does not decompress. The error names the
+    /// or not sealed at all while encryption is on. [`Kind::Corrupt`]: no envelope, an unsealed record that was
+    /// damaged or belongs elsewhere, or one that would grow beyond what is ever packed into so few bytes. [`Kind::Compression`]: opened, but does not decompress. The error names the
     /// record and, if there is one, the key: details `recordType`, `recordId` and `keyId`.
     pub fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Bytes> {
         let envelope = Envelope::parse(sealed).map_err(|reason| {
@@ -178,12 +178,11 @@ impl Sealer {
         packed: &[u8],
     ) -> Result<Bytes> {
         decompress(method, packed).map(Bytes::from).map_err(|reason| {
-            self.error(
-                Kind::Compression,
-                key,
-                id,
-                &format!("does not decompress: {reason}"),
-            )
+            let kind = match reason {
+                Unpackable::TooLong => Kind::Corrupt,
+                Unpackable::Malformed(_) => Kind::Compression,
+            };
+            self.error(kind, key, id, &format!("does not decompress: {reason}"))
         })
     }
 

@@ -15,9 +15,17 @@ use crate::record::{Patch, RecordKey};
 impl Vault {
     /// Queues `patch` in the order of the calls; may be called from any thread. See [`Session`].
     pub fn commit(&self, session: &Arc<Session>, patch: Patch, expected: Option<u64>, reply: Reply) {
-        if session.enqueue(patch, expected, reply) {
-            self.committer.schedule(session.clone());
-        }
+        // After a panic the dropped reply has told whoever waits for it.
+        let _ = self.lane.run(|| {
+            if session.enqueue(patch, expected, reply) {
+                self.committer.schedule(session.clone());
+            }
+        });
+    }
+
+    /// Answers from memory if it can; may be called from any thread. See [`Session::lookup`].
+    pub fn lookup(&self, session: &Session, keys: &[RecordKey]) -> Result<Lookup> {
+        self.lane.run(|| session.lookup(keys))?
     }
 
     /// [`Vault::commit`], waiting for the outcome.
@@ -81,7 +89,7 @@ impl Vault {
 /// A [`Reply`] and the future of what it is called with.
 pub(super) fn waiting() -> (Reply, impl Future<Output = Result<Head>>) {
     let (sender, receiver) = oneshot::channel();
-    let reply: Reply = Box::new(move |outcome| {
+    let reply = Reply::new(move |outcome| {
         let _ = sender.send(outcome);
     });
     (reply, async {

@@ -30,13 +30,14 @@ use tokio::sync::Notify;
 use super::cache::Shelf;
 use super::clock;
 use super::queue::State;
+use crate::answer::Answer;
 use crate::backend::{Fence, Head, SessionId};
 use crate::error::{Error, Result};
 use crate::observe::StoreMetrics;
 use crate::record::{Patch, RecordKey, Sealer};
 
-/// Called once with the session's head after the patch, or with the reason why it was not committed.
-pub type Reply = Box<dyn FnOnce(Result<Head>) + Send>;
+/// Of a patch: the session's head after it, or the reason why it was not committed.
+pub type Reply = Answer<Head>;
 
 /// One open session; shared by all its handles in the process.
 pub struct Session {
@@ -44,7 +45,7 @@ pub struct Session {
     pub(super) fence: Fence,
     pub(super) sealer: Sealer,
     pub(super) shelf: Shelf,
-    /// Until when, on [`clock::now`], memory may be trusted without asking the storage.
+    /// Until when, on [`clock::now`], memory may be trusted without asking the storage; [`clock::NEVER`] if for ever.
     pub(super) lease_until: AtomicU64,
     pub(super) place: Place,
     pub(super) state: Mutex<State>,
@@ -104,7 +105,8 @@ impl Session {
                 doubt: None,
                 resyncs: 0,
                 ttl,
-                refreshed: 0,
+                refreshed: None,
+                abandoned: false,
                 journals: Vec::new(),
                 last_journal: 0,
             }),
@@ -146,25 +148,26 @@ impl Session {
 
     /// Whether ownership runs out unless it is renewed.
     pub(super) fn lease_expires(&self) -> bool {
-        self.lease_until.load(Ordering::Acquire) != u64::MAX
+        self.lease_until.load(Ordering::Acquire) != clock::NEVER
     }
 
     pub(super) fn set_ttl(&self, ttl: Option<Duration>) {
         let mut state = self.state.lock();
         state.ttl = ttl;
-        state.refreshed = clock::now();
+        state.refreshed = Some(clock::now());
     }
 
     /// The storage began at `instant` to count the time to live anew.
     pub(super) fn refreshed(&self, instant: u64) {
-        self.state.lock().refreshed = instant;
+        self.state.lock().refreshed = Some(instant);
     }
 
     /// The session's time to live, if it must be touched now lest it ends while it is in use.
     pub(super) fn wants_touch(&self) -> Option<Duration> {
         let state = self.state.lock();
         let ttl = state.ttl.filter(|_| state.head.version > 0)?;
-        (clock::now() >= state.refreshed + clock::millis(ttl) / 3 || state.refreshed == 0).then_some(ttl)
+        let due = |refreshed| clock::now() >= clock::millis(ttl / 3).saturating_add(refreshed);
+        state.refreshed.is_none_or(due).then_some(ttl)
     }
 
     /// Whether the outcome of an earlier commit is not known yet.
@@ -176,7 +179,7 @@ impl Session {
         self.place.metrics
     }
 
-    /// Queues `patch`; `reply` is called once its outcome is known, maybe before this returns. With `expected`, the
+    /// Queues `patch`; `reply` is given once its outcome is known, maybe before this returns. With `expected`, the
     /// patch fails with `VersionMismatch` unless the session stands at that version when its turn comes.
     /// Returns whether the session must be handed to the committer.
     #[must_use]
@@ -186,7 +189,7 @@ impl Session {
             .lock()
             .push(patch, expected, self.place.patience, reply);
         pushed.unwrap_or_else(|(error, reply)| {
-            reply(Err(error.in_session(&self.id)));
+            reply.give(Err(error.in_session(&self.id)));
             false
         })
     }
@@ -269,6 +272,17 @@ impl Session {
         (self.place.on_lost)(self, reason);
     }
 
+    /// [`Session::lose`] after a panic: a commit under way may have gone down with it, and nobody waits for it.
+    pub(super) fn abandon(&self, defect: &Error) {
+        self.state.lock().abandoned = true;
+        self.lose(defect);
+    }
+
+    /// Fails if the session takes nothing any more.
+    pub(super) fn ensure_usable(&self) -> Result<()> {
+        self.refusal().map_or(Ok(()), Err)
+    }
+
     /// Takes nothing any more; what waits fails with `reason` too. `false` if it had ended before.
     pub(super) fn refuse(&self, reason: &Error) -> bool {
         let mut state = self.state.lock();
@@ -278,7 +292,7 @@ impl Session {
         self.shelf.clear();
         self.progress.notify_waiters();
         for reply in replies {
-            reply(Err(reason.clone()));
+            reply.give(Err(reason.clone()));
         }
         first
     }
@@ -293,7 +307,8 @@ impl Session {
     /// Waits until every commit that is in flight has its outcome.
     pub(super) async fn quiesce(&self) {
         let begun = self.state.lock().batches_begun;
-        self.wait(|state| state.batches_ended >= begun).await;
+        self.wait(|state| state.batches_ended >= begun || state.abandoned)
+            .await;
     }
 
     async fn wait(&self, done: impl Fn(&State) -> bool) {

@@ -9,6 +9,9 @@ pub fn now() -> u64 {
     millis(START.get_or_init(Instant::now).elapsed())
 }
 
+/// No instant of the clock.
+pub const NEVER: u64 = u64::MAX;
+
 /// Whole milliseconds of `duration`.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -57,7 +57,7 @@ impl Session {
         }
         let count = patch.changes().len();
         let outcome = if count == 0 {
-            Err((None, reply))
+            Err((state.refusal.clone(), reply))
         } else {
             state
                 .push(patch, None, self.place.patience, reply)
@@ -68,7 +68,7 @@ impl Session {
         match outcome {
             Ok(schedule) => (count, schedule),
             Err((error, reply)) => {
-                reply(error.map_or(Ok(head), |error| Err(error.in_session(&self.id))));
+                reply.give(error.map_or(Ok(head), |error| Err(error.in_session(&self.id))));
                 (0, false)
             }
         }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::actor::Session;
 use super::clock;
-use super::vault::{Vault, store_closed};
+use super::vault::Vault;
 use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -63,7 +63,7 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
                 let until = if grant.expires {
                     trusted_until(asked, wanted.lease)
                 } else {
-                    u64::MAX
+                    clock::NEVER
                 };
                 return Ok((grant, until));
             }
@@ -94,9 +94,7 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
 async fn let_go(vault: &Arc<Vault>, session: &SessionId, holder: &Holder) -> Result<()> {
     let ended = ended_here(session, holder);
     let woken = vault.waiting.wait(vault, session, holder);
-    if vault.is_closed() {
-        return Err(store_closed());
-    }
+    vault.ensure_open()?;
     tokio::select! {
         () = ended => Ok(()),
         news = woken => news.unwrap_or(Ok(())),
@@ -150,7 +148,9 @@ fn busy(holder: &Holder) -> Error {
 
 /// A tenth of the lease is kept back for clocks that run at different speeds.
 fn trusted_until(asked: u64, lease: Duration) -> u64 {
-    asked.saturating_add(clock::millis(lease) / 10 * 9)
+    asked
+        .saturating_add(clock::millis(lease) / 10 * 9)
+        .min(clock::NEVER - 1)
 }
 
 /// Renews the leases of all open sessions three times per lease, and touches those that would run out of their time

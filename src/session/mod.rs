@@ -2,6 +2,7 @@
 //!
 //! - [`vault`]: the sessions of one backend; opening, sharing and closing them.
 //! - `opening`: the lease of a session, and whether what is stored can be read.
+//! - `ending`: closing and deleting sessions, and the end of all of them.
 //! - `access`: reading and writing an open session.
 //! - [`actor`]: one open session: what reads see, its version and state.
 //! - `queue`: the patches that wait in a session, and their order.
@@ -9,6 +10,7 @@
 //! - `journal`: what commits change while a whole session is read.
 //! - [`committer`]: takes waiting patches to the backend, many sessions at a time.
 //! - [`lease`]: taking and renewing ownership.
+//! - `lost`: sessions that this process knows to be lost.
 //! - `waiting`: until somebody else lets a session go.
 //! - [`cache`]: the owner's memory, one budget for the whole process.
 //! - [`whole`]: reading, re-sealing and clearing a whole session.
@@ -20,8 +22,10 @@ pub mod actor;
 pub mod cache;
 mod clock;
 mod committer;
+mod ending;
 mod journal;
 mod lease;
+mod lost;
 mod opening;
 mod outcome;
 mod queue;
@@ -32,4 +36,6 @@ mod waiting;
 pub mod whole;
 
 pub use actor::{Lookup, Reply, Session};
+pub use ending::Deletion;
+pub use lost::LostSessions;
 pub use vault::{Event, OpenOptions, Settings, Vault};

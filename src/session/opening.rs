@@ -7,25 +7,28 @@ use bytes::Bytes;
 
 use super::actor::{Place, Session};
 use super::lease::{self, Wanted};
-use super::vault::{Event, OpenOptions, Vault, announce};
+use super::vault::{Event, OpenOptions, Purpose, Vault, announce};
 use crate::backend::{Fence, Head, SessionId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::record::{RecordKey, Sealer};
 
 impl Vault {
-    /// Takes the lease and checks that what is stored can be opened, before anything may be written.
+    /// Takes the lease and checks that what is stored can be opened, before anything may be written. To be deleted it
+    /// need not be opened: then the answer says why it cannot be.
     pub(super) async fn take(
         self: &Arc<Self>,
         id: &SessionId,
         options: &OpenOptions,
-    ) -> Result<Arc<Session>> {
+        purpose: Purpose,
+    ) -> Result<(Arc<Session>, Option<Error>)> {
         let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
         if !options.exclusive {
             let head = self.backend.head(id).await?;
             let creds = self.backend.read(id, &[RecordKey::creds()]).await?;
-            self.check_readable(id, &sealer, head, creds.first().and_then(Option::as_ref))
-                .await?;
-            return Ok(Arc::new(self.session(id, Fence::Shared, sealer, head, options)));
+            let creds = creds.first().and_then(Option::as_ref);
+            let (_, unreadable) = self.readable(id, &sealer, head, creds, purpose).await?;
+            let session = self.session(id, Fence::Shared, sealer, head, options);
+            return Ok((Arc::new(session), unreadable));
         }
         let wanted = Wanted {
             session: id.clone(),
@@ -36,11 +39,14 @@ impl Vault {
         };
         let (grant, trusted_until) = lease::take(self, wanted).await?;
         let creds = grant.records.into_iter().next().flatten();
-        match self.check_readable(id, &sealer, grant.head, creds.as_ref()).await {
-            Ok(plain) => {
+        let readable = self.readable(id, &sealer, grant.head, creds.as_ref(), purpose);
+        match readable.await {
+            Ok((plain, unreadable)) => {
                 let fence = Fence::Owner(grant.token);
                 let session = Arc::new(self.session(id, fence, sealer, grant.head, options));
-                session.remember(&RecordKey::creds(), plain);
+                if unreadable.is_none() {
+                    session.remember(&RecordKey::creds(), plain);
+                }
                 session.trust_until(trusted_until);
                 let keep = grant.expires || options.ttl.is_some();
                 if keep && !self.keeping.swap(true, Ordering::AcqRel) {
@@ -48,7 +54,7 @@ impl Vault {
                         .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
                 }
                 self.keep_alive(options.ttl);
-                Ok(session)
+                Ok((session, unreadable))
             }
             Err(error) => {
                 self.give_back(id, grant.token).await;
@@ -65,9 +71,10 @@ impl Vault {
         head: Head,
         options: &OpenOptions,
     ) -> Session {
-        let listeners = self.listeners.clone();
+        let (listeners, lost) = (self.listeners.clone(), self.settings.lost.clone());
         let on_lost = Arc::new(move |session: &Session, error: &Error| {
             session.metrics().leases_lost.increment();
+            lost.note(session.id(), error);
             announce(
                 &listeners,
                 &Event::Lost(session.id().clone(), session.fence(), error.clone()),
@@ -79,6 +86,23 @@ impl Vault {
             metrics: self.metrics,
         };
         Session::new(id.clone(), fence, sealer, head, options.ttl, place)
+    }
+
+    /// Whether what is stored can be opened: the creds, or why not. The latter is an error unless the session is to be
+    /// deleted.
+    async fn readable(
+        &self,
+        id: &SessionId,
+        sealer: &Sealer,
+        head: Head,
+        creds: Option<&Bytes>,
+        purpose: Purpose,
+    ) -> Result<(Option<Bytes>, Option<Error>)> {
+        match self.check_readable(id, sealer, head, creds).await {
+            Ok(plain) => Ok((plain, None)),
+            Err(error) if purpose == Purpose::Delete && is_unreadable(&error) => Ok((None, Some(error))),
+            Err(error) => Err(error),
+        }
     }
 
     /// A wrong key must show before the first write, not at the first read: so one stored record is opened.
@@ -108,4 +132,9 @@ impl Vault {
             }
         }
     }
+}
+
+/// Whether the storage answered with something that these keys do not open.
+fn is_unreadable(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Encryption | Kind::Corrupt | Kind::Compression)
 }

@@ -35,7 +35,7 @@ impl Session {
                 self.progress.notify_waiters();
             }
             for (reply, error) in failed {
-                reply(Err(error.in_session(&self.id)));
+                reply.give(Err(error.in_session(&self.id)));
             }
             match next {
                 Next::Idle => return Step::Idle,
@@ -125,7 +125,7 @@ impl Session {
         self.progress.notify_waiters();
         answer(batch.pending, &outcome);
         for reply in refused {
-            reply(outcome.clone());
+            reply.give(outcome.clone());
         }
         if let Err(error) = &outcome
             && first
@@ -139,7 +139,7 @@ impl Session {
         state.head = head;
         state.doubt = None;
         state.resyncs = 0;
-        state.refreshed = clock::now();
+        state.refreshed = Some(clock::now());
         for Change { key, value } in merged.changes() {
             if matches!(self.fence, Fence::Owner(_)) {
                 self.shelf.put(key, value.clone());
@@ -201,7 +201,7 @@ impl Session {
         self.progress.notify_waiters();
         let (replies, error) = refused;
         for reply in replies {
-            reply(Err(error.clone()));
+            reply.give(Err(error.clone()));
         }
         if first && is_final(error.kind()) {
             (self.place.on_lost)(self, &error);
@@ -212,10 +212,11 @@ impl Session {
 fn answer(pending: Vec<Pending>, outcome: &Result<Head>) {
     let last = pending.len() as u64;
     for (index, pending) in (1..).zip(pending) {
-        (pending.reply)(outcome.as_ref().map_err(Clone::clone).map(|head| Head {
+        let outcome = outcome.as_ref().map_err(Clone::clone).map(|head| Head {
             version: head.version - (last - index),
             updated_at: head.updated_at,
-        }));
+        });
+        pending.reply.give(outcome);
     }
 }
 

@@ -35,8 +35,10 @@ pub(super) struct State {
     pub(super) doubt: Option<Doubt>,
     pub(super) resyncs: u32,
     pub(super) ttl: Option<Duration>,
-    /// When the storage last began to count the time to live anew, on [`clock::now`]; 0 if that is not known.
-    pub(super) refreshed: u64,
+    /// When the storage last began to count the time to live anew, on [`clock::now`], if that is known.
+    pub(super) refreshed: Option<u64>,
+    /// Whether commits under way may never end.
+    pub(super) abandoned: bool,
     pub(super) journals: Vec<Noted>,
     pub(super) last_journal: u64,
 }

@@ -15,6 +15,7 @@ use super::actor::Session;
 use super::clock;
 use super::committer::Committer;
 use super::lease::{self};
+use super::lost::LostSessions;
 use super::waiting::Waiting;
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -26,6 +27,8 @@ use crate::runtime::Lane;
 /// What holds for every session of a vault.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Sessions of this location that are known to be lost.
+    pub lost: Arc<LostSessions>,
     /// How long a lease lasts when it is not renewed.
     pub lease: Duration,
     /// How long a write may wait for the ones before it.
@@ -65,16 +68,16 @@ pub trait Listener: Send + Sync {
 }
 
 /// Two openers with equal ones read and write alike.
-type Fingerprint = ([u8; 32], SealOptions);
+pub(super) type Fingerprint = ([u8; 32], SealOptions);
 
-type Listeners = Arc<Mutex<Vec<Weak<dyn Listener>>>>;
+pub(super) type Listeners = Arc<Mutex<Vec<Weak<dyn Listener>>>>;
 
 /// A session is open once for exclusive and once for shared use.
-type Name = (SessionId, bool);
+pub(super) type Name = (SessionId, bool);
 
-enum Slot {
-    /// Being opened or closed; told when that is over.
-    Busy(Arc<Notify>),
+pub(super) enum Slot {
+    /// Being opened, or this session being closed; told when that is over.
+    Busy(Arc<Notify>, Option<Arc<Session>>),
     Open {
         session: Arc<Session>,
         handles: usize,
@@ -82,8 +85,16 @@ enum Slot {
     },
 }
 
+/// What a session is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Use,
+    /// It need not be readable, and may be lost.
+    Delete,
+}
+
 /// How [`Vault::open`] found a slot.
-enum Entry {
+pub(super) enum Entry {
     Shared(Arc<Session>),
     Busy(Arc<Notify>),
     /// Busy for the caller, who ends that with [`Vault::leave`].
@@ -96,14 +107,14 @@ pub struct Vault {
     pub(super) lane: Lane,
     pub(super) settings: Settings,
     pub(super) committer: Arc<Committer>,
-    sessions: Mutex<HashMap<Name, Slot>>,
+    pub(super) sessions: Mutex<HashMap<Name, Slot>>,
     pub(super) waiting: Waiting,
     pub(super) listeners: Listeners,
     pub(super) keeping: AtomicBool,
     /// Milliseconds after which sessions are looked through for ones to touch.
     pub(super) touch_every: AtomicU64,
     pub(super) hurry: Arc<Notify>,
-    closed: AtomicBool,
+    pub(super) closed: AtomicBool,
     pub(super) metrics: &'static StoreMetrics,
 }
 
@@ -112,7 +123,7 @@ impl Vault {
     pub fn new(backend: Arc<dyn Backend>, lane: Lane, settings: Settings) -> Arc<Self> {
         let committer = Arc::new(Committer::default());
         lane.spawn(committer.clone().run(backend.clone()));
-        Arc::new(Self {
+        let vault = Arc::new(Self {
             metrics: observe::of(backend.name()),
             touch_every: AtomicU64::new(u64::MAX),
             backend,
@@ -125,7 +136,14 @@ impl Vault {
             keeping: AtomicBool::new(false),
             hurry: Arc::default(),
             closed: AtomicBool::new(false),
-        })
+        });
+        let failing = Arc::downgrade(&vault);
+        vault.lane.on_defect(move |defect| {
+            if let Some(vault) = failing.upgrade() {
+                vault.fail(defect);
+            }
+        });
+        vault
     }
 
     /// The backend in use.
@@ -172,8 +190,15 @@ impl Vault {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    /// Fails once the vault was closed, or after a panic.
+    pub fn ensure_open(&self) -> Result<()> {
+        if let Some(defect) = self.lane.defect() {
+            return Err(defect.clone());
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(store_closed());
+        }
+        Ok(())
     }
 
     /// How many sessions are open.
@@ -185,31 +210,47 @@ impl Vault {
     pub async fn open(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<Arc<Session>> {
         let name = (id.clone(), options.exclusive);
         loop {
-            match self.enter(&name, fingerprint(options))? {
+            self.settings.lost.check(id)?;
+            match self.enter(&name, &fingerprint(options))? {
                 Entry::Shared(session) => return Ok(session),
                 Entry::Busy(busy) => self.wait_for(&name, &busy).await,
                 Entry::Mine(notify) => {
-                    let outcome = self.take(id, options).await.map_err(|error| error.in_session(id));
-                    if let Ok(session) = &outcome
-                        && self.is_closed()
-                    {
-                        self.end(session, STORE_CLOSED).await;
-                        self.leave(name, None, &notify);
-                        return Err(store_closed());
-                    }
-                    let slot = outcome.as_ref().ok().map(|session| Slot::Open {
+                    let session = self.take_slot(&name, options, Purpose::Use, &notify).await?.0;
+                    let slot = Slot::Open {
                         session: session.clone(),
                         handles: 1,
                         fingerprint: fingerprint(options),
-                    });
-                    self.leave(name, slot, &notify);
-                    return outcome;
+                    };
+                    self.leave(name, Some(slot), &notify);
+                    // A panic meanwhile has ended it, or left it out.
+                    session.ensure_usable()?;
+                    return Ok(session);
                 }
             }
         }
     }
 
-    /// [`Vault::open`] for a call that names the session. If a handle of this process has lost it, that is the
+    /// [`Vault::take`] for the slot of `name`, which is busy for the caller and is given up if it fails.
+    pub(super) async fn take_slot(
+        self: &Arc<Self>,
+        name: &Name,
+        options: &OpenOptions,
+        purpose: Purpose,
+        notify: &Notify,
+    ) -> Result<(Arc<Session>, Option<Error>)> {
+        let taken = self.take(&name.0, options, purpose).await;
+        if let (Ok((session, _)), Err(closed)) = (&taken, self.ensure_open()) {
+            self.end(session, STORE_CLOSED).await;
+            self.leave(name.clone(), None, notify);
+            return Err(closed);
+        }
+        if taken.is_err() {
+            self.leave(name.clone(), None, notify);
+        }
+        taken.map_err(|error| error.in_session(&name.0))
+    }
+
+    /// [`Vault::open`] for a call that names the session. If a handle of this process was fenced off, that is the
     /// answer, until the handle is closed or the session opened anew: whoever made the call took itself for the owner.
     pub async fn open_unless_lost(
         self: &Arc<Self>,
@@ -223,7 +264,7 @@ impl Vault {
     }
 
     /// Why a session that has handles here was taken away, if it was.
-    fn lost(&self, name: &Name) -> Option<Error> {
+    pub(super) fn lost(&self, name: &Name) -> Option<Error> {
         let sessions = self.sessions.lock();
         let Some(Slot::Open { session, .. }) = sessions.get(name) else {
             return None;
@@ -232,23 +273,29 @@ impl Vault {
         refusal.filter(is_loss)
     }
 
-    /// Shares the slot of `name` if it is open, or makes it busy for the caller.
-    fn enter(&self, name: &Name, fingerprint: Fingerprint) -> Result<Entry> {
+    /// Shares the slot of `name` if it is open, or makes it busy for the caller. The same session in use with other
+    /// keys, in either way, is an error: records sealed under both would be the end of it.
+    pub(super) fn enter(&self, name: &Name, fingerprint: &Fingerprint) -> Result<Entry> {
         let mut sessions = self.sessions.lock();
-        if self.is_closed() {
-            return Err(store_closed());
+        self.ensure_open()?;
+        let beside = (name.0.clone(), !name.1);
+        if let Some(Slot::Open {
+            session,
+            fingerprint: in_use,
+            ..
+        }) = sessions.get(&beside)
+        {
+            check_sealing(session, in_use, fingerprint)?;
         }
         match sessions.get_mut(name) {
-            Some(Slot::Busy(busy)) => return Ok(Entry::Busy(busy.clone())),
+            Some(Slot::Busy(busy, _)) => return Ok(Entry::Busy(busy.clone())),
             Some(Slot::Open {
                 session,
                 handles,
                 fingerprint: in_use,
             }) => {
                 if session.refusal().is_none() {
-                    if *in_use != fingerprint {
-                        return Err(other_sealing(&name.0));
-                    }
+                    check_sealing(session, in_use, fingerprint)?;
                     *handles += 1;
                     return Ok(Entry::Shared(session.clone()));
                 }
@@ -260,116 +307,52 @@ impl Vault {
             None => {}
         }
         let notify = Arc::new(Notify::new());
-        sessions.insert(name.clone(), Slot::Busy(notify.clone()));
+        sessions.insert(name.clone(), Slot::Busy(notify.clone(), None));
         Ok(Entry::Mine(notify))
     }
 
     /// Ends the time that the slot of `name` is busy.
-    fn leave(&self, name: Name, slot: Option<Slot>, notify: &Notify) {
+    pub(super) fn leave(&self, name: Name, slot: Option<Slot>, notify: &Notify) {
         let mut sessions = self.sessions.lock();
-        match slot {
-            Some(slot) => sessions.insert(name, slot),
-            None => sessions.remove(&name),
+        let unlisted = match (self.lane.defect(), slot) {
+            (None, Some(slot)) => {
+                sessions.insert(name, slot);
+                None
+            }
+            (defect, slot) => {
+                sessions.remove(&name);
+                defect.zip(slot)
+            }
         };
         drop(sessions);
+        if let Some((defect, Slot::Open { session, .. })) = unlisted {
+            session.abandon(&defect.clone().in_session(session.id()));
+        }
         notify.notify_waiters();
     }
 
     /// Waits until a slot found busy is not any more.
-    async fn wait_for(&self, name: &Name, busy: &Arc<Notify>) {
+    pub(super) async fn wait_for(&self, name: &Name, busy: &Arc<Notify>) {
         let mut over = std::pin::pin!(busy.notified());
         over.as_mut().enable();
-        let still = matches!(self.sessions.lock().get(name), Some(Slot::Busy(now)) if Arc::ptr_eq(now, busy));
+        let still =
+            matches!(self.sessions.lock().get(name), Some(Slot::Busy(now, _)) if Arc::ptr_eq(now, busy));
         if still {
             over.await;
         }
     }
 
-    pub(super) async fn give_back(&self, id: &SessionId, token: Token) {
-        // If the storage cannot be told, the lease runs out by itself, and this process may take it over before.
-        let _ = self.backend.release(id, token).await;
-        lease::forget(id, token);
-    }
-
-    /// Gives one handle of `session` back. With the last one it waits for queued patches and releases the lease.
-    pub async fn close_session(&self, session: &Arc<Session>) {
-        let name = (session.id().clone(), matches!(session.fence(), Fence::Owner(_)));
-        let last = self.drop_handle(&name, session);
-        session.flush().await;
-        if let Some(notify) = last {
-            self.end(session, "the session is closed").await;
-            self.leave(name, None, &notify);
-        }
-    }
-
-    /// Takes a handle off; with the last one the slot is busy for the caller.
-    fn drop_handle(&self, name: &Name, session: &Arc<Session>) -> Option<Arc<Notify>> {
-        let mut sessions = self.sessions.lock();
-        match sessions.get_mut(name) {
-            Some(Slot::Open {
-                session: open,
-                handles,
-                ..
-            }) if Arc::ptr_eq(open, session) => {
-                *handles -= 1;
-                if *handles > 0 {
-                    return None;
-                }
-            }
-            // Deleted, or taken away and opened anew since: this handle has nothing left to give back.
-            _ => return None,
-        }
-        let notify = Arc::new(Notify::new());
-        sessions.insert(name.clone(), Slot::Busy(notify.clone()));
-        Some(notify)
-    }
-
-    async fn end(&self, session: &Session, text: &'static str) {
-        session.refuse(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
-        session.quiesce().await;
-        if let Fence::Owner(token) = session.fence() {
-            self.give_back(session.id(), token).await;
-        }
-    }
-
-    /// Deletes session `id`; `false` if there was none. If it is open here its handles take no writes any more,
-    /// even when the storage fails to delete it; one that was lost is not deleted.
-    pub async fn delete(self: &Arc<Self>, id: &SessionId, options: &OpenOptions) -> Result<bool> {
-        let name = (id.clone(), options.exclusive);
-        let (session, notify) = loop {
-            let session = self.open_unless_lost(id, options).await?;
-            if let Some(notify) = self.seize(&name, &session) {
-                break (session, notify);
-            }
-        };
-        session.refuse(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
-        session.quiesce().await;
-        let outcome = self.backend.delete(id, session.fence()).await;
-        if let Err(error) = &outcome
-            && is_loss(error)
-        {
-            session.lose_instead(&error.clone().in_session(id));
-        }
-        if let Fence::Owner(token) = session.fence() {
-            self.give_back(id, token).await;
-        }
-        self.leave(name, None, &notify);
-        outcome.map_err(|error| error.in_session(id))
-    }
-
-    /// Makes the slot of `session` busy for the caller, unless somebody else ended it since it was opened.
-    fn seize(&self, name: &Name, session: &Arc<Session>) -> Option<Arc<Notify>> {
-        let mut sessions = self.sessions.lock();
-        let ours = matches!(sessions.get(name), Some(Slot::Open { session: open, .. }) if Arc::ptr_eq(open, session));
-        ours.then(|| {
-            let notify = Arc::new(Notify::new());
-            sessions.insert(name.clone(), Slot::Busy(notify.clone()));
-            notify
-        })
+    /// Whether there is a session `id`.
+    pub async fn exists(&self, id: &SessionId) -> Result<bool> {
+        self.settings.lost.check(id)?;
+        let head = self.backend.head(id).await;
+        head.map(|head| head.version > 0)
+            .map_err(|error| error.in_session(id))
     }
 
     /// Makes session `id` live `ttl` from now; `false` if there is none.
     pub async fn touch(&self, id: &SessionId, ttl: Option<Duration>) -> Result<bool> {
+        self.settings.lost.check(id)?;
         if let Some(loss) = self.lost(&(id.clone(), true)) {
             return Err(loss);
         }
@@ -420,59 +403,19 @@ impl Vault {
             .collect()
     }
 
-    pub(super) fn opened(&self, id: &SessionId) -> Option<Arc<Session>> {
+    /// The session that this process owns, if it does; an error if it was opened with other keys.
+    pub(super) fn opened(&self, id: &SessionId, options: &OpenOptions) -> Result<Option<Arc<Session>>> {
         match self.sessions.lock().get(&(id.clone(), true)) {
-            Some(Slot::Open { session, .. }) if session.refusal().is_none() => Some(session.clone()),
-            _ => None,
-        }
-    }
-
-    /// Closes what stands in a slot, or waits until whoever is opening or closing it has.
-    async fn close_slot(&self, name: &Name) {
-        enum Found {
-            Session(Arc<Session>, Arc<Notify>),
-            Busy(Arc<Notify>),
-        }
-        loop {
-            let found = {
-                let mut sessions = self.sessions.lock();
-                match sessions.get_mut(name) {
-                    None => return,
-                    Some(Slot::Busy(busy)) => Found::Busy(busy.clone()),
-                    Some(slot @ Slot::Open { .. }) => {
-                        let notify = Arc::new(Notify::new());
-                        let Slot::Open { session, .. } = std::mem::replace(slot, Slot::Busy(notify.clone()))
-                        else {
-                            return;
-                        };
-                        Found::Session(session, notify)
-                    }
-                }
-            };
-            match found {
-                Found::Busy(busy) => self.wait_for(name, &busy).await,
-                Found::Session(session, notify) => {
-                    session.flush().await;
-                    self.end(&session, STORE_CLOSED).await;
-                    self.leave(name.clone(), None, &notify);
-                }
+            Some(Slot::Open {
+                session,
+                fingerprint: in_use,
+                ..
+            }) if session.refusal().is_none() => {
+                check_sealing(session, in_use, &fingerprint(options))?;
+                Ok(Some(session.clone()))
             }
+            _ => Ok(None),
         }
-    }
-
-    /// Closes every session and the backend.
-    pub async fn close(&self) -> Result<()> {
-        let open: Vec<_> = {
-            let sessions = self.sessions.lock();
-            self.closed.store(true, Ordering::Release);
-            sessions.keys().cloned().collect()
-        };
-        self.waiting.wake_all();
-        for name in open {
-            self.close_slot(&name).await;
-        }
-        self.committer.close();
-        self.backend.close().await
     }
 }
 
@@ -484,13 +427,13 @@ pub(super) fn announce(listeners: &Listeners, event: &Event) {
 }
 
 /// Whether the storage says that the session is not this owner's any more.
-fn is_loss(reason: &Error) -> bool {
+pub(super) fn is_loss(reason: &Error) -> bool {
     matches!(reason.kind(), Kind::Fenced | Kind::SessionLost)
 }
 
-const STORE_CLOSED: &str = "the store is closed";
+pub(super) const STORE_CLOSED: &str = "the store is closed";
 
-pub(super) fn store_closed() -> Error {
+fn store_closed() -> Error {
     Error::new(Kind::Closed, "session", STORE_CLOSED)
 }
 
@@ -500,13 +443,16 @@ impl Drop for Vault {
     }
 }
 
-fn fingerprint(options: &OpenOptions) -> Fingerprint {
+pub(super) fn fingerprint(options: &OpenOptions) -> Fingerprint {
     (options.ring.fingerprint(), options.seal)
 }
 
-fn other_sealing(id: &SessionId) -> Error {
+/// Fails if `session`, open with keys and options of fingerprint `in_use`, is wanted with others.
+fn check_sealing(session: &Session, in_use: &Fingerprint, wanted: &Fingerprint) -> Result<()> {
+    if in_use == wanted || session.refusal().is_some() {
+        return Ok(());
+    }
     let text = "the session is already open in this process with another masterKey or other security options";
-    Error::new(Kind::Config, "session", text)
-        .with("field", "masterKey")
-        .in_session(id)
+    let error = Error::new(Kind::Config, "session", text).with("field", "masterKey");
+    Err(error.in_session(session.id()))
 }

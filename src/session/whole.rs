@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::access::waiting;
 use super::actor::Session;
+use super::lease;
 use super::vault::{OpenOptions, Vault};
 use crate::backend::{Head, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -40,7 +41,8 @@ pub struct Rotation {
 
 /// Reads a whole session, open here or not; `None` if it does not exist.
 pub async fn snapshot(vault: &Vault, id: &SessionId, options: &OpenOptions) -> Result<Option<Snapshot>> {
-    let read = match vault.opened(id) {
+    vault.settings().lost.check(id)?;
+    let read = match vault.opened(id, options)? {
         Some(session) => snapshot_of_ours(vault, &session).await,
         None => snapshot_of_others(vault, id, options).await,
     };
@@ -52,6 +54,8 @@ async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Optio
     let journal = session.open_journal();
     let mut records = scan(vault, session.id(), session.sealer(), None).await?;
     session.quiesce().await;
+    // Still ours: what was read is not what somebody else has made of it, or an emptied storage.
+    lease::renew(vault, vec![session.clone()]).await;
     let (changed, head) = journal.read()?;
     for (key, value) in changed {
         match value {
@@ -121,6 +125,9 @@ async fn scan(
 /// The ids of all records of type `kind`.
 pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Result<Vec<String>> {
     session.flush().await;
+    // What somebody else's session has, or an emptied storage has not, is not the answer.
+    lease::renew(vault, vec![session.clone()]).await;
+    session.ensure_usable()?;
     let mut ids = Vec::new();
     let mut cursor = None;
     loop {

@@ -1,5 +1,6 @@
 //! Joins the database to the trait.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,9 +134,11 @@ pub(super) async fn on_blocking_thread<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(panicked) => {
-            Err(Error::new(Kind::Internal, LAYER, "a background task failed").because(&panicked))
-        }
+        Err(failed) => match failed.try_into_panic() {
+            // The panic of whoever waits for it, so that the store hears of it.
+            Ok(panic) => resume_unwind(panic),
+            Err(ended) => Err(Error::new(Kind::Internal, LAYER, "a background task failed").because(&ended)),
+        },
     }
 }
 

@@ -20,6 +20,7 @@ use super::backend::{Store, on_blocking_thread};
 use super::config::Durability;
 use super::database::{Checkpointer, flush};
 use crate::error::{Error, Result};
+use crate::runtime;
 
 /// What power loss may take in [`Durability::Process`].
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -115,7 +116,7 @@ pub(super) fn after_write(store: &Arc<Store>) {
         pulse.wake.notify_one();
     }
     if !pulse.running.swap(true, Ordering::SeqCst) {
-        let task = tokio::spawn(run(Arc::downgrade(store), pulse.clone()));
+        let task = runtime::spawn(run(Arc::downgrade(store), pulse.clone()));
         *pulse.task.lock() = Some(task);
     }
 }

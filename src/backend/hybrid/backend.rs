@@ -21,6 +21,7 @@ use crate::backend::{
 use crate::error::Result;
 use crate::record::RecordKey;
 use crate::resilience::Breaker;
+use crate::runtime;
 
 /// Sessions in MongoDB with Redis in front of it. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -39,9 +40,9 @@ impl HybridBackend {
         let redis = HotCopies::new(redis)?;
         let mongo = MongoBackend::connect(mongo).await?;
         let core = Core::new(config, mongo, redis, breaker, queue);
-        tokio::spawn(reconciler::run(Arc::downgrade(&core)));
+        runtime::spawn(reconciler::run(Arc::downgrade(&core)));
         if core.config.uses_outbox() {
-            tokio::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
+            runtime::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
         }
         Ok(Self(core))
     }

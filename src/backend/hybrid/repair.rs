@@ -10,6 +10,7 @@ use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Installed, Mark};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
+use crate::runtime;
 
 /// A session of up to so many records is copied whole when it is opened.
 const WHOLE: usize = 1000;
@@ -108,7 +109,7 @@ impl Core {
         }
         let Some(core) = self.shared() else { return };
         let slot = slot.clone();
-        tokio::spawn(async move {
+        runtime::spawn(async move {
             // What fails is read from MongoDB.
             let _ = core.copy(&slot).await;
         });
@@ -135,7 +136,7 @@ impl Core {
     pub fn start_warming(&self, slot: &Arc<Slot>, mark: Mark, records: Vec<(RecordKey, bytes::Bytes)>) {
         let Some(core) = self.shared() else { return };
         let slot = slot.clone();
-        tokio::spawn(async move {
+        runtime::spawn(async move {
             let ttl = core.config.copy_ttl(slot.ttl());
             let _ = core
                 .hot(core.redis.warm(&slot.session, mark, &records, false, ttl))

@@ -20,6 +20,7 @@ use crate::backend::redis::{HotCopies, Letter};
 use crate::backend::{Backend, Commit, Head, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::Breaker;
+use crate::runtime;
 
 /// How often a Redis that went away is looked for.
 const PROBE: Duration = Duration::from_millis(250);
@@ -277,7 +278,7 @@ impl Core {
             && matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
             && !self.redis_away.swap(true, Ordering::AcqRel)
         {
-            tokio::spawn(look_for_redis(self.me.clone()));
+            runtime::spawn(look_for_redis(self.me.clone()));
         }
         answer
     }

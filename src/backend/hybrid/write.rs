@@ -17,6 +17,7 @@ use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
 use crate::backend::{Commit, Fence, Head, SessionId, now_millis};
 use crate::error::{Error, Kind, Result};
+use crate::runtime;
 
 /// Why a commit did not go behind.
 enum Closed {
@@ -234,7 +235,7 @@ impl Core {
                 version: mark.version,
                 entry: encoded,
             };
-            tokio::spawn(tell_queue(self.clone(), queue.clone(), job));
+            runtime::spawn(tell_queue(self.clone(), queue.clone(), job));
         }
         slot.head()
     }

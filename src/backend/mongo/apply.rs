@@ -16,6 +16,7 @@ use super::errors::corrupt;
 use super::state::{Core, Slot};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
+use crate::runtime;
 
 /// How long a deleted record's tombstone stays: far longer than any command can be on its way.
 const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,7 +38,7 @@ impl Core {
             return;
         }
         let core = self.clone();
-        tokio::spawn(async move { core.apply_queues(turns).await });
+        runtime::spawn(async move { core.apply_queues(turns).await });
     }
 
     /// Applies the queues of sessions until they are empty or the storage fails: then the

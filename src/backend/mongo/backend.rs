@@ -16,6 +16,7 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::record::RecordKey;
+use crate::runtime;
 
 /// Sessions in `MongoDB`. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ impl MongoBackend {
     /// and runtime is shared by the whole process.
     pub async fn connect(config: &MongoConfig) -> Result<Self> {
         let core = Arc::new(Core::new(Connection::open(config).await?));
-        tokio::spawn(sweep_now_and_then(Arc::downgrade(&core)));
+        runtime::spawn(sweep_now_and_then(Arc::downgrade(&core)));
         Ok(Self(core))
     }
 

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
 use super::{LAYER, MongoConfig};
 use crate::error::{Error, Kind, Result};
+use crate::runtime;
 
 /// How old an estimate of the server's clock may be before a new one is made …
 const CLOCK_AGE: Duration = Duration::from_secs(30);
@@ -287,7 +288,7 @@ impl Connection {
         if let Some((at, millis)) = known {
             if begin {
                 let (database, clock, timeout) = (self.database.clone(), self.clock.clone(), self.timeout);
-                tokio::spawn(async move {
+                runtime::spawn(async move {
                     // What fails is asked again by the next caller.
                     let asked = tokio::time::timeout(timeout, estimate(&database)).await;
                     let mut clock = clock.lock();

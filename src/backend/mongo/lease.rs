@@ -14,6 +14,7 @@ use super::state::{Core, Known};
 use super::{Beside, LAYER, Ledger};
 use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::runtime;
 
 /// How long the document of a session that was never written, or was deleted, outlives its last lease.
 pub(super) const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -78,7 +79,7 @@ impl Core {
             let core = self.clone();
             let (id, garbage) = (request.session, session.garbage.clone());
             // Nobody can see it, so nobody need wait for it; what fails is left to the next owner.
-            tokio::spawn(async move { core.collect(&id, &garbage).await });
+            runtime::spawn(async move { core.collect(&id, &garbage).await });
         }
         let ledger = Ledger::of(&session, now);
         let grant = Grant {

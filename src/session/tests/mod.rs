@@ -3,6 +3,7 @@
 mod doubts;
 mod ends;
 mod ownership;
+mod panics;
 mod queue;
 mod waits;
 mod whole;
@@ -82,6 +83,7 @@ impl Bench {
     fn over(memory: Arc<Memory>) -> Self {
         // Long enough that nothing ever happens by the clock.
         let settings = Settings {
+            lost: Arc::default(),
             lease: Duration::from_secs(600),
             operation_timeout: Duration::from_secs(600),
         };

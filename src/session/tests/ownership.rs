@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::super::actor::Lookup;
 use super::super::lease;
 use super::super::vault::OpenOptions;
+use super::super::whole;
 use super::{Bench, ID, kind, options, others_run, patch, ring};
 use crate::backend::contract::{change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Op};
 use crate::backend::{Backend, Fence};
 use crate::error::Kind;
-use crate::record::{RecordKey, Sealer};
+use crate::record::{Algorithm, RecordKey, SealOptions, Sealer};
 
 #[tokio::test]
 async fn a_fenced_owner_is_told_once_and_refuses_everything() {
@@ -221,4 +222,54 @@ async fn closing_the_store_waits_for_who_is_opening() {
             .kind(),
         Kind::Closed
     );
+}
+
+#[tokio::test]
+async fn a_session_in_use_is_not_shown_to_or_shared_with_another_ring() {
+    let mut first = patch(&[("a", "1")]);
+    first.set(RecordKey::creds(), Some(Bytes::from_static(b"me")));
+    for (open, wanted) in [(true, true), (true, false), (false, true)] {
+        for stored in [true, false] {
+            let bench = Bench::new();
+            let id = ID.into();
+            let used = |exclusive, keys: &[u8]| OpenOptions {
+                exclusive,
+                ring: ring(keys),
+                ..options()
+            };
+            let session = bench.vault.open(&id, &used(open, &[7])).await.unwrap();
+            if stored {
+                bench
+                    .vault
+                    .committed(&session, first.clone(), None)
+                    .await
+                    .unwrap();
+            }
+            let calls = bench.memory.commits().len();
+            for keys in [&[8][..], &[8, 7], &[]] {
+                let other = OpenOptions {
+                    seal: SealOptions {
+                        encryption: (!keys.is_empty()).then_some(Algorithm::SecretBox),
+                        ..options().seal
+                    },
+                    ..used(wanted, keys)
+                };
+                let opened = bench.vault.open(&id, &other).await.map(|_| ());
+                assert_eq!(kind(opened), Kind::Config, "{open} {wanted} {stored} {keys:?}");
+                let named = bench.vault.open_unless_lost(&id, &other).await.map(|_| ());
+                assert_eq!(kind(named), Kind::Config);
+                let snapshot = whole::snapshot(&bench.vault, &id, &other).await;
+                if open {
+                    assert_eq!(kind(snapshot), Kind::Config, "{keys:?}");
+                } else if stored && keys != [8, 7] {
+                    assert_eq!(kind(snapshot), Kind::Encryption, "{keys:?}");
+                }
+            }
+            assert_eq!(bench.memory.commits().len(), calls);
+            let same = whole::snapshot(&bench.vault, &id, &used(true, &[7]))
+                .await
+                .unwrap();
+            assert_eq!(same.is_some(), stored);
+        }
+    }
 }

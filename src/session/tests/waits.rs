@@ -188,5 +188,5 @@ async fn what_a_handle_has_lost_is_refused_at_once() {
     bench.vault.close_session(&session).await;
     assert_eq!(kind(bench.vault.delete(&id, &options()).await), Kind::SessionBusy);
     bench.memory.release(&id, other).await.unwrap();
-    assert!(bench.vault.delete(&id, &options()).await.unwrap());
+    assert!(bench.vault.delete(&id, &options()).await.unwrap().existed);
 }
