@@ -167,6 +167,7 @@ mod tests {
     use super::*;
 
     async fn panics() {
+        tokio::task::yield_now().await;
         panic!("injected");
     }
 
