@@ -28,7 +28,7 @@ export declare class Core {
   storeGet(store: number, sessionId: string): number
   /** Request: commits a patch to any session, opened for it if it is not open here. Committed. */
   storeSet(store: number, sessionId: string, frame: Uint8Array, length: number, expectedVersion: number, fencingToken: number): number
-  /** Request: deletes a session. JSON: whether there was one. */
+  /** Request: deletes a session, whether or not it can be read. JSON: whether there was one. */
   storeDelete(store: number, sessionId: string): number
   /** Request: makes a session live on for `ttlSeconds` (-1: the configured time). JSON: whether there is one. */
   storeTouch(store: number, sessionId: string, ttlSeconds: number): number

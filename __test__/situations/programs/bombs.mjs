@@ -52,6 +52,8 @@ const BOMBS = {
 };
 
 const first = await open(place, ID);
+// Without them, opening reads another record.
+await first.saveCreds();
 await first.state.keys.set({
   [TYPE]: Object.fromEntries(['harmless', ...Object.keys(BOMBS)].map((id) => [id, { id }])),
 });
