@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
+use crate::backend::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Algorithm, Compression, SealOptions};
 
@@ -71,6 +73,35 @@ pub struct RedisSection {
     pub url: String,
     /// Begins every key.
     pub prefix: String,
+    /// Certificates, with a URL that asks for TLS.
+    pub tls: Option<TlsSection>,
+}
+
+/// Whom to trust over TLS, and who we are there. Certificates and the key are PEM.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsSection {
+    /// Sign the server's certificate, in place of the authorities trusted here.
+    pub ca: Option<String>,
+    /// Our own certificate …
+    pub cert: Option<String>,
+    /// … and its key.
+    pub key: Option<String>,
+    /// Take any certificate.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+impl From<&TlsSection> for Tls {
+    fn from(section: &TlsSection) -> Self {
+        let client = section.cert.as_ref().zip(section.key.as_ref());
+        Self {
+            authority: section.ca.as_ref().map(|pem| pem.clone().into_bytes()),
+            client: client
+                .map(|(cert, key)| (cert.clone().into_bytes(), Zeroizing::new(key.as_bytes().to_vec()))),
+            insecure: section.insecure,
+        }
+    }
 }
 
 /// Options of MongoDB.
@@ -79,10 +110,12 @@ pub struct RedisSection {
 pub struct MongoSection {
     /// `mongodb://` or `mongodb+srv://`.
     pub url: String,
-    /// Name of the database; empty is the one in the URL, or the default.
+    /// Name of the database.
     pub database: String,
     /// What the names of the collections begin with: `<collection>_sessions`, `<collection>_records` …
     pub collection: String,
+    /// Certificates, with a URL that asks for TLS.
+    pub tls: Option<TlsSection>,
 }
 
 /// Options of the hybrid store.
@@ -102,6 +135,8 @@ pub struct HybridSection {
     /// Open a session although Redis has lost the outbox of an owner that crashed.
     #[serde(default)]
     pub accept_lost_outbox: bool,
+    /// Most bytes acknowledged and not yet in MongoDB.
+    pub outbox_limit: usize,
 }
 
 /// Time limits and retries.

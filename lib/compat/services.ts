@@ -1,15 +1,21 @@
 import { decodeValue, encodeValue } from '../codec/index.js';
+import { refuse } from '../options/check.js';
 import { resolveSecurity } from '../options/security.js';
 import type { SecurityConfig } from '../options/types.js';
-import type { CryptoService } from './crypto.js';
+import { CryptoService, optionsOf } from './crypto.js';
 
 /** How a store encodes values; the settings of compression, which happens in the core. */
 export class CodecService {
   private readonly compressor: 'snappy' | 'gzip' | null;
+  private readonly options: Partial<SecurityConfig>;
 
   /** @throws ConfigError naming the field */
-  constructor(private readonly config: Partial<SecurityConfig>) {
+  constructor(config: Partial<SecurityConfig>) {
     const { enableCompression, compressionAlgorithm } = config;
+    this.options = {
+      ...(enableCompression !== undefined && { enableCompression }),
+      ...(compressionAlgorithm !== undefined && { compressionAlgorithm }),
+    };
     this.compressor = resolveSecurity([
       { path: 'config', options: { security: { enableCompression, compressionAlgorithm } } },
     ]).compression;
@@ -31,11 +37,7 @@ export class CodecService {
 
   /** @internal The store's options that stand for this service. */
   toOptions(): Partial<SecurityConfig> {
-    const { enableCompression, compressionAlgorithm } = this.config;
-    return {
-      ...(enableCompression !== undefined && { enableCompression }),
-      ...(compressionAlgorithm !== undefined && { compressionAlgorithm }),
-    };
+    return this.options;
   }
 }
 
@@ -44,11 +46,25 @@ export function createCodecService(config: Partial<SecurityConfig>): CodecServic
   return new CodecService(config);
 }
 
-/** The options that a store's crypto and codec service stand for; the codec has the say over compression. */
-export function servicesOf(crypto?: CryptoService, codec?: CodecService): Record<string, unknown> {
+/**
+ * The options that a store's crypto and codec service stand for; the codec has the say over compression.
+ *
+ * @throws ConfigError when one of them is somebody's own: sealing and encoding happen in the core
+ */
+export function servicesOf(crypto?: unknown, codec?: unknown): Record<string, unknown> {
   if (crypto === undefined && codec === undefined) {
     return {};
   }
-  const options = crypto?.toOptions();
+  if (crypto !== undefined && !(crypto instanceof CryptoService)) {
+    throw refuse(
+      'crypto',
+      'what createCryptoService made: sealing happens in the core, with masterKey',
+      crypto,
+    );
+  }
+  if (codec !== undefined && !(codec instanceof CodecService)) {
+    throw refuse('codec', 'what createCodecService made: values are encoded by the store itself', codec);
+  }
+  const options = crypto === undefined ? undefined : optionsOf(crypto);
   return { ...options, security: { ...options?.security, ...codec?.toOptions() } };
 }

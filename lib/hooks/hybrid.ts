@@ -1,4 +1,5 @@
 import { ConfigError } from '../errors.js';
+import { isEmpty } from '../options/check.js';
 import { resolveServerless } from '../options/embedded.js';
 import { resolveHybridHook, type SessionSettings } from '../options/servers.js';
 import type { HybridStoreConfig, UseHybridAuthStateOptions } from '../options/types.js';
@@ -23,7 +24,7 @@ export async function useHybridAuthState(
 
 function resolve(options: UseHybridAuthStateOptions): SessionSettings {
   // A section whose URLs are missing is a mistake, not a wish for no servers: only its absence is.
-  if ((options as { hybrid?: HybridStoreConfig } | undefined)?.hybrid !== undefined) {
+  if (!isEmpty((options as { hybrid?: HybridStoreConfig } | undefined)?.hybrid)) {
     for (const name of ['embedded', 'durability'] as const) {
       if (options[name] !== undefined) {
         throw new ConfigError(name, 'is for the embedded store: it cannot be given together with hybrid');

@@ -4,8 +4,8 @@ import { ConfigError } from '../errors.js';
 
 /** What a wrong value is, without showing it: it may be a secret that slipped into the wrong field. */
 function describe(value: unknown): string {
-  if (value === null) {
-    return 'null';
+  if (value === null || value === undefined) {
+    return String(value);
   }
   if (typeof value === 'number' || typeof value === 'boolean') {
     return String(value);
@@ -20,15 +20,24 @@ export function refuse(field: string, expected: string, value: unknown): ConfigE
   return new ConfigError(field, `expected ${expected}`, { got: describe(value) });
 }
 
+/** What an environment variable that is not set, or set to nothing, leaves of an option. */
+export const isEmpty = (value: unknown): boolean => value === undefined || value === null || value === '';
+
 /** `name` within `path`; the outermost options have no path of their own. */
 export const join = (path: string, name: string): string => (path === '' ? name : `${path}.${name}`);
 
 /**
  * The options at `path` as an object with none but `known` fields, `{}` when absent.
  *
- * @throws ConfigError naming the first unknown field
+ * @param also taken as well, but not worth telling somebody who looks for a name
+ * @throws ConfigError naming the first unknown field, and the known one that it looks like
  */
-export function fields(path: string, value: unknown, known: readonly string[]): Record<string, unknown> {
+export function fields(
+  path: string,
+  value: unknown,
+  known: readonly string[],
+  also: readonly string[] = [],
+): Record<string, unknown> {
   if (value === undefined) {
     return {};
   }
@@ -37,11 +46,19 @@ export function fields(path: string, value: unknown, known: readonly string[]): 
   }
   const found = value as Record<string, unknown>;
   for (const name of Object.keys(found)) {
-    if (found[name] !== undefined && !known.includes(name)) {
-      throw new ConfigError(join(path, name), `unknown option; known here: ${known.join(', ')}`);
+    if (found[name] !== undefined && !known.includes(name) && !also.includes(name)) {
+      const near = [...known, ...also].find((candidate) => alike(candidate, name));
+      const hint = near === undefined ? '' : `; did you mean ${near}?`;
+      throw new ConfigError(join(path, name), `unknown option; known here: ${known.join(', ')}${hint}`);
     }
   }
   return found;
+}
+
+/** Whether two names differ by no more than case, or the server's name in front. */
+function alike(known: string, given: string): boolean {
+  const [one, other] = [known.toLowerCase(), given.toLowerCase()];
+  return one === other || one === `redis${other}` || one === `mongo${other}`;
 }
 
 export function text(field: string, value: unknown, expected = 'a non-empty string'): string {
@@ -99,6 +116,8 @@ export function optional<T, D>(value: unknown, otherwise: D, check: (value: unkn
 export interface Found {
   field: string;
   value: unknown;
+  /** Whether it stands there at all, be it as undefined: an environment variable that is not set leaves that. */
+  named: boolean;
 }
 
 /**
@@ -111,16 +130,20 @@ export function pick(
   places: readonly { path: string; options: Record<string, unknown> }[],
 ): Found {
   let found: Found | undefined;
+  let empty: Found | undefined;
   for (const { path, options } of places) {
     const value = options[name];
     const field = join(path, name);
     if (value === undefined) {
+      if (Object.hasOwn(options, name)) {
+        empty ??= { field, value, named: true };
+      }
       continue;
     }
     if (found !== undefined && !isDeepStrictEqual(found.value, value)) {
       throw new ConfigError(field, `differs from ${found.field}; give it in one place`);
     }
-    found ??= { field, value };
+    found ??= { field, value, named: true };
   }
-  return found ?? { field: join(places[0]?.path ?? '', name), value: undefined };
+  return found ?? empty ?? { field: join(places[0]?.path ?? '', name), value: undefined, named: false };
 }

@@ -49,3 +49,5 @@ export const DEFAULT_FOLDER = './baileys_auth';
 export const DEFAULT_PREFIX = 'bv';
 export const DEFAULT_DATABASE = 'baileys_vault';
 export const DEFAULT_COLLECTION = 'vault';
+/** Bytes acknowledged and not yet in MongoDB, of all sessions of the process. */
+export const DEFAULT_OUTBOX_LIMIT = 256 * 1024 * 1024;

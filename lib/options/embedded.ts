@@ -1,13 +1,15 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors.js';
-import { fields, optional, text } from './check.js';
+import { fields, isEmpty, optional, text } from './check.js';
 import { DEFAULT_FOLDER } from './defaults.js';
+import { unset } from './section.js';
 import type { SessionSettings } from './servers.js';
 import {
   resolveDurability,
   resolveFencingToken,
   resolveSessionId,
   resolveStore,
+  SECTIONS,
   SERVER,
   SHARED,
   type StoreSettings,
@@ -18,7 +20,13 @@ export const FOLDER_SESSION = 'default';
 
 /** @throws ConfigError naming the field */
 export function resolveFolder(folder: unknown, options: unknown): SessionSettings {
-  const own = fields('', options, [...SHARED, 'durability']);
+  if (!isEmpty((options as { sessionId?: unknown } | undefined)?.sessionId)) {
+    throw new ConfigError(
+      'sessionId',
+      'a folder of useMultiFileAuthState holds one session: for several in one folder use useHybridAuthState',
+    );
+  }
+  const own = fields('', options, [...SHARED, 'durability'], SECTIONS);
   return {
     ...embeddedStore(text('folder', folder, 'the path of a folder'), own),
     sessionId: FOLDER_SESSION,
@@ -33,13 +41,29 @@ export function resolveFolder(folder: unknown, options: unknown): SessionSetting
  */
 export function resolveServerless(options: unknown): SessionSettings {
   const known = ['hybrid', 'sessionId', 'fencingToken', 'embedded', 'durability', ...SERVER];
-  const own = fields('', options, known);
+  const own = fields('', options, known, SECTIONS);
+  if (Object.hasOwn(own, 'hybrid')) {
+    throw unset('hybrid', 'an object with redisUrl and mongoUrl');
+  }
+  const server = SECTIONS.find((name) => name !== 'embedded' && own[name] !== undefined);
+  if (server !== undefined && own.embedded === undefined) {
+    throw new ConfigError(
+      'hybrid',
+      `is missing beside ${server}: without it the session would be kept in a folder; to have that, give embedded: { path }`,
+    );
+  }
   for (const name of ['ttl', 'enableTls']) {
     if (own[name] !== undefined) {
       throw new ConfigError(name, 'needs servers (the option hybrid): the embedded store has no such thing');
     }
   }
+  if (Object.hasOwn(own, 'embedded') && isEmpty(own.embedded)) {
+    throw unset('embedded', 'an object with the path of a folder');
+  }
   const embedded = fields('embedded', own.embedded, ['path']);
+  if (Object.hasOwn(embedded, 'path') && isEmpty(embedded.path)) {
+    throw unset('embedded.path', 'the path of a folder');
+  }
   return {
     ...embeddedStore(
       optional(embedded.path, DEFAULT_FOLDER, (value) => text('embedded.path', value)),

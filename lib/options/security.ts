@@ -1,5 +1,5 @@
 import { ConfigError } from '../errors.js';
-import { fields, flag, integer, join, oneOf, optional, pick, refuse } from './check.js';
+import { fields, flag, integer, isEmpty, join, oneOf, optional, pick, refuse } from './check.js';
 
 const KEY_BYTES = 32;
 const KEY_SHAPE = '64 hex characters or a Buffer of 32 bytes';
@@ -37,21 +37,31 @@ export function resolveSecurity(places: Places): SecuritySettings {
   const at = (name: (typeof SECURITY_FIELDS)[number]): string => join(section.field, name);
   const withSection = [...places, { path: section.field, options: security }];
 
+  const encryption = pick('enableEncryption', withSection);
+  const enabled = optional(encryption.value, undefined, (value) => flag(encryption.field, value));
   const key = pick('masterKey', places);
-  const masterKey = optional(key.value, null, (value) => parseMasterKey(key.field, value));
+  if (key.named && isEmpty(key.value) && enabled !== false) {
+    throw missingKey(key.field);
+  }
+  const masterKey = isEmpty(key.value) ? null : parseMasterKey(key.field, key.value);
   const previous = pick('previousMasterKeys', places);
   const previousMasterKeys = optional(previous.value, [], (value) => parseKeys(previous.field, value));
   if (masterKey === null && previousMasterKeys.length > 0) {
     throw new ConfigError(key.field, `is required with ${previous.field}: new records are sealed with it`);
   }
 
-  const encryption = pick('enableEncryption', withSection);
-  const enabled = optional(encryption.value, undefined, (value) => flag(encryption.field, value));
   const environment = optional(security.environment, undefined, (value) =>
     oneOf(at('environment'), value, ['development', 'production', 'test']),
   );
   if (masterKey === null && enabled === true) {
-    throw new ConfigError(key.field, `is required by ${encryption.field}: expected ${KEY_SHAPE}`);
+    throw missingKey(key.field, encryption.field);
+  }
+  if (masterKey === null && enabled === undefined && environment === undefined && 'environment' in security) {
+    throw new ConfigError(
+      at('environment'),
+      "is named but empty, as where its environment variable is not set: expected 'development', 'production' or " +
+        "'test', a masterKey, or enableEncryption: false to store sessions readable",
+    );
   }
   if (masterKey === null && enabled === undefined && environment === 'production') {
     throw new ConfigError(
@@ -89,13 +99,27 @@ function resolveCompression(field: string, value: unknown, enabled: boolean): 's
   return enabled ? algorithm : null;
 }
 
-/** A copy of the key's 32 bytes. */
+/** A key that is named but empty, or that another option (`requiredBy`) needs. */
+export function missingKey(field: string, requiredBy?: string): ConfigError {
+  return requiredBy === undefined
+    ? new ConfigError(
+        field,
+        `is named but empty, as where its environment variable is not set: expected ${KEY_SHAPE}; to store sessions ` +
+          'readable, leave it out, or give enableEncryption: false',
+      )
+    : new ConfigError(field, `is required by ${requiredBy}: expected ${KEY_SHAPE}`);
+}
+
+/** A copy of the key's 32 bytes, in memory of its own: of the pool, other Buffers' `buffer` would show it. */
 export function parseMasterKey(field: string, value: unknown): Buffer {
+  const key = Buffer.alloc(KEY_BYTES);
   if (typeof value === 'string' && /^[0-9a-fA-F]{64}$/.test(value)) {
-    return Buffer.from(value, 'hex');
+    key.write(value, 'hex');
+    return key;
   }
   if (value instanceof Uint8Array && value.length === KEY_BYTES) {
-    return Buffer.from(value);
+    key.set(value);
+    return key;
   }
   if (typeof value === 'string' || value instanceof Uint8Array) {
     const unit = typeof value === 'string' ? 'characters' : 'bytes';

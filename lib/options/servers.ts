@@ -1,64 +1,59 @@
 import { ConfigError } from '../errors.js';
-import { type Found, fields, flag, integer, join, optional, pick, refuse, text } from './check.js';
-import { DEFAULT_COLLECTION, DEFAULT_DATABASE, DEFAULT_PREFIX } from './defaults.js';
-import type { Places } from './security.js';
+import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.js';
+import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
+import { type MongoPlace, mongoNames, mongoPlace } from './mongo-place.js';
+import { type RedisPlace, redisNames, redisPlace, type ServerFields } from './redis-place.js';
+import { idleNote, type Notes } from './section.js';
+import { type Places, parseMasterKey } from './security.js';
 import {
-  type MongoPlace,
-  placesOf,
-  type RedisPlace,
   resolveFencingToken,
   resolveQueue,
   resolveSessionId,
   resolveStore,
+  SECTIONS,
   SERVER,
   type StoreSettings,
 } from './shared.js';
 
-const REDIS_URL = /^(redis|rediss|valkey|valkeys|unix)([+-][a-z+-]+)?:\/\/./i;
-const MONGO_URL = /^mongodb(\+srv)?:\/\/./i;
-const REDIS_URL_SHAPE = 'a URL beginning with redis:// or rediss://';
-const MONGO_URL_SHAPE = 'a URL beginning with mongodb:// or mongodb+srv://';
-const MAX_PORT = 65_535;
-
+/** The names that are documented first; `redisNames` and `mongoNames` have all. */
 const REDIS_FIELDS = [
   'redisUrl',
   'host',
   'port',
+  'path',
+  'username',
   'password',
   'db',
-  'redisHost',
-  'redisPort',
+  'tls',
   'prefix',
   ...SERVER,
 ];
-
-const MONGO_FIELDS = [
-  'mongoUrl',
-  'databaseName',
-  'collectionName',
-  'database',
-  'collection',
-  'mongoDatabase',
-  'mongoCollection',
-  ...SERVER,
-];
-
+const MONGO_FIELDS = ['mongoUrl', 'databaseName', 'collectionName', 'user', 'pass', 'tls', ...SERVER];
 const HYBRID_FIELDS = [
-  'redisUrl',
-  'redisHost',
-  'redisPort',
-  'redisPrefix',
-  'mongoUrl',
-  'mongoDatabase',
-  'mongoCollection',
+  ...[
+    'redisUrl',
+    'redisHost',
+    'redisPort',
+    'redisUsername',
+    'redisPassword',
+    'redisDb',
+    'redisTls',
+    'redisPrefix',
+  ],
+  ...['mongoUrl', 'mongoDatabase', 'mongoCollection', 'mongoUser', 'mongoPass', 'mongoTls'],
   'enableWriteBehind',
   'outboxWhenMongoDown',
   'acceptLostOutbox',
+  'outboxLimit',
   'queue',
   'writeBehindFlushInterval',
   'writeBehindQueueSize',
   ...SERVER,
 ];
+
+const ALSO_REDIS = redisNames(false);
+const ALSO_MONGO = mongoNames(false);
+const ALSO_HYBRID = [...redisNames(true), ...mongoNames(true)];
 
 /** A hook's checked options. */
 export interface SessionSettings extends StoreSettings {
@@ -68,52 +63,62 @@ export interface SessionSettings extends StoreSettings {
 
 /** @throws ConfigError naming the field */
 export function resolveRedisHook(options: unknown): SessionSettings {
-  const known = ['redis', 'sessionId', 'fencingToken', ...SERVER];
-  const { own, section, places } = placesOf('redis', options, known, REDIS_FIELDS);
-  requireSection('redis', own.redis);
-  return {
-    ...resolveStore({ backend: 'redis', redis: redisPlace('redis', section, places) }, places),
-    ...sessionOf(own),
-  };
+  const { own, section, places } = sectionOf('redis', options, REDIS_FIELDS, ALSO_REDIS);
+  return { ...redisStore('redis', section, places), ...sessionOf(own) };
 }
 
 /** @throws ConfigError naming the field */
 export function resolveMongoHook(options: unknown): SessionSettings {
-  const known = ['mongodb', 'sessionId', 'fencingToken', ...SERVER];
-  const { own, section, places } = placesOf('mongodb', options, known, MONGO_FIELDS);
-  requireSection('mongodb', own.mongodb);
-  return {
-    ...resolveStore({ backend: 'mongodb', mongodb: mongoPlace('mongodb', section, places) }, places),
-    ...sessionOf(own),
-  };
+  const { own, section, places } = sectionOf('mongodb', options, MONGO_FIELDS, ALSO_MONGO);
+  return { ...mongoStore('mongodb', section, places), ...sessionOf(own) };
 }
 
 /** @throws ConfigError naming the field */
 export function resolveHybridHook(options: unknown): SessionSettings {
-  const known = ['hybrid', 'sessionId', 'fencingToken', ...SERVER];
-  const { own, section, places } = placesOf('hybrid', options, known, HYBRID_FIELDS);
-  requireSection('hybrid', own.hybrid);
+  const { own, section, places } = sectionOf('hybrid', options, HYBRID_FIELDS, ALSO_HYBRID);
   return { ...hybridStore('hybrid', section, places), ...sessionOf(own) };
 }
 
 /** A Redis store's own configuration, with what a crypto and codec service add. */
 export function resolveRedisStore(config: unknown, services: Record<string, unknown>): StoreSettings {
-  const section = fields('config', config, REDIS_FIELDS);
-  const places = storePlaces(section, services);
-  return resolveStore({ backend: 'redis', redis: redisPlace('config', section, places) }, places);
+  const section = fields('config', config, REDIS_FIELDS, ALSO_REDIS);
+  return redisStore('config', section, storePlaces(section, services));
 }
 
 /** A MongoDB store's own configuration, with what a crypto and codec service add. */
 export function resolveMongoStore(config: unknown, services: Record<string, unknown>): StoreSettings {
-  const section = fields('config', config, MONGO_FIELDS);
-  const places = storePlaces(section, services);
-  return resolveStore({ backend: 'mongodb', mongodb: mongoPlace('config', section, places) }, places);
+  const section = fields('config', config, MONGO_FIELDS, ALSO_MONGO);
+  return mongoStore('config', section, storePlaces(section, services));
 }
 
-/** A hybrid store's own configuration, with what a crypto and codec service add. */
-export function resolveHybridStore(config: unknown, services: Record<string, unknown>): StoreSettings {
-  const section = fields('config', config, HYBRID_FIELDS);
-  return hybridStore('config', section, storePlaces(section, services));
+/** A hybrid store's own configuration, in the places and with the keys of the two stores it is made of. */
+export function resolveHybridStore(
+  config: unknown,
+  redis: StoreSettings,
+  mongo: StoreSettings,
+): StoreSettings {
+  if (redis.config.backend !== 'redis' || mongo.config.backend !== 'mongodb') {
+    throw new ConfigError('redis', 'expected a store of Redis and a store of MongoDB');
+  }
+  const section = fields('config', config, HYBRID_FIELDS, ALSO_HYBRID);
+  const { masterKey, previousMasterKeys } = redis.security;
+  const services = masterKey === null ? {} : { masterKey, previousMasterKeys };
+  const { masterKey: own, previousMasterKeys: _, ...rest } = section;
+  if (!isEmpty(own) && !(masterKey?.equals(parseMasterKey('config.masterKey', own)) ?? false)) {
+    throw new ConfigError(
+      'config.masterKey',
+      'is not the key of the Redis store, which seals for both: give that one to createRedisStore',
+    );
+  }
+  const settings = joinedStore(
+    'config',
+    rest,
+    storePlaces(rest, services),
+    { place: redis.config.redis, fields: redis.fields.redis },
+    { place: mongo.config.mongodb, fields: mongo.fields.mongodb },
+    { idle: [], warnings: [] },
+  );
+  return { ...settings, config: { ...settings.config, security: redis.config.security } };
 }
 
 const storePlaces = (section: Record<string, unknown>, services: Record<string, unknown>): Places => [
@@ -121,150 +126,96 @@ const storePlaces = (section: Record<string, unknown>, services: Record<string, 
   { path: 'services', options: services },
 ];
 
+function redisStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+  const notes: Notes = { idle: [], warnings: [] };
+  const redis = redisPlace(path, section, false, places, notes);
+  return resolveStore({ backend: 'redis', redis: redis.place }, places, notes, { redis: redis.fields });
+}
+
+function mongoStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+  const notes: Notes = { idle: [], warnings: [] };
+  const mongo = mongoPlace(path, section, false, places, notes);
+  return resolveStore({ backend: 'mongodb', mongodb: mongo.place }, places, notes, { mongodb: mongo.fields });
+}
+
 function hybridStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+  const notes: Notes = { idle: [], warnings: [] };
+  const redis = redisPlace(path, section, true, places, notes);
+  const mongo = mongoPlace(path, section, true, places, notes);
+  return joinedStore(path, section, places, redis, mongo, notes);
+}
+
+interface Located<P> {
+  place: P;
+  fields: ServerFields | undefined;
+}
+
+function joinedStore(
+  path: string,
+  section: Record<string, unknown>,
+  places: Places,
+  redis: Located<RedisPlace>,
+  mongo: Located<MongoPlace>,
+  notes: Notes,
+): StoreSettings {
   const at = (name: string): string => join(path, name);
+  const whether = (name: string): boolean => optional(section[name], false, (value) => flag(at(name), value));
   if (section.writeBehindQueueSize !== undefined) {
-    throw new ConfigError(
-      at('writeBehindQueueSize'),
-      'the outbox has no bound, because an entry is never dropped: leave this option out',
+    integer(at('writeBehindQueueSize'), section.writeBehindQueueSize, 0, 2 ** 40, 'entries');
+    notes.idle.push(
+      idleNote(
+        at('writeBehindQueueSize'),
+        'an entry is never dropped; outboxLimit bounds what is pending, in bytes',
+      ),
     );
   }
   optional(section.writeBehindFlushInterval, 0, (value) =>
     integer(at('writeBehindFlushInterval'), value, 0, 86_400_000, 'milliseconds'),
   );
-  const writeBehind = optional(section.enableWriteBehind, false, (value) =>
-    flag(at('enableWriteBehind'), value),
-  );
+  const writeBehind = whether('enableWriteBehind');
   const queue = optional(section.queue, undefined, (value) => resolveQueue(at('queue'), value));
-  const { redisUrl, redisHost, redisPort } = section;
-  if (redisUrl === undefined && redisHost === undefined && redisPort === undefined) {
-    throw new ConfigError(at('redisUrl'), `expected ${REDIS_URL_SHAPE}, or redisHost and redisPort`);
-  }
   return resolveStore(
     {
       backend: 'hybrid',
-      redis: redisPlace(path, { ...section, prefix: section.redisPrefix }, places, 'redisPrefix'),
-      mongodb: mongoPlace(path, section, places),
+      redis: redis.place,
+      mongodb: mongo.place,
       hybrid: {
         writeBehind,
-        outboxWhenMongoDown: optional(section.outboxWhenMongoDown, false, (value) =>
-          flag(at('outboxWhenMongoDown'), value),
-        ),
-        acceptLostOutbox: optional(section.acceptLostOutbox, false, (value) =>
-          flag(at('acceptLostOutbox'), value),
+        outboxWhenMongoDown: whether('outboxWhenMongoDown'),
+        acceptLostOutbox: whether('acceptLostOutbox'),
+        outboxLimit: optional(section.outboxLimit, DEFAULT_OUTBOX_LIMIT, (value) =>
+          integer(at('outboxLimit'), value, 1, 2 ** 40, 'bytes'),
         ),
         queue: writeBehind && queue !== undefined,
       },
     },
     places,
+    notes,
+    { redis: redis.fields, mongodb: mongo.fields },
     queue,
   );
 }
 
-function redisPlace(
-  path: string,
-  section: Record<string, unknown>,
-  places: Places,
-  prefixName = 'prefix',
-): RedisPlace {
-  const prefix = optional(section.prefix, DEFAULT_PREFIX, (value) => text(join(path, prefixName), value));
-  const host = either(path, section, ['host', 'redisHost']);
-  const port = either(path, section, ['port', 'redisPort']);
-  const tls = tlsOf(places);
-  const given = optional(section.redisUrl, undefined, (value) => redisUrl(join(path, 'redisUrl'), value));
-  const parts = {
-    host: optional(host.value, undefined, (value) => text(host.field, value)),
-    port: optional(port.value, undefined, (value) => integer(port.field, value, 1, MAX_PORT, 'a port')),
-    password: optional(section.password, undefined, (value) => text(join(path, 'password'), value)),
-    db: optional(section.db, undefined, (value) =>
-      integer(join(path, 'db'), value, 0, 1_000_000, 'a database'),
-    ),
-  };
-  if (given === undefined) {
-    if (Object.values(parts).every((part) => part === undefined)) {
-      throw new ConfigError(join(path, 'redisUrl'), `expected ${REDIS_URL_SHAPE}, or host and port`);
-    }
-    const { host: name = 'localhost', port: number = 6379, password, db = 0 } = parts;
-    const user = password === undefined ? '' : `:${encodeURIComponent(password)}@`;
-    const bare = name.includes(':') && !name.startsWith('[') ? `[${name}]` : name;
-    return { url: `redis${tls === true ? 's' : ''}://${user}${bare}:${number}/${db}`, prefix };
+/** The options of a hook and of its section, and the places where those of both may stand. */
+function sectionOf(
+  name: 'redis' | 'mongodb' | 'hybrid',
+  options: unknown,
+  known: readonly string[],
+  also: readonly string[],
+): { own: Record<string, unknown>; section: Record<string, unknown>; places: Places } {
+  const own = fields('', options, [name, 'sessionId', 'fencingToken', ...SERVER], SECTIONS);
+  if (own[name] === undefined || own[name] === null) {
+    throw refuse(name, 'an object', own[name]);
   }
-  const extra = Object.entries(parts).find(([, value]) => value !== undefined);
-  if (extra !== undefined) {
-    throw new ConfigError(join(path, extra[0]), `cannot be given together with ${join(path, 'redisUrl')}`);
-  }
-  return { url: withRedisTls(given, tls, places), prefix };
-}
-
-function redisUrl(field: string, value: unknown): string {
-  if (typeof value !== 'string' || !REDIS_URL.test(value)) {
-    throw refuse(field, REDIS_URL_SHAPE, value);
-  }
-  return value;
-}
-
-function withRedisTls(url: string, tls: boolean | undefined, places: Places): string {
-  const secure = /^(rediss|valkeys)/i.test(url);
-  if (tls === false && secure) {
-    throw new ConfigError(pick('enableTls', places).field, 'is false, but the URL asks for TLS');
-  }
-  return tls === true && !secure ? url.replace(/^(redis|valkey)/i, '$1s') : url;
-}
-
-function mongoPlace(path: string, section: Record<string, unknown>, places: Places): MongoPlace {
-  const field = join(path, 'mongoUrl');
-  const { mongoUrl } = section;
-  if (typeof mongoUrl !== 'string' || !MONGO_URL.test(mongoUrl)) {
-    throw refuse(field, MONGO_URL_SHAPE, mongoUrl);
-  }
-  const database = either(path, section, ['databaseName', 'database', 'mongoDatabase']);
-  const collection = either(path, section, ['collectionName', 'collection', 'mongoCollection']);
+  const section = fields(name, own[name], known, also);
   return {
-    url: withMongoTls(mongoUrl, tlsOf(places), places),
-    database: optional(database.value, DEFAULT_DATABASE, (value) => text(database.field, value)),
-    collection: optional(collection.value, DEFAULT_COLLECTION, (value) => text(collection.field, value)),
+    own,
+    section,
+    places: [
+      { path: '', options: own },
+      { path: name, options: section },
+    ],
   };
-}
-
-function withMongoTls(url: string, tls: boolean | undefined, places: Places): string {
-  const [base = url, query] = url.split('?', 2);
-  const asked = /(?:^|&)(?:tls|ssl)=(true|false)(?:&|$)/i.exec(query ?? '')?.[1]?.toLowerCase();
-  if (tls !== undefined && asked !== undefined && asked !== String(tls)) {
-    throw new ConfigError(pick('enableTls', places).field, `is ${tls}, but the URL says otherwise`);
-  }
-  if (tls === undefined || asked !== undefined || (tls === false && !/^mongodb\+srv/i.test(url))) {
-    return url;
-  }
-  // The part after the hosts needs its slash before options may follow.
-  const path = /^[^:]+:\/\/[^/]+$/.test(base) ? `${base}/` : base;
-  return `${path}?${query === undefined ? '' : `${query}&`}tls=${tls}`;
-}
-
-function tlsOf(places: Places): boolean | undefined {
-  const { field, value } = pick('enableTls', places);
-  return optional(value, undefined, (found) => flag(field, found));
-}
-
-/** One option that has several names. */
-function either(path: string, section: Record<string, unknown>, names: readonly string[]): Found {
-  let found: Found | undefined;
-  for (const name of names) {
-    const field = join(path, name);
-    if (section[name] === undefined) {
-      continue;
-    }
-    if (found !== undefined && found.value !== section[name]) {
-      throw new ConfigError(field, `differs from ${found.field}; give it in one place`);
-    }
-    found ??= { field, value: section[name] };
-  }
-  return found ?? { field: join(path, names[0] as string), value: undefined };
-}
-
-function requireSection(name: string, value: unknown): void {
-  if (value === undefined) {
-    throw refuse(name, 'an object', value);
-  }
 }
 
 function sessionOf(own: Record<string, unknown>): { sessionId: string; fencingToken: number | undefined } {

@@ -1,8 +1,11 @@
 import type { StorageError } from '../errors.js';
-import { callback, fields, flag, integer, oneOf, optional, pick, refuse, text } from './check.js';
+import { callback, flag, integer, oneOf, optional, pick, refuse, text } from './check.js';
 import { DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
+import type { MongoPlace } from './mongo-place.js';
+import type { RedisPlace, ServerFields } from './redis-place.js';
+import { type Notes, notices } from './section.js';
 import { type Places, resolveSecurity, type SecuritySettings } from './security.js';
 import type { QueueAdapter } from './types.js';
 
@@ -26,6 +29,9 @@ export const SHARED = [
 /** Names of the options that hooks of servers take beside them. */
 export const SERVER = [...SHARED, 'ttl', 'enableTls'] as const;
 
+/** Sections of the hooks: one object may serve several of them. */
+export const SECTIONS = ['redis', 'mongodb', 'hybrid', 'embedded'] as const;
+
 /** Where a store keeps its data; the part of its configuration that is its own. */
 export type BackendConfig =
   | { backend: 'embedded'; embedded: { folder: string; durability: 'process' | 'full' } }
@@ -39,20 +45,10 @@ export type BackendConfig =
         writeBehind: boolean;
         outboxWhenMongoDown: boolean;
         acceptLostOutbox: boolean;
+        outboxLimit: number;
         queue: boolean;
       };
     };
-
-export interface RedisPlace {
-  url: string;
-  prefix: string;
-}
-
-export interface MongoPlace {
-  url: string;
-  database: string;
-  collection: string;
-}
 
 /** A store's checked options. */
 export interface StoreSettings {
@@ -65,12 +61,18 @@ export interface StoreSettings {
   baileys: unknown;
   log: LogSink;
   queue: QueueAdapter | undefined;
+  /** What the program should hear once about its options. */
+  notices: string[];
+  /** Which options a server's refusals are about. */
+  fields: { redis?: ServerFields | undefined; mongodb?: ServerFields | undefined };
 }
 
 /** Everything but where the data is. */
 export function resolveStore(
   backend: BackendConfig,
   places: Places,
+  notes: Notes = { idle: [], warnings: [] },
+  serverFields: StoreSettings['fields'] = {},
   queue: QueueAdapter | undefined = undefined,
 ): StoreSettings {
   const security = resolveSecurity(places);
@@ -117,6 +119,8 @@ export function resolveStore(
       security.debug || observability.debug,
     ),
     queue,
+    notices: notices(notes),
+    fields: serverFields,
   };
 }
 
@@ -158,23 +162,4 @@ function fieldsOf(field: string, value: unknown): Record<string, unknown> {
     throw refuse(field, 'an object with add and close', value);
   }
   return value as Record<string, unknown>;
-}
-
-/** The places of a hook's shared options: its own, and its section. */
-export function placesOf(
-  name: string,
-  options: unknown,
-  known: readonly string[],
-  sectionKnown: readonly string[],
-): { own: Record<string, unknown>; section: Record<string, unknown>; places: Places } {
-  const own = fields('', options, known);
-  const section = fields(name, own[name], sectionKnown);
-  return {
-    own,
-    section,
-    places: [
-      { path: '', options: own },
-      { path: name, options: section },
-    ],
-  };
 }

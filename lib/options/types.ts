@@ -1,4 +1,10 @@
 import type { StorageError } from '../errors.js';
+import type { MongoDriverOptions } from './mongo-place.js';
+import type { IdleRedisOptions } from './redis-place.js';
+
+type Behind<Server extends string, Options> = {
+  [Name in keyof Options as `${Server}${Capitalize<string & Name>}`]: Options[Name];
+};
 
 /** How long things live. One TTL covers a whole session, because creds without keys (or keys without creds) break it. */
 export interface TtlConfig {
@@ -97,7 +103,10 @@ export type MasterKey = string | Uint8Array;
 
 /** Options of every hook. In hooks with a section (`redis`, `mongodb`, `hybrid`) they may also stand in there. */
 export interface SharedOptions {
-  /** Key that seals records: 64 hex characters or 32 bytes. Default: none, records are stored readable. */
+  /**
+   * Key that seals records: 64 hex characters or 32 bytes. Left out: records are stored readable. Named but undefined or
+   * empty, as where its environment variable is not set, it is a ConfigError, unless `enableEncryption` is false.
+   */
   masterKey?: MasterKey | undefined;
   /** Keys that older records were sealed with; reading finds the right one by its id. `rotateKey` re-seals. */
   previousMasterKeys?: readonly MasterKey[] | undefined;
@@ -147,34 +156,73 @@ export interface UseMultiFileAuthStateOptions extends SharedOptions, EmbeddedOpt
 export interface ServerOptions extends SharedOptions {
   /** How long sessions and leases live, or the seconds of a session alone. Default: sessions never expire. */
   ttl?: number | Partial<TtlConfig> | undefined;
-  /** Connect by TLS (`rediss://`, `tls=true`). Default: what the URL says. */
+  /** Connect by TLS (`rediss://`, `tls=true`). Default: what the URL and the option `tls` say. */
   enableTls?: boolean | undefined;
 }
 
-/** Where Redis is, and its store's options. */
-export interface RedisStoreConfig extends ServerOptions {
-  /** `redis://`, `rediss://` … Default: made of `host`, `port`, `password` and `db`. */
+/** Certificates are PEM: the text, its bytes, or the path of a file; several in an array or one after the other. */
+export type Pem = string | Uint8Array;
+
+/** Whom to trust over TLS, and who the program is there. */
+export interface TlsOptions {
+  /**
+   * Authorities that may sign the server's certificate. Default: those of Mozilla, of the system's store, and of
+   * `NODE_EXTRA_CA_CERTS`.
+   */
+  ca?: Pem | readonly Pem[] | undefined;
+  /** The program's own certificate, for servers that ask for one; with `key`. */
+  cert?: Pem | readonly Pem[] | undefined;
+  key?: Pem | undefined;
+  /** Opens `key`. */
+  passphrase?: string | undefined;
+  /** False takes any certificate, with a warning. Default true. */
+  rejectUnauthorized?: boolean | undefined;
+  /** Accepted where it is the name that is connected to. */
+  servername?: string | undefined;
+}
+
+/** Where Redis is, and its store's options. Left out, all of it: `localhost:6379`. */
+export interface RedisStoreConfig extends ServerOptions, IdleRedisOptions {
+  /** `redis://`, `rediss://` … Default: made of the options below. */
   redisUrl?: string | undefined;
-  /** Default `localhost`, when `port`, `password` or `db` is given. */
+  /** Same as `redisUrl`. */
+  url?: string | undefined;
+  /** Default `localhost`. */
   host?: string | undefined;
   /** Default 6379. */
-  port?: number | undefined;
+  port?: number | string | undefined;
+  /** Path of a Unix socket, in place of `host` and `port`. */
+  path?: string | undefined;
+  /** The ACL user. Empty or undefined means none, as for `password`: a server that wants one says so. */
+  username?: string | undefined;
   password?: string | undefined;
   /** Number of the database. Default 0. */
-  db?: number | undefined;
+  db?: number | string | undefined;
+  /** True connects by TLS as `enableTls` does; an object brings certificates. */
+  tls?: boolean | TlsOptions | undefined;
+  /** Sentinels to ask for the master, in place of `host` and `port`; with `name`. */
+  sentinels?: readonly { host: string; port?: number | string }[] | undefined;
+  /** What the sentinels call the master. */
+  name?: string | undefined;
+  sentinelUsername?: string | undefined;
+  sentinelPassword?: string | undefined;
   /** Same as `host`. */
   redisHost?: string | undefined;
   /** Same as `port`. */
-  redisPort?: number | undefined;
+  redisPort?: number | string | undefined;
+  /** Same as `password`. */
+  redisPassword?: string | undefined;
   /** First part of every key. Default `bv`. */
   prefix?: string | undefined;
+  /** Same as `prefix`; a colon at its end is taken for ours. */
+  keyPrefix?: string | undefined;
 }
 
 /** Where MongoDB is, and its store's options. */
-export interface MongoAuthStoreConfig extends ServerOptions {
+export interface MongoAuthStoreConfig extends ServerOptions, MongoDriverOptions {
   /** `mongodb://` or `mongodb+srv://` */
   mongoUrl: string;
-  /** Default `baileys_vault`. */
+  /** Default: the one in `mongoUrl`, else `baileys_vault`. */
   databaseName?: string | undefined;
   /** Default `vault`; the names of collections begin with it. */
   collectionName?: string | undefined;
@@ -186,21 +234,42 @@ export interface MongoAuthStoreConfig extends ServerOptions {
   mongoDatabase?: string | undefined;
   /** Same as `collectionName`. */
   mongoCollection?: string | undefined;
+  /** Same as `databaseName`. */
+  dbName?: string | undefined;
+  /** Who the program is to MongoDB, where the URL does not say. */
+  user?: string | undefined;
+  pass?: string | undefined;
+  /** True connects by TLS as `enableTls` does; an object brings certificates. */
+  tls?: boolean | TlsOptions | undefined;
 }
 
 /** Where Redis and MongoDB are, and the hybrid store's options. */
-export interface HybridStoreConfig extends ServerOptions {
-  /** `redis://`, `rediss://` … Default: made of `redisHost` and `redisPort`. */
+export interface HybridStoreConfig
+  extends ServerOptions,
+    Behind<'redis', IdleRedisOptions>,
+    Behind<'mongo', MongoDriverOptions> {
+  /** `redis://`, `rediss://` … Default: made of the options below; all left out, `localhost:6379`. */
   redisUrl?: string | undefined;
-  /** Default `localhost`, when `redisPort` is given. */
+  /** Default `localhost`. */
   redisHost?: string | undefined;
   /** Default 6379. */
-  redisPort?: number | undefined;
+  redisPort?: number | string | undefined;
+  redisUsername?: string | undefined;
+  redisPassword?: string | undefined;
+  /** Number of the database. Default 0. */
+  redisDb?: number | string | undefined;
+  /** As `tls` of the Redis store. */
+  redisTls?: boolean | TlsOptions | undefined;
   /** First part of every key in Redis. Default `bv`. */
   redisPrefix?: string | undefined;
   /** `mongodb://` or `mongodb+srv://` */
   mongoUrl: string;
-  /** Default `baileys_vault`. */
+  /** Who the program is to MongoDB, where the URL does not say. */
+  mongoUser?: string | undefined;
+  mongoPass?: string | undefined;
+  /** As `tls` of the MongoDB store. */
+  mongoTls?: boolean | TlsOptions | undefined;
+  /** Default: the one in `mongoUrl`, else `baileys_vault`. */
   mongoDatabase?: string | undefined;
   /** Default `vault`; the names of collections begin with it. */
   mongoCollection?: string | undefined;
@@ -216,13 +285,22 @@ export interface HybridStoreConfig extends ServerOptions {
    * may be missing then. Default false: that is a `StorageError` with code `SESSION_LOST`.
    */
   acceptLostOutbox?: boolean | undefined;
-  /** Carries outbox entries to a worker of yours in write-behind mode. Default: the store applies them itself. */
+  /**
+   * Bytes acknowledged and not yet in MongoDB, of all sessions of the process; where stores differ, the one opened first
+   * has the say. Beyond it a write goes to MongoDB alone, or fails with `STORAGE_FULL` while that is away. Default
+   * 268435456 (256 MiB).
+   */
+  outboxLimit?: number | undefined;
+  /**
+   * Is told of each outbox entry in write-behind mode: a notification, at most once for each, that nothing waits for.
+   * The store itself brings the entry to MongoDB, whatever the queue does with it.
+   */
   // biome-ignore lint/suspicious/noExplicitAny: adapters are written for their own job type
   queue?: QueueAdapter<any> | undefined;
   /** Longest delay of write-behind in ms. Accepted and always kept: entries are applied at once. */
   writeBehindFlushInterval?: number | undefined;
-  /** Refused: the outbox has no bound, because an entry is never dropped. */
-  writeBehindQueueSize?: undefined;
+  /** Accepted, and has no effect: an entry is never dropped. See `outboxLimit`. */
+  writeBehindQueueSize?: number | undefined;
 }
 
 /** Options of one job, for queues that know them. */
@@ -234,9 +312,9 @@ export interface JobOptions {
   delay?: number;
 }
 
-/** A queue (BullMQ, Kafka …) that carries jobs to a worker. */
+/** A queue (BullMQ, Kafka …) that is told of outbox entries. */
 export interface QueueAdapter<TData = unknown> {
-  /** Resolves when the queue has the job safely. */
+  /** Resolves when the queue has the job; that it failed is counted (`queueFailures`) and costs nothing else. */
   add(jobName: string, data: TData, options?: JobOptions): Promise<void>;
   /** Called once, when the store closes. */
   close(): Promise<void>;

@@ -1,4 +1,4 @@
-import { fromNative, type NativeError } from '../errors.js';
+import { ConfigError, fromNative, type NativeError } from '../errors.js';
 import type { NativeEvent } from '../native/completion.js';
 import { type CoreThread, coreThread } from '../native/thread.js';
 import type { LogLevel } from '../options/logger.js';
@@ -17,21 +17,57 @@ const dropped = new FinalizationRegistry<Handle>(({ thread, id, detach }) => {
   thread.core.closeStore(id);
 });
 
+/** Notices of this process: the same options are passed at every reconnect. */
+const said = new Set<string>();
+
+/** What `work` resolves to; a server's refusal of the options names the option that it is about. */
+export async function named<T>({ fields }: StoreSettings, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const server = error instanceof ConfigError && error.details.field === undefined;
+    const about = server ? fields[error.layer === 'mongo' ? 'mongodb' : 'redis'] : undefined;
+    if (!server || about === undefined || (error.layer !== 'mongo' && error.layer !== 'redis')) {
+      throw error;
+    }
+    const { expected, layer, sessionId, details, cause } = error;
+    const field = /certificate|TLS/.test(expected)
+      ? about.tls
+      : /password|credentials/.test(expected)
+        ? about.login
+        : about.server;
+    throw new ConfigError(field, expected, { layer, sessionId, details, cause });
+  }
+}
+
 /** An open store in the core, and the ear for what the core says about it. */
 export class Connection {
   private readonly leases = new Map<number, (error: Error) => void>();
+  /** Hidden at run time too: they hold keys. */
+  readonly #settings: StoreSettings;
 
   private constructor(
     readonly thread: CoreThread,
     readonly id: number,
-    private readonly settings: StoreSettings,
+    settings: StoreSettings,
     private readonly handle: Handle,
-  ) {}
+  ) {
+    this.#settings = settings;
+  }
 
   static async open(settings: StoreSettings, thread: CoreThread = coreThread()): Promise<Connection> {
+    for (const notice of settings.notices) {
+      if (!said.has(notice)) {
+        said.add(notice);
+        settings.log('warn', notice, {});
+      }
+    }
     const { masterKey, previousMasterKeys } = settings.security;
     const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
-    const { store, warnings } = (await thread.json(request)) as { store: number; warnings?: string[] };
+    const { store, warnings } = (await named(settings, thread.json(request))) as {
+      store: number;
+      warnings?: string[];
+    };
     for (const warning of warnings ?? []) {
       settings.log('warn', warning, {});
     }
@@ -66,7 +102,7 @@ export class Connection {
     switch (event.event) {
       case 'log':
         if (event.store === undefined ? first : event.store === this.id) {
-          this.settings.log(
+          this.#settings.log(
             event.level as LogLevel,
             String(event.message),
             (event.fields ?? {}) as Record<string, unknown>,
@@ -89,7 +125,7 @@ export class Connection {
     const job = { sessionId, version, fencingToken, timestamp, sealed: payloadBase64 } as PersistJob;
     let failure: string | null = null;
     try {
-      await this.settings.queue?.add(String(jobName), job);
+      await this.#settings.queue?.add(String(jobName), job);
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
     }

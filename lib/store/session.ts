@@ -12,7 +12,7 @@ import { NONE } from '../native/abi.js';
 import { type Completion, Kind } from '../native/completion.js';
 import type { CoreThread } from '../native/thread.js';
 import type { StoreSettings } from '../options/shared.js';
-import type { Connection } from './connection.js';
+import { type Connection, named } from './connection.js';
 
 interface Handle {
   thread: CoreThread;
@@ -50,7 +50,7 @@ export class Session {
   ): Promise<Session> {
     const { thread } = connection;
     const options = JSON.stringify({ sessionId, openTimeout: settings.openTimeout, fencingToken });
-    const opened = (await thread.json(thread.core.openSession(connection.id, options))) as {
+    const opened = (await named(settings, thread.json(thread.core.openSession(connection.id, options)))) as {
       session: number;
       version: number;
     };

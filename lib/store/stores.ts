@@ -2,15 +2,15 @@ import type { CryptoService } from '../compat/crypto.js';
 import { type CodecService, servicesOf } from '../compat/services.js';
 import { ConfigError } from '../errors.js';
 import { resolveHybridStore, resolveMongoStore, resolveRedisStore } from '../options/servers.js';
-import type { BackendConfig, StoreSettings } from '../options/shared.js';
+import type { StoreSettings } from '../options/shared.js';
 import type { HybridStoreConfig, MongoAuthStoreConfig, RedisStoreConfig } from '../options/types.js';
-import { Prepared, refuseMethod, VaultStore } from './vault-store.js';
+import { Prepared, refuseMethod, settingsOf, unpack, VaultStore } from './vault-store.js';
 
 /** A store in a folder, without a server. */
 export class EmbeddedAuthStore extends VaultStore {
   /** @internal */
   constructor(prepared: Prepared) {
-    super(prepared.settings);
+    super(unpack(prepared));
   }
 }
 
@@ -18,9 +18,7 @@ export class EmbeddedAuthStore extends VaultStore {
 export class RedisAuthStore extends VaultStore {
   /** @throws ConfigError naming the field */
   constructor(config: RedisStoreConfig | Prepared, crypto?: CryptoService, codec?: CodecService) {
-    super(
-      config instanceof Prepared ? config.settings : resolveRedisStore(config, servicesOf(crypto, codec)),
-    );
+    super(config instanceof Prepared ? unpack(config) : resolveRedisStore(config, servicesOf(crypto, codec)));
   }
 
   /** Refused: the connection belongs to the core, and whoever writes beside it breaks fencing. */
@@ -33,9 +31,7 @@ export class RedisAuthStore extends VaultStore {
 export class MongoAuthStore extends VaultStore {
   /** @throws ConfigError naming the field */
   constructor(config: MongoAuthStoreConfig | Prepared, crypto?: CryptoService, codec?: CodecService) {
-    super(
-      config instanceof Prepared ? config.settings : resolveMongoStore(config, servicesOf(crypto, codec)),
-    );
+    super(config instanceof Prepared ? unpack(config) : resolveMongoStore(config, servicesOf(crypto, codec)));
   }
 
   /** Refused: see `invalidateCache`. */
@@ -86,7 +82,7 @@ export interface DeadLetter {
 
 /** Sessions in Redis, with MongoDB as the truth. Call `connect` before use; `createHybridStore` does. */
 export class HybridAuthStore extends VaultStore {
-  private readonly parts: readonly VaultStore[];
+  readonly #parts: readonly VaultStore[];
 
   /**
    * `redis` and `mongo` say where the data is and how it is sealed; they stay usable by themselves, and are
@@ -95,13 +91,13 @@ export class HybridAuthStore extends VaultStore {
    * @throws ConfigError naming the field
    */
   constructor(redis: RedisAuthStore | Prepared, mongo?: MongoAuthStore, config?: HybridStoreConfig) {
-    super(redis instanceof Prepared ? redis.settings : joined(redis, mongo, config));
-    this.parts = redis instanceof Prepared || mongo === undefined ? [] : [redis, mongo];
+    super(redis instanceof Prepared ? unpack(redis) : joined(redis, mongo, config));
+    this.#parts = redis instanceof Prepared || mongo === undefined ? [] : [redis, mongo];
   }
 
   override async disconnect(): Promise<void> {
     await super.disconnect();
-    await Promise.all(this.parts.map((part) => part.disconnect()));
+    await Promise.all(this.#parts.map((part) => part.disconnect()));
   }
 
   /** Whether MongoDB is being left alone after failures. */
@@ -115,7 +111,7 @@ export class HybridAuthStore extends VaultStore {
     return breakers?.mongodb ?? { state: 'closed' };
   }
 
-  /** Figures of the outbox, or null before its first entry. */
+  /** Figures of the outbox, or null where there is none: without `enableWriteBehind` and `outboxWhenMongoDown`. */
   getOutboxStats(): OutboxReconcilerStats | null {
     return (this.stats() as { outbox?: OutboxReconcilerStats | null }).outbox ?? null;
   }
@@ -155,13 +151,19 @@ export class HybridAuthStore extends VaultStore {
   }
 }
 
-/** What `getMetrics` answers. */
+/** What `getMetrics` answers: of all sessions of the process on these servers, beyond what owners answer from memory. */
 export interface HybridMetrics {
+  /** Reads that Redis answered whole. */
   redisHits: number;
+  /** Reads that it did not, or was not asked for. */
   redisMisses: number;
+  /** Reads that MongoDB answered. */
   mongoFallbacks: number;
+  /** Outbox entries that the queue was told of … */
   queuePublishes: number;
+  /** … and did not take. */
   queueFailures: number;
+  /** Commits that MongoDB had before they were acknowledged. */
   directWrites: number;
   /** `redisHits` of `totalRequests`, 0 to 1. */
   hitRatio: number;
@@ -175,24 +177,7 @@ function joined(redis: unknown, mongo: unknown, config: unknown): StoreSettings 
   if (!(mongo instanceof MongoAuthStore)) {
     throw new ConfigError('mongo', 'expected a MongoAuthStore');
   }
-  const { security } = redis.settings;
-  const placed = redis.settings.config as BackendConfig & { backend: 'redis' };
-  const settings = resolveHybridStore({ redisUrl: placed.redis.url, ...(config as object) }, {});
-  const { mongodb } = mongo.settings.config as BackendConfig & { backend: 'mongodb' };
-  return {
-    ...settings,
-    security: {
-      ...settings.security,
-      masterKey: security.masterKey,
-      previousMasterKeys: security.previousMasterKeys,
-    },
-    config: {
-      ...settings.config,
-      redis: placed.redis,
-      mongodb,
-      security: redis.settings.config.security,
-    } as StoreSettings['config'],
-  };
+  return resolveHybridStore(config, settingsOf(redis), settingsOf(mongo));
 }
 
 /** A connected Redis store. */

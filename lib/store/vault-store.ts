@@ -20,43 +20,60 @@ import type {
 
 const DAY = 86_400_000;
 
+/** The settings that a store works with. Not a method: whoever holds a store must not find its keys there. */
+export let settingsOf: (store: VaultStore) => StoreSettings;
+
+/** What `prepared` holds. */
+export let unpack: (prepared: Prepared) => StoreSettings;
+
 /** Checked options, as the hooks hand them to a store in place of the program's own. */
 export class Prepared {
-  constructor(readonly settings: StoreSettings) {}
+  readonly #settings: StoreSettings;
+
+  constructor(settings: StoreSettings) {
+    this.#settings = settings;
+  }
+
+  static {
+    unpack = (prepared) => prepared.#settings;
+  }
 }
 
-/** What every store offers, for any of its sessions. Each method fails with a StorageError. */
+/**
+ * What every store offers, for any of its sessions. Each method fails with a StorageError.
+ *
+ * Its fields are private at run time as well: settings hold keys and passwords, and programs print stores.
+ */
 export class VaultStore implements AuthStore {
-  protected connection: Connection | undefined;
-  private connecting: Promise<void> | undefined;
-  private closing: Promise<void> | undefined;
-  private readonly sessions = new Set<Session>();
-  private ownSession: string | undefined;
-  private rotationDue: number;
+  readonly #settings: StoreSettings;
+  #connection: Connection | undefined;
+  #connecting: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+  readonly #sessions = new Set<Session>();
+  #ownSession: string | undefined;
+  #rotationDue: number;
 
-  protected constructor(
-    /** @internal */
-    readonly settings: StoreSettings,
-  ) {
+  protected constructor(settings: StoreSettings) {
+    this.#settings = settings;
     const { keyRotationDays } = settings.security;
-    this.rotationDue = keyRotationDays > 0 ? Date.now() + keyRotationDays * DAY : Number.POSITIVE_INFINITY;
+    this.#rotationDue = keyRotationDays > 0 ? Date.now() + keyRotationDays * DAY : Number.POSITIVE_INFINITY;
   }
 
   /** Opens the store; does nothing when it is open. */
   async connect(): Promise<void> {
     // How closing went is for whoever closed it to know.
-    await this.closing?.catch(() => {});
-    if (this.connection === undefined) {
-      this.connecting ??= this.open();
-      await this.connecting;
+    await this.#closing?.catch(() => {});
+    if (this.#connection === undefined) {
+      this.#connecting ??= this.open();
+      await this.#connecting;
     }
   }
 
   private async open(): Promise<void> {
     try {
-      this.connection = await Connection.open(this.settings);
+      this.#connection = await Connection.open(this.#settings);
     } finally {
-      this.connecting = undefined;
+      this.#connecting = undefined;
     }
   }
 
@@ -66,24 +83,24 @@ export class VaultStore implements AuthStore {
    */
   async disconnect(): Promise<void> {
     // Without a needless wait: what is called after this in the same turn must find the store closed.
-    if (this.connecting !== undefined) {
-      await this.connecting;
+    if (this.#connecting !== undefined) {
+      await this.#connecting;
     }
-    const { connection } = this;
+    const connection = this.#connection;
     if (connection !== undefined) {
-      this.connection = undefined;
-      this.closing = this.shut(connection).finally(() => {
-        this.closing = undefined;
+      this.#connection = undefined;
+      this.#closing = this.shut(connection).finally(() => {
+        this.#closing = undefined;
       });
     }
-    await this.closing;
+    await this.#closing;
   }
 
   private async shut(connection: Connection): Promise<void> {
-    const outcomes = await Promise.allSettled([...this.sessions].map((session) => session.close()));
-    this.sessions.clear();
+    const outcomes = await Promise.allSettled([...this.#sessions].map((session) => session.close()));
+    this.#sessions.clear();
     await connection.close();
-    await this.settings.queue?.close();
+    await this.#settings.queue?.close();
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) {
       throw failed.reason;
@@ -97,18 +114,18 @@ export class VaultStore implements AuthStore {
 
   /** @internal A handle on a session, closed with this store. */
   async openSession(sessionId: string, fencingToken?: number): Promise<Session> {
-    const session = await Session.open(this.use(), this.settings, sessionId, fencingToken);
-    this.sessions.add(session);
+    const session = await Session.open(this.use(), this.#settings, sessionId, fencingToken);
+    this.#sessions.add(session);
     return session;
   }
 
   /** @internal The session that methods mean which are called without a name: that of the hook. */
   adopt(sessionId: string): void {
-    this.ownSession = sessionId;
+    this.#ownSession = sessionId;
   }
 
   private nameOf(sessionId: unknown): string {
-    return checkId(sessionId === undefined ? this.ownSession : sessionId);
+    return checkId(sessionId === undefined ? this.#ownSession : sessionId);
   }
 
   /** Everything the session holds, or null when there is no such session. Without a name: the hook's session. */
@@ -215,10 +232,10 @@ export class VaultStore implements AuthStore {
 
   /** Whether the storage answers now. */
   async isHealthy(): Promise<boolean> {
-    if (this.connection === undefined) {
+    if (this.#connection === undefined) {
       return false;
     }
-    const { thread, id } = this.connection;
+    const { thread, id } = this.#connection;
     const completion = await thread.wait(thread.core.storePing(id));
     return completion.ok;
   }
@@ -232,7 +249,7 @@ export class VaultStore implements AuthStore {
   /** Metrics of this process as Prometheus text; empty when `observability.enableMetrics` is false. */
   async getMetricsText(): Promise<string> {
     const { thread } = this.use();
-    return this.settings.observability.metrics ? thread.core.metricsText() : '';
+    return this.#settings.observability.metrics ? thread.core.metricsText() : '';
   }
 
   /** What a scraper needs: the metrics as text and their content type. */
@@ -254,19 +271,23 @@ export class VaultStore implements AuthStore {
 
   /** @internal Warns once, when `security.keyRotationDays` have passed. */
   remindOfRotation(): void {
-    if (Date.now() >= this.rotationDue) {
-      this.rotationDue = Number.POSITIVE_INFINITY;
-      const { keyRotationDays } = this.settings.security;
-      this.settings.log('warn', 'the master key is due for rotation', { keyRotationDays });
+    if (Date.now() >= this.#rotationDue) {
+      this.#rotationDue = Number.POSITIVE_INFINITY;
+      const { keyRotationDays } = this.#settings.security;
+      this.#settings.log('warn', 'the master key is due for rotation', { keyRotationDays });
     }
+  }
+
+  static {
+    settingsOf = (store) => store.#settings;
   }
 
   /** @internal */
   use(): Connection {
-    if (this.connection === undefined) {
+    if (this.#connection === undefined) {
       throw closedError();
     }
-    return this.connection;
+    return this.#connection;
   }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod memory;
 pub mod mongo;
 mod owner;
 pub mod redis;
+mod tls;
 mod wall_clock;
 #[cfg(test)]
 pub(crate) mod way;
@@ -32,6 +33,7 @@ use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
 pub use owner::Owner;
+pub use tls::Tls;
 pub(crate) use wall_clock::now_millis;
 
 /// A session's name; not empty.

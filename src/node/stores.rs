@@ -72,7 +72,7 @@ impl Extras {
 /// Writes on their way from one storage to another.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// How far it is, as JSON; costs no call to a storage.
+    /// How far it is, as JSON; null where it is not used. Costs no call to a storage.
     fn stats(&self) -> Value;
 
     /// Figures of the read and write path, as JSON; costs no call to a storage.
@@ -287,6 +287,7 @@ async fn hybrid(config: &StoreConfig) -> Result<Connected> {
             mode,
             outbox_when_mongo_down: options.outbox_when_mongo_down && config.exclusive,
             accept_lost_outbox: options.accept_lost_outbox,
+            outbox_limit: options.outbox_limit,
             ..HybridConfig::default()
         },
         breaker.clone(),
@@ -318,6 +319,9 @@ async fn hybrid(config: &StoreConfig) -> Result<Connected> {
 #[async_trait]
 impl Outbox for HybridBackend {
     fn stats(&self) -> Value {
+        if !self.has_outbox() {
+            return Value::Null;
+        }
         let stats = self.outbox_stats();
         json!({
             "pending": stats.pending,
@@ -333,7 +337,15 @@ impl Outbox for HybridBackend {
     }
 
     fn figures(&self) -> Value {
-        json!({ "queueFailures": self.outbox_stats().queue_failures })
+        let figures = HybridBackend::figures(self);
+        json!({
+            "redisHits": figures.redis_hits,
+            "redisMisses": figures.redis_misses,
+            "mongoFallbacks": figures.mongo_fallbacks,
+            "queuePublishes": figures.queue_publishes,
+            "queueFailures": figures.queue_failures,
+            "directWrites": figures.direct_writes,
+        })
     }
 
     async fn dead_letters(&self) -> Result<Value> {
@@ -359,6 +371,9 @@ fn redis_config(config: &StoreConfig) -> Result<RedisConfig> {
     let limit = resilience::driver_limit(&config.resilience);
     let mut options = RedisConfig::from_url(&section.url)?;
     options.prefix.clone_from(&section.prefix);
+    if let Some(tls) = &section.tls {
+        options.tls = Some(tls.into());
+    }
     options.operation_timeout = limit;
     options.connect_timeout = options.connect_timeout.min(limit);
     Ok(options)
@@ -367,7 +382,8 @@ fn redis_config(config: &StoreConfig) -> Result<RedisConfig> {
 fn mongo_config(config: &StoreConfig) -> Result<MongoConfig> {
     let section = section(config.mongodb.as_ref(), "mongodb")?;
     Ok(MongoConfig {
-        database: Some(section.database.clone()).filter(|database| !database.is_empty()),
+        database: Some(section.database.clone()),
+        tls: section.tls.as_ref().map(Into::into),
         collection_prefix: format!("{}_", section.collection),
         operation_timeout: resilience::driver_limit(&config.resilience),
         ..MongoConfig::new(&section.url)

@@ -8,7 +8,7 @@ import {
   DEFAULT_SECURITY_CONFIG,
   DEFAULT_TTL_CONFIG,
 } from '../../../lib/options/defaults.js';
-import { resolveRedisHook } from '../../../lib/options/servers.js';
+import { resolveHybridHook, resolveRedisHook } from '../../../lib/options/servers.js';
 import { folder, hybrid, KEY, MONGO, mongo, OTHER_KEY, REDIS, redis } from './resolve.js';
 
 describe('accepted options', () => {
@@ -79,6 +79,66 @@ describe('accepted options', () => {
     assert.equal(place({ redisUrl: 'redis+cluster://a,b' }), 'redis+cluster://a,b');
   });
 
+  it('mean localhost where nothing says where Redis is', () => {
+    const { config } = resolveRedisHook({ sessionId: 's', redis: {} });
+    assert.ok(config.backend === 'redis');
+    assert.equal(config.redis.url, 'redis://localhost:6379/0');
+    const preset = resolveHybridHook({
+      sessionId: 's',
+      hybrid: createHybridConfigFromPreset('TESTING', { mongoUrl: MONGO }),
+    }).config;
+    assert.ok(preset.backend === 'hybrid');
+    assert.equal(preset.redis.url, 'redis://localhost:6379/0');
+  });
+
+  it('make a URL of what other clients take', () => {
+    const place = (section: object) => {
+      const { config } = resolveRedisHook({ sessionId: 's', redis: section });
+      return config.backend === 'redis' ? `${config.redis.url} ${config.redis.prefix}` : '';
+    };
+    const sentinels = [{ host: 'a' }, { host: '::1', port: '7' }];
+    assert.equal(
+      place({ sentinels, name: 'm', password: 'p', sentinelPassword: 's/', db: 2, keyPrefix: 'app:' }),
+      'redis+sentinel://:p@a:26379,[::1]:7/m/2?sentinelPassword=s%2F app',
+    );
+    assert.equal(
+      place({ path: '/run/redis.sock', username: 'u', db: 1 }),
+      'redis://u@/run/redis.sock?db=1 bv',
+    );
+    assert.equal(place({ redisUrl: 'redis://:p@h', db: 3, tls: {} }), 'rediss://:p@h/3 bv');
+    assert.equal(place({ redisUrl: 'redis-sentinel://a/m?db=2' }), 'redis+sentinel://a/m/2 bv');
+    assert.equal(place({ redisUrl: 'redis://u:p@ss/w@h' }), 'redis://u:p%40ss%2Fw@h bv');
+    assert.equal(place({ redisUrl: 'redis://h?ssl=true&db=4' }), 'rediss://h/4 bv');
+  });
+
+  it('take the database of MongoDB from the option, else the URL, else the default', () => {
+    const place = (section: object) => {
+      const { config } = mongo({}, section);
+      return config.backend === 'mongodb' ? config.mongodb.database : '';
+    };
+    assert.equal(place({ mongoUrl: 'mongodb://h/of%20url?w=1' }), 'of url');
+    assert.equal(place({ mongoUrl: 'mongodb+srv://h/of-url', database: 'option' }), 'option');
+    assert.equal(place({ mongoUrl: 'mongodb://h/' }), 'baileys_vault');
+    const both = hybrid({ mongoUrl: 'mongodb://a,b/of-url' }).config;
+    assert.ok(both.backend === 'hybrid');
+    assert.equal(both.mongodb.database, 'of-url');
+  });
+
+  it('put what MongoDB’s driver reads into its URL', () => {
+    const { config } = mongo(
+      {},
+      {
+        mongoUrl: 'mongodb://h/d?useNewUrlParser=true&w=1',
+        user: 'u',
+        pass: 'p@',
+        authSource: 'admin',
+        tls: true,
+      },
+    );
+    assert.ok(config.backend === 'mongodb');
+    assert.equal(config.mongodb.url, 'mongodb://u:p%40@h/d?w=1&authSource=admin&tls=true');
+  });
+
   it('ask MongoDB for TLS', () => {
     const place = (mongoUrl: string, enableTls?: boolean) => {
       const { config } = mongo({ enableTls }, { mongoUrl });
@@ -120,6 +180,7 @@ describe('accepted options', () => {
       queue,
       enableWriteBehind: true,
       writeBehindFlushInterval: 100,
+      writeBehindQueueSize: 1000,
       logger: console,
     });
     assert.equal(settings.queue, queue);
@@ -131,6 +192,7 @@ describe('accepted options', () => {
       writeBehind: true,
       outboxWhenMongoDown: false,
       acceptLostOutbox: false,
+      outboxLimit: 268_435_456,
       queue: true,
     });
   });

@@ -33,19 +33,13 @@ describe('refused options', () => {
     ['a negative fencing token', 'fencingToken', /whole number from 0/, () => redis({ fencingToken: -1 })],
     ['no section', 'redis', /an object/, () => resolveRedisHook({ sessionId: 's' })],
     ['no section', 'mongodb', /an object/, () => resolveMongoHook({ sessionId: 's' })],
-    [
-      'an empty Redis section',
-      'redis.redisUrl',
-      /redis:\/\//,
-      () => resolveRedisHook({ sessionId: 's', redis: {} }),
-    ],
     ['a URL of something else', 'redis.redisUrl', /redis:\/\//, () => redis({}, { redisUrl: MONGO })],
     ['a URL and a host', 'redis.host', /together with redis.redisUrl/, () => redis({}, { host: 'h' })],
     [
       'a port out of range',
       'redis.port',
       /1 to 65535/,
-      () => redis({}, { redisUrl: undefined, port: 70_000 }),
+      () => resolveRedisHook({ sessionId: 's', redis: { port: 70_000 } }),
     ],
     [
       'a MongoDB URL of something else',
@@ -54,7 +48,7 @@ describe('refused options', () => {
       () => mongo({}, { mongoUrl: REDIS }),
     ],
     ['no MongoDB URL', 'hybrid.mongoUrl', /mongodb:\/\//, () => hybrid({ mongoUrl: undefined })],
-    ['an empty MongoDB URL', 'hybrid.mongoUrl', /empty string/, () => hybrid({ mongoUrl: '' })],
+    ['an empty MongoDB URL', 'hybrid.mongoUrl', /named but empty/, () => hybrid({ mongoUrl: '' })],
     ['no Redis in hybrid', 'hybrid.redisUrl', /redis:\/\//, () => hybrid({ redisUrl: undefined })],
     [
       'two names of one database',
@@ -196,12 +190,7 @@ describe('refused options', () => {
       /true or false, got a string/,
       () => folder({ observability: { enableMetrics: 'yes' } }),
     ],
-    [
-      'a bound of the outbox',
-      'hybrid.writeBehindQueueSize',
-      /never dropped/,
-      () => hybrid({ writeBehindQueueSize: 100 }),
-    ],
+    ['an outbox without room', 'hybrid.outboxLimit', /from 1 to/, () => hybrid({ outboxLimit: 0 })],
     ['a queue that cannot add', 'hybrid.queue.add', /a function/, () => hybrid({ queue: { close() {} } })],
     ['durability of a server', 'durability', /unknown option/, () => redis({ durability: 'full' })],
     ['a third durability', 'durability', /'process' or 'full'/, () => folder({ durability: 'maybe' })],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../../../lib/errors.js';
-import { resolveHybridHook, resolveMongoHook, resolveRedisHook } from '../../../lib/options/servers.js';
+import { resolveMongoHook, resolveRedisHook } from '../../../lib/options/servers.js';
 import type {
   UseHybridAuthStateOptions,
   UseMongoAuthStateOptions,
@@ -31,11 +31,28 @@ describe('types of the options', () => {
     // @ts-expect-error no URL
     const noUrl = { sessionId: 's', mongodb: {} } satisfies UseMongoAuthStateOptions;
     assert.throws(() => resolveMongoHook(noUrl), ConfigError);
-    const bounded = {
+  });
+
+  it('take what programs have for other clients', () => {
+    const pasted = {
       sessionId: 's',
-      // @ts-expect-error a bound of the outbox
-      hybrid: { mongoUrl: MONGO, redisUrl: REDIS, writeBehindQueueSize: 1 },
+      redis: { host: 'h', maxRetriesPerRequest: null, lazyConnect: true, family: 4, tls: { ca: 'x' } },
+    } satisfies UseRedisAuthStateOptions;
+    const mongoose = {
+      sessionId: 's',
+      mongodb: { mongoUrl: MONGO, dbName: 'd', user: 'u', useNewUrlParser: true, maxPoolSize: 5 },
+    } satisfies UseMongoAuthStateOptions;
+    const both = {
+      sessionId: 's',
+      masterKey: process.env.MASTER_KEY,
+      hybrid: {
+        mongoUrl: MONGO,
+        redisMaxRetriesPerRequest: null,
+        mongoAuthSource: 'admin',
+        writeBehindQueueSize: 1,
+      },
     } satisfies UseHybridAuthStateOptions;
-    assert.throws(() => resolveHybridHook(bounded), ConfigError);
+    assert.deepEqual([pasted.sessionId, mongoose.sessionId, both.sessionId], ['s', 's', 's']);
+    assert.equal(resolveMongoHook(mongoose).config.backend, 'mongodb');
   });
 });

@@ -12,13 +12,13 @@ use super::config::HybridConfig;
 use super::queue::Queue;
 use super::reconciler;
 use super::state::Core;
-use super::stats::{DeadLetter, OutboxStats};
+use super::stats::{DeadLetter, Figures, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::{HotCopies, RedisConfig};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
 };
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::record::RecordKey;
 use crate::resilience::Breaker;
 use crate::runtime;
@@ -47,9 +47,19 @@ impl HybridBackend {
         Ok(Self(core))
     }
 
+    /// Whether an outbox is used at all.
+    pub fn has_outbox(&self) -> bool {
+        self.0.config.uses_outbox()
+    }
+
     /// The outboxes of this process' sessions.
     pub fn outbox_stats(&self) -> OutboxStats {
         self.0.counters.stats()
+    }
+
+    /// The read and write path since the store was opened.
+    pub fn figures(&self) -> Figures {
+        self.0.counters.figures()
     }
 
     /// Commits that were acknowledged and can never be applied, of all processes; the oldest first.
@@ -72,10 +82,14 @@ impl HybridBackend {
     }
 
     /// What an operator should know about Redis when it holds an outbox, one sentence each; nothing if it does not.
+    /// That Redis is away is no error where it is only a cache, but that its options are wrong is.
     pub async fn warnings(&self) -> Result<Vec<String>> {
         self.0.open()?;
         if !self.0.config.uses_outbox() {
-            return Ok(Vec::new());
+            return match self.0.redis.ping().await {
+                Err(error) if error.kind() == Kind::Config => Err(error),
+                _ => Ok(Vec::new()),
+            };
         }
         self.0.redis.warnings().await
     }

@@ -34,7 +34,7 @@ mod write;
 pub use backend::HybridBackend;
 pub use config::{HybridConfig, Mode};
 pub use queue::{Job, Queue};
-pub use stats::{DeadLetter, OutboxStats};
+pub use stats::{DeadLetter, Figures, OutboxStats};
 
 use crate::error::{Error, Kind};
 

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::state::Core;
+use super::stats::count;
 use crate::backend::{Backend, Cursor, Head, Page, SessionId};
 use crate::error::Result;
 use crate::record::RecordKey;
@@ -14,13 +15,16 @@ impl Core {
     pub async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
         self.open()?;
         let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
-            return self.truth(self.mongo.read(session, keys)).await;
+            let read = self.truth(self.mongo.read(session, keys)).await;
+            self.count_read(false, read.is_ok());
+            return read;
         };
         let (mut found, mark, ready) = slot.recall(keys);
         let places = |found: &[Option<Option<Bytes>>]| -> Vec<usize> {
             (0..keys.len()).filter(|&place| found[place].is_none()).collect()
         };
         let mut missing = places(&found);
+        let remembered = missing.is_empty();
         if !missing.is_empty() && ready && !slot.may_have_expired() {
             let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
             match self.hot(self.redis.read(session, &wanted)).await {
@@ -37,9 +41,15 @@ impl Core {
                 Err(_) => slot.set_ready(false),
             }
         }
-        if !missing.is_empty() {
+        if missing.is_empty() {
+            if !remembered {
+                self.count_read(true, false);
+            }
+        } else {
             let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
-            let read = self.truth(self.mongo.read(session, &wanted)).await?;
+            let read = self.truth(self.mongo.read(session, &wanted)).await;
+            self.count_read(false, read.is_ok());
+            let read = read?;
             if ready && slot.is_ready() && slot.mark() == mark && !slot.may_have_expired() {
                 let records: Vec<_> = wanted
                     .into_iter()
@@ -55,6 +65,17 @@ impl Core {
             }
         }
         Ok(found.into_iter().map(Option::flatten).collect())
+    }
+
+    fn count_read(&self, by_redis: bool, by_mongo: bool) {
+        count(if by_redis {
+            &self.counters.redis_hits
+        } else {
+            &self.counters.redis_misses
+        });
+        if by_mongo {
+            count(&self.counters.mongo_fallbacks);
+        }
     }
 
     pub async fn head(self: &std::sync::Arc<Self>, session: &SessionId) -> Result<Head> {

@@ -20,14 +20,29 @@ pub struct OutboxStats {
     pub total_failed: u64,
     /// Attempts that failed and are made again.
     pub total_retried: u64,
-    /// Jobs that a queue did not take.
-    pub queue_failures: u64,
     /// From acknowledgement to MongoDB, on average.
     pub average_latency: Duration,
     /// When the last attempt was, in ms since the Unix epoch; 0 for never.
     pub last_run_at: u64,
     /// Dead letters found by this process.
     pub dead_letters: u64,
+}
+
+/// The read and write path of this process, beyond what owners answer from memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Reads that Redis answered whole.
+    pub redis_hits: u64,
+    /// Reads that it did not, or was not asked for.
+    pub redis_misses: u64,
+    /// Reads that MongoDB answered.
+    pub mongo_fallbacks: u64,
+    /// Jobs that a queue took.
+    pub queue_publishes: u64,
+    /// Jobs that a queue did not take.
+    pub queue_failures: u64,
+    /// Commits that MongoDB took before they were acknowledged.
+    pub direct_writes: u64,
 }
 
 /// A commit that was acknowledged and can never be applied.
@@ -51,7 +66,12 @@ pub(super) struct Counters {
     pub completed: AtomicU64,
     pub failed: AtomicU64,
     pub retried: AtomicU64,
+    pub redis_hits: AtomicU64,
+    pub redis_misses: AtomicU64,
+    pub mongo_fallbacks: AtomicU64,
+    pub queue_publishes: AtomicU64,
     pub queue_failures: AtomicU64,
+    pub direct_writes: AtomicU64,
     latency_micros: AtomicU64,
     last_run_at: AtomicU64,
 }
@@ -89,10 +109,25 @@ impl Counters {
             total_completed: completed,
             total_failed: failed,
             total_retried: self.retried.load(Ordering::Relaxed),
-            queue_failures: self.queue_failures.load(Ordering::Relaxed),
             average_latency: Duration::from_micros(latency.checked_div(completed).unwrap_or(0)),
             last_run_at: self.last_run_at.load(Ordering::Relaxed),
             dead_letters: failed,
         }
     }
+    pub fn figures(&self) -> Figures {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            redis_hits: of(&self.redis_hits),
+            redis_misses: of(&self.redis_misses),
+            mongo_fallbacks: of(&self.mongo_fallbacks),
+            queue_publishes: of(&self.queue_publishes),
+            queue_failures: of(&self.queue_failures),
+            direct_writes: of(&self.direct_writes),
+        }
+    }
+}
+
+/// One more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }

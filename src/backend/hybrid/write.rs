@@ -12,6 +12,7 @@ use super::config::Mode;
 use super::queue::{Job, Queue};
 use super::slot::Slot;
 use super::state::Core;
+use super::stats::count;
 use super::{LAYER, entry, fenced, is_outage};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
@@ -266,6 +267,7 @@ impl Core {
                 return Err(error);
             }
         };
+        count(&self.counters.direct_writes);
         let known = slot.mark();
         let mark = Mark {
             token: slot.token,
@@ -317,6 +319,7 @@ impl Core {
         }
         let id = commit.id;
         let head = self.truth(self.commit_to_mongo(commit)).await?;
+        count(&self.counters.direct_writes);
         if let Some(slot) = &slot {
             slot.reset(head.version, id, head.updated_at);
         }
@@ -340,7 +343,8 @@ fn again(slot: &Slot, commit: &Commit) -> std::result::Result<Head, Closed> {
 
 async fn tell_queue(core: Arc<Core>, queue: Arc<dyn Queue>, job: Job) {
     let told = tokio::time::timeout(core.config.queue_timeout, queue.add(job)).await;
-    if !matches!(told, Ok(Ok(()))) {
-        core.counters.queue_failures.fetch_add(1, Ordering::Relaxed);
-    }
+    count(match told {
+        Ok(Ok(())) => &core.counters.queue_publishes,
+        _ => &core.counters.queue_failures,
+    });
 }

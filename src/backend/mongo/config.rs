@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::LAYER;
+use crate::backend::Tls;
 use crate::error::{Error, Kind, Result};
 
 /// Where the sessions are and how long to wait for them.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MongoConfig {
     /// A `mongodb://` or `mongodb+srv://` URL. Its options are the driver's; `w`, `journal` and `readConcernLevel`
     /// replace the defaults (majority, journalled), the read preference is always the primary.
@@ -16,6 +17,8 @@ pub struct MongoConfig {
     pub database: Option<String>,
     /// What the names of the collections (`sessions`, `records`, `staged`, `leases`) begin with.
     pub collection_prefix: String,
+    /// Certificates, where the URL or the server asks for TLS; `None` leaves them to the URL.
+    pub tls: Option<Tls>,
     /// Longest wait for one command, and for finding a server to send it to.
     pub operation_timeout: Duration,
 }
@@ -30,6 +33,7 @@ impl MongoConfig {
             url: url.into(),
             database: None,
             collection_prefix: "vault_".to_owned(),
+            tls: None,
             operation_timeout: Duration::from_secs(10),
         }
     }
@@ -70,6 +74,7 @@ impl fmt::Debug for MongoConfig {
             .field("url", &"(hidden)")
             .field("database", &self.database)
             .field("collection_prefix", &self.collection_prefix)
+            .field("tls", &self.tls)
             .field("operation_timeout", &self.operation_timeout)
             .finish()
     }

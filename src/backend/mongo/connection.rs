@@ -1,6 +1,8 @@
 //! One client per URL, the indexes, the server's clock, and the one place where commands are sent.
 
 use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,11 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection, Database};
 use parking_lot::Mutex;
+use tempfile::NamedTempFile;
 
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
 use super::{LAYER, MongoConfig};
+use crate::backend::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 
@@ -32,8 +36,19 @@ const POOL_SIZE: u32 = 50;
 /// Connections that are set up at once.
 const CONNECTING: u32 = 8;
 
-/// URL and time-out, and the runtime: a client's background tasks live on the one that made it.
-type ClientKey = (String, Duration, tokio::runtime::Id);
+/// URL, certificates and time-out, and the runtime: a client's background tasks live on the one that made it.
+type ClientKey = (String, Option<[u8; 32]>, Duration, tokio::runtime::Id);
+
+fn key_of(config: &MongoConfig) -> ClientKey {
+    let certificates = config.tls.as_ref().map(Tls::fingerprint);
+    let runtime = tokio::runtime::Handle::current().id();
+    (
+        config.url.clone(),
+        certificates,
+        config.operation_timeout,
+        runtime,
+    )
+}
 
 /// The clients of this process, each with how many connections use it.
 type Clients = HashMap<ClientKey, (Client, usize)>;
@@ -105,14 +120,15 @@ impl Connection {
         }
         let write_concern = write_concern_document(&concern, config.operation_timeout);
 
-        let runtime = tokio::runtime::Handle::current().id();
-        let key = (config.url.clone(), config.operation_timeout, runtime);
+        let key = key_of(config);
         let client = {
             let mut clients = clients().lock();
             if let Some((client, users)) = clients.get_mut(&key) {
                 *users += 1;
                 client.clone()
             } else {
+                // The driver reads the files once, while it makes the client.
+                let _files = certificates(&mut options, config.tls.as_ref())?;
                 let client = Client::with_options(options).map_err(|error| refused(&error))?;
                 clients.insert(key.clone(), (client.clone(), 1));
                 client
@@ -309,6 +325,46 @@ impl Connection {
     }
 }
 
+/// Gives the driver, which takes certificates as files, files of them. They are only their owner's to read, and are gone
+/// when the result is dropped.
+fn certificates(options: &mut ClientOptions, tls: Option<&Tls>) -> Result<Vec<NamedTempFile>> {
+    let Some(mongodb::options::Tls::Enabled(driver)) = &mut options.tls else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    let mut file_of = |parts: &[&[u8]]| -> Result<PathBuf> {
+        let written = NamedTempFile::new().and_then(|mut file| {
+            for part in parts {
+                file.write_all(part)?;
+                file.write_all(b"\n")?;
+            }
+            Ok(file)
+        });
+        let file = written.map_err(|cause| {
+            Error::new(
+                Kind::Config,
+                LAYER,
+                "no room for certificates in the folder for temporary files",
+            )
+            .because(&cause)
+        })?;
+        let path = file.path().to_owned();
+        files.push(file);
+        Ok(path)
+    };
+    let tls = tls.cloned().unwrap_or_default();
+    if tls.authority.is_some() || driver.ca_file_path.is_none() {
+        driver.ca_file_path = Some(file_of(&[tls.roots()])?);
+    }
+    if let Some((certificate, key)) = &tls.client {
+        driver.cert_key_file_path = Some(file_of(&[certificate, key])?);
+    }
+    if tls.insecure {
+        driver.allow_invalid_certificates = Some(true);
+    }
+    Ok(files)
+}
+
 /// What is known of the server's clock.
 #[derive(Default)]
 struct Clock {
@@ -392,7 +448,8 @@ fn count(answer: &Document, field: &str) -> Result<u64> {
 /// How many connections share this configuration's client on this runtime.
 #[cfg(test)]
 pub(super) fn users_of(config: &MongoConfig) -> usize {
-    let runtime = tokio::runtime::Handle::current().id();
-    let key = (config.url.clone(), config.operation_timeout, runtime);
-    clients().lock().get(&key).map_or(0, |(_, users)| *users)
+    clients()
+        .lock()
+        .get(&key_of(config))
+        .map_or(0, |(_, users)| *users)
 }

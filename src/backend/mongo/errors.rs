@@ -3,6 +3,7 @@
 use mongodb::error::{ErrorKind, WriteFailure};
 
 use super::LAYER;
+use crate::backend::tls;
 use crate::error::{Error, Kind};
 
 /// A document with this `_id` exists.
@@ -10,6 +11,12 @@ pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// A driver error. Only its own text is kept: the server's response may name records.
 pub(super) fn from_driver(error: &mongodb::error::Error) -> Error {
+    if let ErrorKind::Io(_) | ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. } =
+        error.kind.as_ref()
+        && let Some(refusal) = tls::refusal(LAYER, &error.kind.to_string())
+    {
+        return refusal.because(&error.kind);
+    }
     match error.kind.as_ref() {
         ErrorKind::Command(command) => from_code(command.code, &command.message),
         ErrorKind::Write(WriteFailure::WriteError(write)) => from_code(write.code, &write.message),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::errors::error;
+use crate::backend::Tls;
 use crate::error::{Kind, Result};
 
 /// A TCP address.
@@ -50,24 +51,6 @@ impl fmt::Debug for Login {
         f.debug_struct("Login")
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "<redacted>"))
-            .finish()
-    }
-}
-
-/// How to verify the server and identify to it over TLS.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates (PEM) that sign the server's, in place of the public authorities.
-    pub authority: Option<Vec<u8>>,
-    /// Our own certificate and its key (PEM), for servers that ask for one.
-    pub client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("authority", &self.authority.is_some())
-            .field("client", &self.client.is_some())
             .finish()
     }
 }
@@ -244,12 +227,7 @@ impl RedisConfig {
                 .map_or(b"", |password| password.as_bytes()));
         }
         if let Some(tls) = &self.tls {
-            add(b"tls");
-            add(tls.authority.as_deref().unwrap_or_default());
-            if let Some((certificate, key)) = &tls.client {
-                add(certificate);
-                add(key);
-            }
+            add(&tls.fingerprint());
         }
         hash.finalize().into()
     }

@@ -21,12 +21,14 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
 };
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::{Address, Login, RedisConfig, Topology};
 use super::errors::{self, error, wants_reconnect};
 use super::sentinel;
 use crate::backend::gather::Waiting;
+use crate::backend::tls;
 use crate::error::{Error, Kind, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const CLUSTER_GRACE: Duration = Duration::from_secs(1);
 /// How often the driver follows redirections and the like before it gives up on a command to a cluster.
 const CLUSTER_RETRIES: u32 = 4;
+
+/// How long a server may take to show whether it speaks TLS.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
 /// The connections of this process, by the fingerprint of their options.
 static LINKS: LazyLock<Mutex<HashMap<[u8; 32], Weak<Link>>>> = LazyLock::new(Mutex::default);
@@ -219,11 +224,21 @@ impl Link {
             return Err(last.clone());
         }
         let connected = match timeout(self.config.connect_timeout, self.connect()).await {
-            Ok(connected) => connected.map_err(|cause| errors::map(&cause)),
+            Ok(connected) => connected.map_err(|cause| {
+                tls::refusal(errors::LAYER, &cause.to_string())
+                    .map_or_else(|| errors::map(&cause), |refusal| refusal.because(&cause))
+            }),
             Err(_) => Err(error(
                 Kind::Unavailable,
                 "the server did not accept a connection in time",
             )),
+        };
+        let connected = match connected {
+            Err(failed) if failed.kind() == Kind::Unavailable => match self.misunderstanding().await {
+                Some(message) => Err(error(Kind::Config, message).because(&failed)),
+                None => Err(failed),
+            },
+            connected => connected,
         };
         let mut state = self.state.lock();
         match connected {
@@ -244,6 +259,28 @@ impl Link {
                 state.failed = Some((Instant::now() + pause.mul_f64(0.5 + jitter / 2.0), error.clone()));
                 Err(error)
             }
+        }
+    }
+
+    /// Whether a server that never took a connection of ours speaks TLS where we do not, or the reverse: what comes of
+    /// that looks like any other failed connection.
+    async fn misunderstanding(&self) -> Option<&'static str> {
+        if self.state.lock().generation > 0 {
+            return None;
+        }
+        let address = match &self.config.topology {
+            Topology::Single(address) => address,
+            Topology::Cluster(nodes) | Topology::Sentinel { sentinels: nodes, .. } => nodes.first()?,
+            Topology::Socket(_) => return None,
+        };
+        if self.config.tls.is_some() {
+            let answer = answer_of(address, b"PING\r\n").await?;
+            matches!(answer, b'+' | b'-').then_some(tls::NOT_TLS)
+        } else {
+            let answer = answer_of(address, tls::HALF_A_HANDSHAKE).await?;
+            (answer == tls::ALERT).then_some(
+                "the server speaks TLS at this port: connect by TLS (rediss://, or the option tls), or give its other port",
+            )
         }
     }
 
@@ -338,7 +375,7 @@ impl Dial<'_> {
             ConnectionAddr::TcpTls {
                 host: host.clone(),
                 port: *port,
-                insecure: false,
+                insecure: self.config.tls.as_ref().is_some_and(|tls| tls.insecure),
                 tls_params: None,
             }
         } else {
@@ -368,17 +405,28 @@ impl Dial<'_> {
 
     fn certificates(&self) -> Option<TlsCertificates> {
         let tls = self.config.tls.as_ref()?;
-        if tls.authority.is_none() && tls.client.is_none() {
-            return None;
-        }
         Some(TlsCertificates {
             client_tls: tls.client.as_ref().map(|(certificate, key)| ClientTlsConfig {
                 client_cert: certificate.clone(),
                 client_key: key.to_vec(),
             }),
-            root_cert: tls.authority.clone(),
+            root_cert: Some(tls.roots().to_vec()),
         })
     }
+}
+
+/// The first byte that a server answers to `question`.
+async fn answer_of(address: &Address, question: &[u8]) -> Option<u8> {
+    let asked = async {
+        let stream = TcpStream::connect((address.0.as_str(), address.1)).await.ok()?;
+        stream.writable().await.ok()?;
+        stream.try_write(question).ok()?;
+        stream.readable().await.ok()?;
+        let mut first = [0];
+        stream.try_read(&mut first).ok().filter(|&read| read == 1)?;
+        Some(first[0])
+    };
+    timeout(FIRST_ANSWER, asked).await.ok().flatten()
 }
 
 fn tcp_settings() -> TcpSettings {

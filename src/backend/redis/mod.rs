@@ -19,7 +19,7 @@ mod sentinel;
 mod warnings;
 
 pub use backend::RedisBackend;
-pub use config::{Address, Login, RedisConfig, Tls, Topology};
+pub use config::{Address, Login, RedisConfig, Topology};
 pub use hot::{Copied, Held, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
+use super::super::Topology;
 use super::super::testing::{Server, redis_server_found, wait_until};
-use super::super::{Tls, Topology};
 use super::*;
+use crate::backend::Tls;
 
 /// A cluster of three masters, ready to serve.
 pub(super) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
@@ -306,6 +307,7 @@ async fn tls_verifies_the_server() {
         let tls = Some(Tls {
             authority: Some(read("ca.pem")),
             client,
+            insecure: false,
         });
         RedisBackend::new(&RedisConfig {
             tls,
