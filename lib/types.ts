@@ -32,9 +32,11 @@ export type {
   LoggerLike,
   MasterKey,
   ObservabilityConfig,
+  Pem,
   ResilienceConfig,
   SecurityConfig,
   SharedOptions,
+  TlsOptions,
   TtlConfig,
 } from './options/types.js';
 export type { AuthStateResult, VaultKeyStore } from './state.js';

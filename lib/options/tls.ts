@@ -79,7 +79,7 @@ function certificates(
     ['cert', { cert }],
     ['key', { cert, key }],
   ] as const) {
-    fit(at(name), part);
+    matching(at(name), part);
   }
   if (!isEmpty(given.servername) && given.servername !== host) {
     throw new ConfigError(
@@ -147,7 +147,7 @@ function opened(at: (name: 'key' | 'passphrase') => string, key: string, passphr
   }
 }
 
-function fit(
+function matching(
   field: string,
   part: { ca?: string | undefined; cert?: string | undefined; key?: string | undefined },
 ): void {
