@@ -80,7 +80,7 @@ export async function openState<S extends VaultStore>(
         // Event emitters drop the promise that a listener returns: were this not here, a failure would end the process.
         saving.catch((error: Partial<StorageError>) => {
           const { code, message } = error;
-          store.settings.log('error', 'the creds were not saved', {
+          settings.log('error', 'the creds were not saved', {
             sessionId: session.sessionId,
             code,
             error: message,
