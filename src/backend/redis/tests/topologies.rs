@@ -11,8 +11,10 @@ pub(super) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
     ]
     .concat();
     let servers: Vec<_> = (0..3).map(|_| Server::start(&arguments)).collect();
-    for (server, slots) in servers.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
-        server.run::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+    for (server, slots) in servers.iter().zip([0..=5460, 5461..=10_922, 10_923..=16_383]) {
+        // One by one: Redis 6.2 takes no ranges.
+        let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
+        server.run::<()>(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
         server.run::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", servers[0].port));
     }
     wait_until("the cluster is ready", || {
@@ -172,7 +174,7 @@ async fn after_a_failover_the_sentinels_new_master_is_used() {
     }
     let mut master = Server::start(&[]);
     let port = master.port;
-    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
     wait_until("the replica is in sync", || {
         replica
             .run::<String>("INFO replication")
