@@ -11,8 +11,8 @@ export declare class Core {
   openSession(store: number, options: string): number
   /** Request: queues the patch in `frame[..length]`, in the order of the calls, before this returns. Committed. */
   set(session: number, frame: Uint8Array, length: number, expectedVersion: number): number
-  /** Request: [`Core::set`], but only if nothing was ever stored in the session. Committed. */
-  storeImport(session: number, frame: Uint8Array, length: number): number
+  /** Request: [`Core::set`] with a note that is kept beyond the session's deletion. Committed. */
+  storeImport(session: number, frame: Uint8Array, length: number, expectedVersion: number, note: string): number
   /**
    * Reads the records asked for in `frame[..length]`. A positive result is the length of the answer, now in
    * `frame`, plus one; a negative one is a request number, negated: the answer comes later.
@@ -38,6 +38,8 @@ export declare class Core {
   storeList(store: number): number
   /** Request: the ids of a session's records of one type. JSON. */
   storeListIds(session: number, kind: string): number
+  /** Request: the notes of a session, the oldest first. JSON array of strings. */
+  storeNotes(session: number): number
   /** Request: deletes every record of a session but its creds. Committed. */
   storeClear(session: number): number
   /**

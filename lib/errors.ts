@@ -154,6 +154,33 @@ export class SessionBusyError extends StorageError {
   }
 }
 
+/**
+ * Files of Baileys' own function are in a folder whose session they could overwrite. Which of the two goes on is for
+ * the program to say, by the option `onForeignFiles`; until then nothing is opened, and nothing was changed.
+ */
+export class ForeignFilesError extends StorageError {
+  /** Account of the stored session, undefined when it was deleted. */
+  readonly stored: string | undefined;
+  /** Account that the files are of. */
+  readonly foreign: string;
+
+  constructor(folder: string, stored: string | undefined, foreign: string, importedAt?: string) {
+    const known =
+      stored === undefined
+        ? `which were imported from here (${importedAt}) and whose session was deleted since`
+        : `but the session stored there is of ${stored}${stored === foreign ? ', at another time' : ''}`;
+    super(
+      'FOREIGN_FILES',
+      `${folder} holds files of Baileys' own useMultiFileAuthState, of ${foreign}, ${known}. The option onForeignFiles ` +
+        `decides: 'import' takes the files in the place of what is stored, 'ignore' puts them aside`,
+      false,
+      { layer: 'import', details: { folder, stored, foreign, option: 'onForeignFiles' } },
+    );
+    this.stored = stored;
+    this.foreign = foreign;
+  }
+}
+
 /** An error as the core reports it. */
 export interface NativeError {
   code: string;

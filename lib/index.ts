@@ -61,6 +61,7 @@ export {
   DEFAULT_TTL_CONFIG,
   EncryptionError,
   FencedError,
+  ForeignFilesError,
   isValidAuthCreds,
   isValidBuffer,
   isValidKeyPair,

@@ -45,33 +45,43 @@ export interface AuthStateResult<S extends VaultStore = VaultStore> {
   store: S;
 }
 
+/** What goes along with a session. */
+export interface Companion {
+  /** Called before the creds are read. */
+  opened(session: Session): Promise<void>;
+  /** Called with creds that were stored, before that is told. It must not fail. */
+  saved(creds: unknown): Promise<void>;
+}
+
 /**
- * Opens the session of `settings` in a store of its own. `prepare` runs before the creds are read.
+ * Opens the session of `settings` in a store of its own.
  *
  * The store is closed again when anything fails.
  */
 export async function openState<S extends VaultStore>(
   store: S,
   settings: SessionSettings,
-  prepare?: (session: Session) => Promise<void>,
+  companion?: Companion,
 ): Promise<AuthStateResult<S>> {
   const baileys = await loadBaileys(settings.baileys, (message) => settings.log('warn', message, {}));
   await store.connect();
   try {
     const session = await store.openSession(settings.sessionId, settings.fencingToken);
     store.adopt(settings.sessionId);
-    await prepare?.(session);
+    await companion?.opened(session);
     const stored = await session.get(CREDS_TYPE, [CREDS_ID]);
     const creds = Object.hasOwn(stored, CREDS_ID)
       ? wholeCreds(stored[CREDS_ID], settings.sessionId)
       : baileys.initAuthCreds();
     const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
     const saveCreds = async (): Promise<void> => {
-      const completion = await session.putRecords([credsRecord(state.creds)]);
+      const { creds } = state;
+      const completion = await session.putRecords([credsRecord(creds)]);
       if (!completion.ok) {
         throw fromNative(completion.error);
       }
       store.remindOfRotation();
+      await companion?.saved(creds);
     };
     return {
       state,

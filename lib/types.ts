@@ -13,6 +13,7 @@ export {
   CorruptRecordError,
   EncryptionError,
   FencedError,
+  ForeignFilesError,
   SessionBusyError,
   StorageError,
   type StorageErrorDetails,

@@ -1,14 +1,24 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { decodeValue } from '../../lib/codec/index.js';
+import type { RecordEntry } from '../../lib/codec/index.js';
 import { ConfigError, CorruptRecordError, StorageError } from '../../lib/errors.js';
 import { recordNamesOf } from '../../lib/import/file-names.js';
-import { importFolder, readFolder } from '../../lib/import/multi-file.js';
+import { readCreds, readFolder } from '../../lib/import/multi-file.js';
+import { surveyFolder } from '../../lib/import/survey.js';
+import type { LogSink } from '../../lib/options/logger.js';
 
 const silent = () => {};
+
+/** The records that an import of `folder` would store. */
+async function recordsOf(folder: string, log: LogSink = silent): Promise<RecordEntry[]> {
+  const survey = await surveyFolder(folder);
+  const creds = await readCreds(folder, survey, log);
+  return creds === undefined ? [] : (await readFolder(folder, survey, creds, log)).records;
+}
+
 let root: string;
 before(async () => {
   root = await mkdtemp(join(tmpdir(), 'vault-import-'));
@@ -123,7 +133,7 @@ describe('a folder of useMultiFileAuthState', () => {
     );
     const { 'app-state-sync-key': _, ...plain } = keys;
     const { folder, get, creds } = await written(plain);
-    const records = await readFolder(folder, silent);
+    const records = await recordsOf(folder);
     assert.equal(records.length, 1 + Object.values(plain).flatMap(Object.keys).length);
     for (const { type, id, value } of records) {
       if (type === 'creds') {
@@ -139,76 +149,100 @@ describe('a folder of useMultiFileAuthState', () => {
     const { proto } = await import('baileys');
     const key = proto.Message.AppStateSyncKeyData.fromObject({ keyData: bytes(32), timestamp: 5 });
     const { folder, get } = await written({ 'app-state-sync-key': { 'A//B': key } });
-    const record = (await readFolder(folder, silent)).find(({ type }) => type === 'app-state-sync-key');
+    const record = (await recordsOf(folder)).find(({ type }) => type === 'app-state-sync-key');
     assert.equal(record?.id, 'A//B');
     const revived = proto.Message.AppStateSyncKeyData.fromObject(record?.value as object);
     assert.deepEqual(revived, (await get('app-state-sync-key', ['A//B']))['A//B']);
   });
 
-  it('goes into the session in one patch, and is left as it was', async () => {
-    const { folder } = await written({ 'lid-mapping': { a: 'b' }, session: { '1.0': bytes(3) } });
-    const content = async () =>
-      Promise.all(
-        (await readdir(folder))
-          .sort()
-          .map(async (file) => [file, await readFile(join(folder, file), 'utf8')]),
-      );
-    const before = await content();
-    const frames: Buffer[] = [];
-    const importOnce = async (frame: Buffer, length: number) => {
-      frames.push(Buffer.from(frame.subarray(0, length)));
-      return true;
-    };
-    await importFolder({ openedAt: 0, importOnce }, folder, silent);
-    assert.equal(frames.length, 1);
-    const found: Record<string, unknown> = {};
-    const frame = frames[0] as Buffer;
-    for (let at = 0; at < frame.length; ) {
-      const idAt = at + 8 + (frame[at + 1] as number);
-      const valueAt = idAt + frame.readUInt16LE(at + 2);
-      const end = valueAt + frame.readUInt32LE(at + 4);
-      found[`${frame.toString('utf8', at + 8, idAt)}/${frame.toString('utf8', idAt, valueAt)}`] = decodeValue(
-        frame,
-        valueAt,
-        end,
-      );
-      at = end;
-    }
-    assert.deepEqual(Object.keys(found).sort(), ['creds/', 'lid-mapping/a', 'session/1.0']);
-    assert.deepEqual(found['session/1.0'], Buffer.from(bytes(3)));
-    assert.deepEqual(await content(), before);
-  });
-
-  it('is not read again once the session has been written', async () => {
-    const { folder } = await written();
-    await writeFile(join(folder, 'creds.json'), '{torn');
-    const importOnce = () => assert.fail('imported twice');
-    await importFolder({ openedAt: 1, importOnce }, folder, silent);
-  });
-
   it('may be empty, missing, or hold other files', async () => {
-    assert.deepEqual(await readFolder(join(root, 'missing'), silent), []);
+    assert.deepEqual(await recordsOf(join(root, 'missing')), []);
     const folder = await freshFolder();
     await writeFile(join(folder, 'notes.txt'), 'hello');
     await writeFile(join(folder, 'package.json'), '{torn');
-    assert.deepEqual(await readFolder(folder, silent), []);
+    assert.deepEqual(await recordsOf(folder), []);
   });
 
   it('takes null for absent, as Baileys does', async () => {
     const { folder } = await written();
     await writeFile(join(folder, 'session-1.0.json'), 'null');
-    assert.equal((await readFolder(folder, silent)).length, 1);
+    assert.equal((await recordsOf(folder)).length, 1);
   });
 
-  it('keeps a type that nobody knows, and says so', async () => {
-    const { folder } = await written({ 'new-type': { 5: 'x' } });
+  it('keeps keys of a type that nobody knows, and says so', async () => {
+    const { folder } = await written({ 'new-type': { 5: 'x' }, bridge: { 6: { key: bytes(4) } } });
     const said: unknown[] = [];
-    const records = await readFolder(folder, (level, _message, fields) => said.push([level, fields.file]));
-    assert.deepEqual(records.slice(1), [
-      { type: 'new', id: 'type-5', value: 'x' },
-      { type: 'new-type', id: '5', value: 'x' },
+    const records = await recordsOf(folder, (level, _message, fields) => said.push([level, fields.file]));
+    assert.deepEqual(
+      records.slice(1).sort((a, b) => a.type.localeCompare(b.type)),
+      [
+        { type: 'bridge', id: '6', value: { key: Buffer.from(bytes(4)) } },
+        { type: 'new', id: 'type-5', value: 'x' },
+        { type: 'new-type', id: '5', value: 'x' },
+      ],
+    );
+    assert.deepEqual(said.sort(), [
+      ['warn', 'bridge-6.json'],
+      ['warn', 'new-type-5.json'],
     ]);
-    assert.deepEqual(said, [['warn', 'new-type-5.json']]);
+  });
+
+  it("leaves alone what is not Baileys', and tells it once", async () => {
+    const { folder } = await written({ session: { '1.0': bytes(3) } });
+    const others = {
+      'package-lock.json': '{"name":"bot","lockfileVersion":3}',
+      'users-2024.json': '[{"id":5,"name":"a"}]',
+      'half-written.json': '{"a":',
+      'creds-backup.json': '{torn',
+      'session-1.0.json.bak.old': '{}',
+      '.session-2.0.json': '"x"',
+      '._creds.json': '\0\0',
+      'notes.txt': 'hello',
+    };
+    for (const [name, content] of Object.entries(others)) {
+      await writeFile(join(folder, name), content);
+    }
+    await mkdir(join(folder, 'session-9.0.json'));
+    const said: Record<string, unknown>[] = [];
+    const records = await recordsOf(folder, (level, _message, fields) => said.push({ level, ...fields }));
+    assert.deepEqual(records.slice(1), [{ type: 'session', id: '1.0', value: Buffer.from(bytes(3)) }]);
+    assert.deepEqual(
+      said.map(({ level, names }) => [level, names]),
+      [['warn', [...Object.keys(others), 'session-9.0.json'].sort()]],
+    );
+  });
+
+  it('is whole while a file of it is being replaced: what it was before counts', async () => {
+    const { folder, creds } = await written({
+      session: { '1.0': 'one', '2.0': 'two', '3.0': 'three', '4.0': 'four' },
+    });
+    const at = (name: string) => join(folder, name);
+    // Where the writer was killed: before it renamed anything, between the two renames, and after both.
+    await writeFile(at('session-1.0.json.tmp'), '"onl');
+    await rename(at('session-2.0.json'), at('session-2.0.json.bak'));
+    await writeFile(at('session-2.0.json.tmp'), '"newer"');
+    await rename(at('session-3.0.json'), at('session-3.0.json.bak'));
+    await writeFile(at('session-3.0.json'), '"newer"');
+    await rename(at('session-4.0.json'), at('session-4.0.json.bak'));
+    await writeFile(at('session-4.0.json'), '');
+    await writeFile(at('session-5.0.json.tmp'), '"never there"');
+    await rename(at('creds.json'), at('creds.json.bak'));
+    const records = await recordsOf(folder);
+    assert.deepEqual(
+      records
+        .slice(1)
+        .map(({ id, value }) => [id, value])
+        .sort(),
+      [
+        ['1.0', 'one'],
+        ['2.0', 'two'],
+        ['3.0', 'newer'],
+        ['4.0', 'four'],
+      ],
+    );
+    assert.deepEqual(records[0]?.value, JSON.parse(JSON.stringify(creds), reviver));
+    await writeFile(at('creds.json'), '{"noiseKey":');
+    assert.equal((await recordsOf(folder)).length, 5);
   });
 });
 
@@ -220,45 +254,68 @@ describe('a folder that is not whole', () => {
     ['creds without keys', 'creds.json', '{"me":{"id":"1"}}'],
     ['an empty key file', 'session-1.0.json', ''],
     ['a torn key file', 'pre-key-5.json', '{"public":'],
-    ['a torn file of an unknown type', 'new-type-5.json', '{"public":'],
+    ['creds with a short key', 'creds.json', 'SHORT'],
+    ['creds with a negative registrationId', 'creds.json', 'NEGATIVE'],
   ];
   for (const [name, file, content] of torn) {
-    it(`${name}: is an error naming the file, and nothing is imported`, async () => {
-      const { folder } = await written({ session: { '2.0': bytes(3) } });
-      await writeFile(join(folder, file), content);
-      const importOnce = () => assert.fail('imported');
-      await assert.rejects(importFolder({ openedAt: 0, importOnce }, folder, silent), (error) => {
+    it(`${name}: is an error naming the file`, async () => {
+      const { folder, creds } = await written({ session: { '2.0': bytes(3) } });
+      const { noiseKey } = creds as { noiseKey: object };
+      const broken: Record<string, object> = {
+        SHORT: { ...(creds as object), noiseKey: { ...noiseKey, private: Buffer.alloc(31) } },
+        NEGATIVE: { ...(creds as object), registrationId: -1 },
+      };
+      await writeFile(join(folder, file), content in broken ? JSON.stringify(broken[content]) : content);
+      await assert.rejects(recordsOf(folder), (error) => {
         assert.ok(error instanceof CorruptRecordError);
         assert.equal(error.recordId, file);
         assert.equal(error.details.file, join(folder, file));
-        assert.doesNotMatch(error.message, /Buf|public/);
+        assert.match(
+          error.message,
+          file === 'creds.json' ? /restore it/ : /remove it: that chat will be negotiated anew/,
+        );
+        assert.doesNotMatch(error.message, /Buf|"public/);
         return true;
       });
     });
   }
 
-  it('key files without creds: is an error, not a new identity', async () => {
-    const { folder } = await written({ session: { '2.0': bytes(3) } });
-    await rm(join(folder, 'creds.json'));
-    await assert.rejects(readFolder(folder, silent), { code: 'CORRUPT_RECORD', message: /restore it/ });
-  });
+  const strange: [name: string, content: (text: string) => Buffer, says: RegExp][] = [
+    ['begins with a byte order mark', (text) => Buffer.from(`\ufeff${text}`), /byte order mark \(BOM\)/],
+    ['is UTF-16', (text) => Buffer.from(`\ufeff${text}`, 'utf16le'), /UTF-16/],
+    ['is UTF-16 without a mark', (text) => Buffer.from(text, 'utf16le'), /UTF-16/],
+    ['is big-endian UTF-16', (text) => Buffer.from(text, 'utf16le').swap16(), /UTF-16/],
+    ['is Latin-1', (text) => Buffer.from(`${text.slice(0, -1)},"a":"\xe9"}`, 'latin1'), /not UTF-8/],
+    ['is nothing but zeros', (text) => Buffer.alloc(text.length), /zeros/],
+  ];
+  for (const [name, content, says] of strange) {
+    it(`a file that ${name}: is told as such`, async () => {
+      for (const file of ['creds.json', 'session-2.0.json']) {
+        const { folder } = await written({ session: { '2.0': { a: 1 } } });
+        const text = await readFile(join(folder, file), 'utf8');
+        await writeFile(join(folder, file), content(text));
+        await assert.rejects(recordsOf(folder), { code: 'CORRUPT_RECORD', recordId: file, message: says });
+      }
+    });
+  }
 
   it('a path that is a file: is an error naming the option', async () => {
     const file = join(root, 'a-file');
     await writeFile(file, '');
     await assert.rejects(
-      readFolder(file, silent),
+      recordsOf(file),
       (error) => error instanceof ConfigError && error.field === 'folder',
     );
   });
 
-  it('a file that cannot be read: is an error naming it', async () => {
+  it('creds that cannot be read: is an error naming them', async () => {
     const { folder } = await written();
-    await mkdir(join(folder, 'session-1.0.json'));
-    await assert.rejects(readFolder(folder, silent), (error) => {
+    await rm(join(folder, 'creds.json'));
+    await mkdir(join(folder, 'creds.json'));
+    await assert.rejects(recordsOf(folder), (error) => {
       assert.ok(error instanceof StorageError);
       assert.equal(error.code, 'STORAGE_UNAVAILABLE');
-      assert.match(error.message, /session-1\.0\.json/);
+      assert.match(error.message, /creds\.json/);
       return true;
     });
   });
@@ -268,7 +325,7 @@ describe('a folder that is not whole', () => {
   }, async () => {
     const { folder } = await written();
     await chmod(folder, 0o000);
-    await assert.rejects(readFolder(folder, silent), { code: 'STORAGE_UNAVAILABLE' });
+    await assert.rejects(recordsOf(folder), { code: 'STORAGE_UNAVAILABLE' });
     await chmod(folder, 0o700);
   });
 });

@@ -51,21 +51,51 @@ const RULES: readonly [type: string, restore: Restore][] = [
 /** The longest first: `sender-key-memory` before `sender-key`. */
 const LONGEST_FIRST = [...RULES].sort(([a], [b]) => b.length - a.length);
 
+const SUFFIX = '.json';
+export const CREDS_FILE = 'creds.json';
+/** What a write that replaces its file by renaming leaves beside it: the file before, and the one to come. */
+const COPIES = ['.bak', '.tmp'] as const;
+
+/** What a file in the folder is, by its name alone. */
+export type FileName =
+  /** Baileys', of a type that is known, or the creds; `file` is the name without what marks a copy. */
+  | { of: 'baileys'; file: string }
+  /** It may be Baileys' or not: the content decides. */
+  | { of: 'anybody' }
+  | { of: 'others' };
+
+export function classify(name: string): FileName {
+  const copy = COPIES.find((suffix) => name.endsWith(suffix));
+  const file = copy === undefined ? name : name.slice(0, -copy.length);
+  if (!file.endsWith(SUFFIX) || file.startsWith('.')) {
+    return { of: 'others' };
+  }
+  if (file === CREDS_FILE) {
+    return { of: 'baileys', file };
+  }
+  const { known, names } = recordNamesOf(file);
+  if (known) {
+    return { of: 'baileys', file };
+  }
+  return { of: copy === undefined && names.length > 0 ? 'anybody' : 'others' };
+}
+
 /**
- * The records a file may be, by its name without `.json`: one if its type is known. Of a type that is not, where type
- * ends and id begins is not known either, so there is one for each `-`: the value is then found under whichever
- * Baileys asks for. None when the name has no `-`.
+ * The records a file may be, by its name: one if its type is known. Of a type that is not, where type ends and id
+ * begins is not known either, so there is one for each `-`: the value is then found under whichever Baileys asks for.
+ * None when the name has no `-`.
  */
 export function recordNamesOf(file: string): { known: boolean; names: RecordName[] } {
+  const name = file.endsWith(SUFFIX) ? file.slice(0, -SUFFIX.length) : file;
   for (const [type, restore] of LONGEST_FIRST) {
-    if (file.startsWith(`${type}-`)) {
-      return { known: true, names: [{ type, id: restore(file.slice(type.length + 1)) }] };
+    if (name.startsWith(`${type}-`) && name.length > type.length + 1) {
+      return { known: true, names: [{ type, id: restore(name.slice(type.length + 1)) }] };
     }
   }
   const names: RecordName[] = [];
-  for (let at = file.indexOf('-'); at >= 0; at = file.indexOf('-', at + 1)) {
-    const type = file.slice(0, at);
-    const id = file.slice(at + 1);
+  for (let at = name.indexOf('-'); at >= 0; at = name.indexOf('-', at + 1)) {
+    const type = name.slice(0, at);
+    const id = name.slice(at + 1);
     if (type !== '' && type !== 'creds' && id !== '') {
       names.push({ type, id });
     }

@@ -1,126 +1,145 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { encodeRecords, type RecordEntry, reviveBufferJson, Scratch } from '../codec/index.js';
-import { isValidAuthCreds } from '../compat/guards.js';
-import { ConfigError, CorruptRecordError, StorageError } from '../errors.js';
+import type { RecordEntry } from '../codec/index.js';
+import { checkCreds } from '../creds.js';
+import { CorruptRecordError } from '../errors.js';
 import type { LogSink } from '../options/logger.js';
 import { CREDS_ID, CREDS_TYPE } from '../store/records.js';
-import { recordNamesOf } from './file-names.js';
+import { CREDS_FILE, recordNamesOf } from './file-names.js';
+import { type Content, parse, readBytes } from './read-file.js';
+import { namesOf, type Survey } from './survey.js';
 
-const CREDS_FILE = 'creds.json';
-const SUFFIX = '.json';
 /** Files read at a time; more only wait for the same four threads. */
 const READERS = 32;
+/** Names told in one warning. */
+const TOLD = 10;
 
-/** What the import needs of a session. */
-export interface ImportTarget {
-  readonly openedAt: number;
-  importOnce(frame: Buffer, length: number): Promise<boolean>;
+/** What Baileys' `useMultiFileAuthState` left in a folder. */
+export interface FolderContent {
+  records: RecordEntry[];
+  /** Every file that the records are from, copies of them included. */
+  files: string[];
 }
 
 /**
- * Moves what Baileys' `useMultiFileAuthState` left in `folder` into a session that was never written, in one patch;
- * the files stay as they are. Does nothing when the session has been written, so a folder is imported once.
+ * Everything in `folder` that goes with `creds`, which were read from it.
  *
- * @throws CorruptRecordError naming a file that is torn; StorageError naming one that cannot be read
+ * @throws CorruptRecordError naming a file of a known type that is torn; StorageError naming one that cannot be read
  */
-export async function importFolder(session: ImportTarget, folder: string, log: LogSink): Promise<void> {
-  if (session.openedAt > 0) {
-    return;
-  }
-  const records = await readFolder(folder, log);
-  if (records.length === 0) {
-    return;
-  }
-  const scratch = new Scratch();
-  const length = encodeRecords(scratch, records);
-  if (await session.importOnce(scratch.bytes, length)) {
-    log('info', 'imported a folder of useMultiFileAuthState', { folder, records: records.length });
-  }
-}
-
-/** The records in `folder`, none if it has no files of `useMultiFileAuthState`. */
-export async function readFolder(folder: string, log: LogSink): Promise<RecordEntry[]> {
-  const files = (await list(folder)).filter((file) => file.endsWith(SUFFIX));
-  const keyed = files
-    .filter((file) => file !== CREDS_FILE)
-    .map((file) => ({ file, ...recordNamesOf(file.slice(0, -SUFFIX.length)) }))
-    .filter(({ names }) => names.length > 0);
-  if (!files.includes(CREDS_FILE)) {
-    const stray = keyed.find(({ known }) => known);
-    if (stray !== undefined) {
-      throw new StorageError(
-        'CORRUPT_RECORD',
-        `${join(folder, stray.file)} is there but ${CREDS_FILE} is not: restore it, or remove the key files to ` +
-          'begin with a new identity',
-        false,
-        { layer: 'import', details: { folder } },
-      );
-    }
-    return [];
-  }
-  const creds = await readValue(folder, CREDS_FILE);
-  if (!isValidAuthCreds(creds)) {
-    throw torn(folder, CREDS_FILE, 'it does not hold credentials');
-  }
+export async function readFolder(
+  folder: string,
+  survey: Survey,
+  creds: unknown,
+  log: LogSink,
+): Promise<FolderContent> {
   const records: RecordEntry[] = [{ type: CREDS_TYPE, id: CREDS_ID, value: creds }];
-  await inParallel(keyed, READERS, async ({ file, known, names }) => {
-    const value = await readValue(folder, file);
+  const files = namesOf(survey);
+  await inParallel([...survey.keys], READERS, async ([file, names]) => {
+    const value = await readWhole(folder, file, names, log);
     // Baileys takes null for absent.
-    if (value !== null) {
-      records.push(...names.map((name) => ({ ...name, value })));
-      if (!known) {
-        log('warn', 'importing a key file of an unknown type', { file });
-      }
+    if (value !== undefined && value !== null) {
+      records.push(...recordNamesOf(file).names.map((name) => ({ ...name, value })));
     }
   });
-  return records;
+  const leftAlone = [...survey.others];
+  await inParallel(survey.doubtful, READERS, async (file) => {
+    const content = parse((await readBytes(folder, file)) ?? Buffer.of());
+    if (!content.ok || !isKeyMaterial(content.value)) {
+      leftAlone.push(file);
+      return;
+    }
+    const { value } = content;
+    records.push(...recordNamesOf(file).names.map((name) => ({ ...name, value })));
+    files.push(file);
+    log('warn', 'importing a key file of an unknown type', { file });
+  });
+  if (leftAlone.length > 0) {
+    log('warn', 'left alone what is not of useMultiFileAuthState', {
+      folder,
+      count: leftAlone.length,
+      names: leftAlone.sort().slice(0, TOLD),
+    });
+  }
+  return { records, files };
 }
 
-async function list(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT') {
-      return [];
-    }
-    if (code === 'ENOTDIR') {
-      throw new ConfigError('folder', `${folder} is not a directory`, { cause });
-    }
-    throw unreadable(folder, cause);
-  }
+/**
+ * The creds in `folder`, undefined if there is no file of them.
+ *
+ * @throws CorruptRecordError when there is one that holds no credentials, nor does the copy of it
+ */
+export async function readCreds(folder: string, survey: Survey, log: LogSink): Promise<unknown> {
+  return await readWhole(folder, CREDS_FILE, survey.creds, log, (creds) => {
+    const wrong = checkCreds(creds);
+    return wrong === undefined ? undefined : `it does not hold credentials (${wrong.path}: ${wrong.problem})`;
+  });
 }
 
-async function readValue(folder: string, file: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(join(folder, file), 'utf8');
-  } catch (cause) {
-    throw unreadable(join(folder, file), cause);
+/** Whether these are the same files with the same content: what is in `folder`, and what is not there any more in `moved`. */
+export async function digestOf(folder: string, names: readonly string[], moved?: string): Promise<string> {
+  const hashes: string[] = [];
+  await inParallel([...names], READERS, async (name) => {
+    const bytes = (await readBytes(folder, name)) ?? (moved && (await readBytes(moved, name)));
+    const hash = bytes ? createHash('sha256').update(bytes).digest('hex') : '';
+    hashes.push(`${name}\0${hash}`);
+  });
+  return createHash('sha256').update(hashes.sort().join('\n')).digest('hex');
+}
+
+/**
+ * The value of `file`. While it is replaced, what it was before is under another name: that counts where the file is
+ * not there, or not whole.
+ */
+async function readWhole(
+  folder: string,
+  file: string,
+  names: readonly string[],
+  log: LogSink,
+  refuse: (value: unknown) => string | undefined = () => undefined,
+): Promise<unknown> {
+  const read = async (name: string): Promise<Content | undefined> => {
+    const bytes = names.includes(name) ? await readBytes(folder, name) : undefined;
+    const content = bytes && parse(bytes);
+    const reason = content?.ok ? refuse(content.value) : undefined;
+    return reason === undefined ? content : { ok: false, reason };
+  };
+  const content = await read(file);
+  if (content?.ok) {
+    return content.value;
   }
-  try {
-    return reviveBufferJson(text);
-  } catch (error) {
-    if (error instanceof CorruptRecordError) {
-      throw torn(folder, file, text === '' ? 'it is empty' : error.reason);
-    }
-    throw error;
+  const before = await read(`${file}.bak`);
+  if (before?.ok) {
+    log('warn', 'took the copy of a file that is missing or torn', { file, copy: `${file}.bak` });
+    return before.value;
   }
+  const failed = content ?? before;
+  if (failed === undefined) {
+    return undefined;
+  }
+  throw torn(folder, content === undefined ? `${file}.bak` : file, failed.reason);
+}
+
+/** Values of unknown types that are taken for keys: what holds bytes as Baileys writes them, or is a bare string. */
+function isKeyMaterial(value: unknown): boolean {
+  if (typeof value === 'string' || ArrayBuffer.isView(value)) {
+    return true;
+  }
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.values(value).some((inner) => typeof inner === 'object' && isKeyMaterial(inner))
+  );
 }
 
 function torn(folder: string, file: string, reason: string): CorruptRecordError {
-  return new CorruptRecordError(`${reason}; nothing was imported`, file, undefined, {
+  const way = file.startsWith(CREDS_FILE)
+    ? 'restore it'
+    : /^(session|sender-key|identity-key|pre-key)-/.test(file)
+      ? 'restore it or remove it: that chat will be negotiated anew'
+      : 'restore it or remove it: what it held will be fetched anew';
+  return new CorruptRecordError(`${reason}; ${way}. Nothing was imported`, file, undefined, {
     layer: 'import',
     details: { file: join(folder, file) },
-  });
-}
-
-function unreadable(path: string, cause: unknown): StorageError {
-  return new StorageError('STORAGE_UNAVAILABLE', `${path} cannot be read`, false, {
-    layer: 'import',
-    cause,
-    details: { file: path },
   });
 }
 

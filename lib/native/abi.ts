@@ -18,7 +18,8 @@ export interface NativeCore {
   storeTouch(store: number, sessionId: string, ttlSeconds: number): number;
   storeExists(store: number, sessionId: string): number;
   storeList(store: number): number;
-  storeImport(session: number, frame: Buffer, length: number): number;
+  storeImport(session: number, frame: Buffer, length: number, expectedVersion: number, note: string): number;
+  storeNotes(session: number): number;
   storeListIds(session: number, type: string): number;
   storeClear(session: number): number;
   storePing(store: number): number;

@@ -15,8 +15,14 @@ export interface SnapshotRecord {
   value: unknown;
 }
 
+/** All of a session at one version. */
+export interface Snapshot {
+  info: Committed;
+  records: SnapshotRecord[];
+}
+
 /** @throws CorruptRecordError naming the first record that cannot be decoded */
-export function readSnapshot(payload: Buffer): { info: Committed; records: SnapshotRecord[] } {
+export function readSnapshot(payload: Buffer): Snapshot {
   const start = 4 + payload.readUInt32LE(0);
   const info = JSON.parse(payload.toString('utf8', 4, start)) as Committed;
   const records: SnapshotRecord[] = [];

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors.js';
-import { fields, isEmpty, optional, text } from './check.js';
+import { fields, isEmpty, oneOf, optional, text } from './check.js';
 import { DEFAULT_FOLDER } from './defaults.js';
 import { unset } from './section.js';
 import type { SessionSettings } from './servers.js';
@@ -18,17 +18,29 @@ import {
 /** The one session of a folder that holds one. */
 export const FOLDER_SESSION = 'default';
 
+/** Settings of a folder that holds one session. */
+export interface FolderSettings extends SessionSettings {
+  /** Absolute: the program may change its directory later. */
+  folder: string;
+  onForeignFiles: 'import' | 'ignore' | undefined;
+}
+
 /** @throws ConfigError naming the field */
-export function resolveFolder(folder: unknown, options: unknown): SessionSettings {
+export function resolveFolder(given: unknown, options: unknown): FolderSettings {
   if (!isEmpty((options as { sessionId?: unknown } | undefined)?.sessionId)) {
     throw new ConfigError(
       'sessionId',
       'a folder of useMultiFileAuthState holds one session: for several in one folder use useHybridAuthState',
     );
   }
-  const own = fields('', options, [...SHARED, 'durability'], SECTIONS);
+  const own = fields('', options, [...SHARED, 'durability', 'onForeignFiles'], SECTIONS);
+  const folder = resolve(text('folder', given, 'the path of a folder'));
   return {
-    ...embeddedStore(text('folder', folder, 'the path of a folder'), own),
+    ...embeddedStore(folder, own),
+    folder,
+    onForeignFiles: optional(own.onForeignFiles, undefined, (value) =>
+      oneOf('onForeignFiles', value, ['import', 'ignore'] as const),
+    ),
     sessionId: FOLDER_SESSION,
     fencingToken: undefined,
   };

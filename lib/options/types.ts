@@ -150,7 +150,13 @@ export interface EmbeddedOptions {
 }
 
 /** Options of `useMultiFileAuthState`. */
-export interface UseMultiFileAuthStateOptions extends SharedOptions, EmbeddedOptions {}
+export interface UseMultiFileAuthStateOptions extends SharedOptions, EmbeddedOptions {
+  /**
+   * What to do with a `creds.json` of Baileys' own that turns up in the folder of a paired session: `'import'` replaces
+   * what is stored by the files, `'ignore'` puts the files aside. Default: neither, but a `ForeignFilesError`.
+   */
+  onForeignFiles?: 'import' | 'ignore' | undefined;
+}
 
 /** Options that every store on a server takes. */
 export interface ServerOptions extends SharedOptions {

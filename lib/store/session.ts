@@ -35,8 +35,6 @@ export class Session {
 
   private constructor(
     readonly sessionId: string,
-    /** Version at the time of opening; 0 when nothing was ever stored. */
-    readonly openedAt: number,
     private readonly connection: Connection,
     private readonly id: number,
   ) {}
@@ -52,9 +50,8 @@ export class Session {
     const options = JSON.stringify({ sessionId, openTimeout: settings.openTimeout, fencingToken });
     const opened = (await named(settings, thread.json(thread.core.openSession(connection.id, options)))) as {
       session: number;
-      version: number;
     };
-    const session = new Session(sessionId, opened.version, connection, opened.session);
+    const session = new Session(sessionId, connection, opened.session);
     dropped.register(session, { thread, id: opened.session }, session);
     connection.watchLease(opened.session, (error) => {
       settings.log('error', 'the session was taken over; writes are refused', { sessionId });
@@ -100,14 +97,29 @@ export class Session {
     return this.decode(answer, answer.length, type, names, revive);
   }
 
-  /** Stores everything in one patch, if the session was never written; returns whether it was not. */
-  async importOnce(frame: Buffer, length: number): Promise<boolean> {
+  /** Patches committed, as far as this process knows; 0 when nothing is stored. */
+  version(): number {
+    const info = JSON.parse(this.use().core.sessionInfo(this.id)) as { version: number } | null;
+    return info?.version ?? 0;
+  }
+
+  /**
+   * Stores everything in one patch, with a note that outlives the session, if the session is at `version`; returns
+   * whether it was.
+   */
+  async import(frame: Buffer, length: number, version: number, note: string): Promise<boolean> {
     const thread = this.use();
-    const completion = await thread.wait(thread.core.storeImport(this.id, frame, length));
+    const completion = await thread.wait(thread.core.storeImport(this.id, frame, length, version, note));
     if (!completion.ok && completion.error.code !== 'VERSION_MISMATCH') {
       throw fromNative(completion.error);
     }
     return completion.ok;
+  }
+
+  /** Notes of all imports, the oldest first; what was committed with them survives power loss from now on. */
+  async notes(): Promise<string[]> {
+    const thread = this.use();
+    return (await thread.json(thread.core.storeNotes(this.id))) as string[];
   }
 
   /** Ids of the records of one type. */

@@ -1,7 +1,7 @@
 import { describe, encodeRecords, isWellFormed } from '../codec/index.js';
 import { ConfigError, StorageError, ValueError } from '../errors.js';
 import { NONE } from '../native/abi.js';
-import { readSnapshot } from '../native/snapshot.js';
+import { readSnapshot, type Snapshot } from '../native/snapshot.js';
 import type { StoreSettings } from '../options/shared.js';
 import { Connection } from './connection.js';
 import { recordsOf, snapshotOf } from './records.js';
@@ -130,13 +130,21 @@ export class VaultStore implements AuthStore {
 
   /** Everything the session holds, or null when there is no such session. Without a name: the hook's session. */
   async get(sessionId?: SessionId): Promise<Versioned<AuthSnapshot> | null> {
+    const found = await this.snapshot(sessionId);
+    return found === undefined
+      ? null
+      : {
+          data: snapshotOf(found.records),
+          version: found.info.version,
+          updatedAt: new Date(found.info.updatedAt),
+        };
+  }
+
+  /** @internal Every record of a session, undefined when there is no such session. */
+  async snapshot(sessionId?: SessionId): Promise<Snapshot | undefined> {
     const { thread, id } = this.use();
     const payload = await thread.snapshot(thread.core.storeGet(id, this.nameOf(sessionId)));
-    if (payload === undefined) {
-      return null;
-    }
-    const { info, records } = readSnapshot(payload);
-    return { data: snapshotOf(records), version: info.version, updatedAt: new Date(info.updatedAt) };
+    return payload && readSnapshot(payload);
   }
 
   /**

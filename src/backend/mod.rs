@@ -129,6 +129,8 @@ pub struct Commit {
     pub changes: Vec<Change>,
     /// How long the session lives without a write or touch; `None` is for ever.
     pub ttl: Option<Duration>,
+    /// Text to keep with the session beyond its deletion, in the same step; only the embedded backend does.
+    pub note: Option<Arc<str>>,
 }
 
 impl Commit {
@@ -197,6 +199,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Where the session stands.
     async fn head(&self, session: &SessionId) -> Result<Head>;
+
+    /// Every [`Commit::note`] of the session, the oldest first. They survive power loss from now on, and so does what
+    /// was committed with them.
+    async fn notes(&self, _session: &SessionId) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// The records asked for, in the order asked; `None` where there is none.
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>>;

@@ -24,7 +24,7 @@ use crate::answer::Answer;
 use crate::backend::Fence;
 use crate::config::{self, SessionConfig};
 use crate::error::{Error, Kind, Result};
-use crate::record::frame;
+use crate::record::{Patch, frame};
 use crate::session::{Lookup, OpenOptions};
 
 /// The core, as one thread of JavaScript sees it.
@@ -108,23 +108,24 @@ impl Core {
     /// Request: queues the patch in `frame[..length]`, in the order of the calls, before this returns. Committed.
     #[napi(catch_unwind)]
     pub fn set(&self, session: u32, frame: &[u8], length: u32, expected_version: f64) -> u32 {
-        self.request(Payload::Committed, |answer| {
-            let handle = self.shared.handle(session);
-            match handle.and_then(|handle| Ok((handle, decode(frame, length)?))) {
-                Ok((handle, patch)) => {
-                    handle
-                        .vault
-                        .commit(&handle.session, patch, version(expected_version), answer);
-                }
-                Err(error) => answer.give(Err(error)),
-            }
-        })
+        self.queue(session, decode(frame, length), expected_version)
     }
 
-    /// Request: [`Core::set`], but only if nothing was ever stored in the session. Committed.
+    /// Request: [`Core::set`] with a note that is kept beyond the session's deletion. Committed.
     #[napi(catch_unwind)]
-    pub fn store_import(&self, session: u32, frame: &[u8], length: u32) -> u32 {
-        self.set(session, frame, length, 0.0)
+    pub fn store_import(
+        &self,
+        session: u32,
+        frame: &[u8],
+        length: u32,
+        expected_version: f64,
+        note: String,
+    ) -> u32 {
+        let patch = decode(frame, length).map(|mut patch| {
+            patch.set_note(note.into());
+            patch
+        });
+        self.queue(session, patch, expected_version)
     }
 
     /// Reads the records asked for in `frame[..length]`. A positive result is the length of the answer, now in
@@ -218,6 +219,20 @@ impl Core {
         request
     }
 
+    fn queue(&self, session: u32, patch: Result<Patch>, expected_version: f64) -> u32 {
+        self.request(Payload::Committed, |answer| {
+            let handle = self.shared.handle(session);
+            match handle.and_then(|handle| Ok((handle, patch?))) {
+                Ok((handle, patch)) => {
+                    handle
+                        .vault
+                        .commit(&handle.session, patch, version(expected_version), answer);
+                }
+                Err(error) => answer.give(Err(error)),
+            }
+        })
+    }
+
     fn answered(&self, outcome: Result<Payload>) -> i64 {
         -i64::from(self.request(identity, |answer| answer.give(outcome)))
     }
@@ -287,7 +302,7 @@ pub(super) fn part(frame: &[u8], length: u32) -> Result<&[u8]> {
         .ok_or_else(short)
 }
 
-pub(super) fn decode(frame: &[u8], length: u32) -> Result<crate::record::Patch> {
+pub(super) fn decode(frame: &[u8], length: u32) -> Result<Patch> {
     frame::decode_patch(part(frame, length)?)
 }
 

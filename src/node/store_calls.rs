@@ -116,6 +116,15 @@ impl Core {
         })
     }
 
+    /// Request: the notes of a session, the oldest first. JSON array of strings.
+    #[napi(catch_unwind)]
+    pub fn store_notes(&self, session: u32) -> u32 {
+        self.in_session(session, move |handle| async move {
+            let notes = handle.vault.backend().notes(handle.session.id()).await?;
+            Ok(Payload::Json(notes.into()))
+        })
+    }
+
     /// Request: deletes every record of a session but its creds. Committed.
     #[napi(catch_unwind)]
     pub fn store_clear(&self, session: u32) -> u32 {

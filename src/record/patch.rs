@@ -1,6 +1,7 @@
 //! Records put and deleted together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ pub struct Change {
 pub struct Patch {
     changes: Vec<Change>,
     index: HashMap<RecordKey, usize>,
+    note: Option<Arc<str>>,
 }
 
 impl Patch {
@@ -33,8 +35,21 @@ impl Patch {
         }
     }
 
+    /// Text that the storage keeps with the session for good, see [`Commit::note`](crate::backend::Commit::note).
+    pub fn set_note(&mut self, note: Arc<str>) {
+        self.note = Some(note);
+    }
+
+    /// The text to be kept, if any.
+    pub fn note(&self) -> Option<&Arc<str>> {
+        self.note.as_ref()
+    }
+
     /// Adds every change of `later`, which win over the ones here.
     pub fn merge(&mut self, later: &Self) {
+        if later.note.is_some() {
+            self.note.clone_from(&later.note);
+        }
         for change in &later.changes {
             self.set(change.key.clone(), change.value.clone());
         }

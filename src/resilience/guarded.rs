@@ -66,6 +66,13 @@ impl Backend for Guarded {
         self.breaker.call_always(self.inner.release(session, token)).await
     }
 
+    async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
+        self.breaker
+            .call(self.inner.notes(session))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
     async fn head(&self, session: &SessionId) -> Result<Head> {
         self.breaker
             .call(self.inner.head(session))

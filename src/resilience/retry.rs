@@ -249,6 +249,10 @@ impl Backend for Retry {
         self.repeat("close", || self.inner.release(session, token)).await
     }
 
+    async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
+        self.repeat("notes", || self.inner.notes(session)).await
+    }
+
     async fn head(&self, session: &SessionId) -> Result<Head> {
         self.repeat("head", || self.inner.head(session)).await
     }

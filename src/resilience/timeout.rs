@@ -102,6 +102,10 @@ impl Backend for Timeout {
         self.attempt(self.inner.release(session, token)).await
     }
 
+    async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
+        self.attempt(self.inner.notes(session)).await
+    }
+
     async fn head(&self, session: &SessionId) -> Result<Head> {
         self.attempt(self.inner.head(session)).await
     }

@@ -79,6 +79,7 @@ impl Session {
             id: draw.number()?,
             changes,
             ttl,
+            note: batch.merged.note().cloned(),
         })
     }
 

@@ -89,6 +89,7 @@ pub fn commit(session: &SessionId, fence: Fence, base: u64, changes: Vec<Change>
         id: getrandom::u64().unwrap(),
         changes,
         ttl: None,
+        note: None,
     }
 }
 

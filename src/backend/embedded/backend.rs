@@ -211,6 +211,16 @@ impl Backend for Embedded {
             .map_err(|error| error.in_session(session))
     }
 
+    async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
+        let notes = self
+            .reading(|db, _| session::notes(db, session))
+            .map_err(|error| error.in_session(session))?;
+        if !notes.is_empty() {
+            upkeep::flush_now(&self.store).await?;
+        }
+        Ok(notes)
+    }
+
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
         self.reading(|db, now| session::read(db, session, keys, now))
             .map_err(|error| error.in_session(session))

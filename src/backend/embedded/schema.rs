@@ -23,7 +23,7 @@ const USER_VERSION: u32 = 1;
 ///
 /// `record` is a rowid table with an index, not WITHOUT ROWID: a record of 1.9 KB fits a table page, but not an
 /// index page, so that WITHOUT ROWID costs 2 to 4 times as much per write and twice the disk. `record_key` is
-/// what a record is found by; overwriting one leaves the index alone.
+/// what a record is found by; overwriting one leaves the index alone. A `note` outlives the deletion of its session.
 const CREATE: &str = "
     CREATE TABLE session (
         id INTEGER PRIMARY KEY,
@@ -40,13 +40,19 @@ const CREATE: &str = "
         key BLOB NOT NULL,
         value BLOB NOT NULL
     );
+    CREATE TABLE note (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL,
+        text TEXT NOT NULL
+    );
     CREATE UNIQUE INDEX record_key ON record (session, key);
 ";
 
 /// Fails to compile unless the tables are there.
-const CHECK: [&str; 2] = [
+const CHECK: [&str; 3] = [
     "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at FROM session",
     "SELECT session, key, value FROM record INDEXED BY record_key WHERE session = 1 AND key = x''",
+    "SELECT id, session, text FROM note",
 ];
 
 const HEADER: usize = 100;

@@ -35,6 +35,9 @@ const OVERWRITE: &str = "UPDATE record SET value = ?3 WHERE session = ?1 AND key
 const PUT: &str = "INSERT INTO record (session, key, value) VALUES (?1, ?2, ?3)";
 const REMOVE: &str = "DELETE FROM record WHERE session = ?1 AND key = ?2";
 const GET: &str = "SELECT value FROM record WHERE session = ?1 AND key = ?2";
+const NOTE: &str = "INSERT INTO note (session, text) VALUES (?1, ?2)";
+const NOTES: &str = "SELECT note.text FROM note JOIN session ON session.id = note.session
+    WHERE session.name = ?1 ORDER BY note.id";
 const SCAN: &str = "SELECT key, value FROM record
     WHERE session = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
 
@@ -325,7 +328,16 @@ pub(super) fn commit(
             }
         }
     }
+    if let Some(note) = &commit.note {
+        db.prepare_cached(NOTE)?.execute(params![id, &**note])?;
+    }
     Ok(Ok(head))
+}
+
+pub(super) fn notes(db: &Connection, session: &str) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached(NOTES)?
+        .query_map([session], |row| row.get(0))?
+        .collect()
 }
 
 /// Leaves the row, with its token and claim.

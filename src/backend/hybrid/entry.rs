@@ -95,6 +95,7 @@ pub(super) fn decode(session: &SessionId, token: Token, mut entry: Bytes) -> Res
         id,
         changes,
         ttl,
+        note: None,
     })
 }
 

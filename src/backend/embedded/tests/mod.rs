@@ -1,6 +1,7 @@
 //! What the embedded backend adds to the contract: its files, its lock, and what it survives.
 
 mod damage;
+mod notes;
 mod process;
 mod room;
 mod upkeep;

@@ -87,6 +87,7 @@ fn commit(session: &str, token: Token, base: u64, changes: Vec<Change>) -> Commi
         id: getrandom::u64().unwrap(),
         changes,
         ttl: None,
+        note: None,
     }
 }
 

@@ -1,0 +1,301 @@
+import { join } from 'node:path';
+import { encodeRecords, type RecordEntry, Scratch } from '../codec/index.js';
+import { CorruptRecordError, ForeignFilesError, StorageError } from '../errors.js';
+import { CREDS_FILE } from '../import/file-names.js';
+import { digestOf, readCreds, readFolder } from '../import/multi-file.js';
+import { namesOf, type Survey, surveyFolder } from '../import/survey.js';
+import type { FolderSettings } from '../options/embedded.js';
+import type { LogLevel } from '../options/logger.js';
+import { accountOf, isObject, isPaired, isSameIdentity } from './identity.js';
+import { lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
+import { exists, freshName, putAside } from './put-aside.js';
+
+/** What the folder's life needs of the session in it. */
+export interface FolderSession {
+  /** Patches committed, 0 when nothing is stored. */
+  version(): number;
+  /** The stored creds, undefined if there are none. */
+  creds(): Promise<unknown>;
+  /** Names of all stored records, and the version at which they are all. */
+  names(): Promise<{ version: number; names: { type: string; id: string }[] }>;
+  /** Commits a patch with a note, if the session is at `version`; whether it was. */
+  import(frame: Buffer, length: number, version: number, note: string): Promise<boolean>;
+  /** The notes of all imports; they and what was committed with them survive power loss from now on. */
+  notes(): Promise<string[]>;
+}
+
+/** What stands in the database about an import. */
+interface Note {
+  /** ISO 8601. */
+  at: string;
+  /** Folder that the files were moved into. */
+  into: string;
+  /** Of the files. */
+  digest: string;
+}
+
+/** How often another thread may be ahead of this one. */
+const ATTEMPTS = 5;
+
+/**
+ * The folder of `useMultiFileAuthState`: files of Baileys' own function that are found in it, and the `creds.json` that
+ * stands in their place. `docs/embedded.md` tells all of it.
+ */
+export class FolderLife {
+  private readonly folder: string;
+  /** The marker as it is in the folder, and what it is to be when all that is queued is done. */
+  private shown: string | undefined;
+  private queue: Promise<void> = Promise.resolve();
+
+  constructor(private readonly settings: FolderSettings) {
+    this.folder = settings.folder;
+  }
+
+  /** Takes in, or puts aside, what Baileys' own function has left, and sees to the marker. */
+  async begin(session: FolderSession): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      if (await this.settle(session)) {
+        break;
+      }
+      if (attempt === ATTEMPTS) {
+        const text = 'the session keeps changing while files are imported';
+        throw new StorageError('STORAGE_UNAVAILABLE', text, true, { layer: 'import' });
+      }
+    }
+    const creds = await session.creds();
+    if (creds !== undefined) {
+      await this.keep(creds);
+    } else if (this.shown !== undefined) {
+      await this.end();
+    }
+  }
+
+  /** Brings the marker up to date with creds that are stored. */
+  async keep(creds: unknown): Promise<void> {
+    const text = isObject(creds) ? markerOf(creds) : undefined;
+    if (text === undefined || text === this.shown) {
+      return;
+    }
+    this.shown = text;
+    await this.show(async (found) => {
+      if (found !== text) {
+        await writeMarker(this.folder, text);
+      }
+    });
+  }
+
+  /** Takes the marker away: nothing is stored any more. */
+  async end(): Promise<void> {
+    this.shown = undefined;
+    await this.show(async (found) => {
+      if (found !== undefined) {
+        await removeMarker(this.folder);
+      }
+    });
+  }
+
+  /** One at a time. A marker is a convenience: the session does not fail because of it, nor does it replace a file. */
+  private show(change: (found: string | undefined) => Promise<void>): Promise<void> {
+    const done = this.queue.then(async () => {
+      try {
+        const found = await lookAtCreds(this.folder);
+        if (found.kind === 'foreign') {
+          this.log('warn', `${CREDS_FILE} is not ours: the next opening of the folder decides about it`);
+        } else {
+          await change(found.kind === 'marker' ? found.text : undefined);
+        }
+      } catch (error) {
+        this.shown = undefined;
+        this.log('warn', `${CREDS_FILE} of Baileys Vault cannot be kept up to date`, {
+          error: String(error),
+        });
+      }
+    });
+    this.queue = done;
+    return done;
+  }
+
+  /** Whether nothing is left to do; else somebody else was ahead and all has to be looked at again. */
+  private async settle(session: FolderSession): Promise<boolean> {
+    const stored = await session.creds();
+    const found = await lookAtCreds(this.folder);
+    if (found.kind === 'marker') {
+      this.shown = found.text;
+      if (stored !== undefined) {
+        return true;
+      }
+    }
+    const survey = await surveyFolder(this.folder);
+    if (found.kind === 'marker') {
+      survey.creds = [];
+    } else if (survey.creds.includes(COPY) && (await lookAtCreds(this.folder, COPY)).kind === 'marker') {
+      // A program that keeps a copy of `creds.json` has copied the marker.
+      survey.creds = survey.creds.filter((name) => name !== COPY);
+    }
+    const foreign = await this.foreignCreds(survey, stored);
+    if (foreign === undefined) {
+      this.checkStrays(survey, session.version() > 0);
+      return true;
+    }
+    return await this.decide(session, survey, stored, foreign);
+  }
+
+  private async foreignCreds(survey: Survey, stored: unknown): Promise<unknown> {
+    try {
+      return await readCreds(this.folder, survey, this.log);
+    } catch (error) {
+      if (stored === undefined || !(error instanceof CorruptRecordError)) {
+        throw error;
+      }
+      await this.putAside(survey.creds, `${CREDS_FILE} holds no credentials: put it aside`, {
+        reason: error.reason,
+      });
+      return undefined;
+    }
+  }
+
+  private checkStrays(survey: Survey, isStored: boolean): void {
+    const stray = [...survey.keys.values()][0]?.[0];
+    if (stray === undefined) {
+      return;
+    }
+    if (isStored) {
+      this.log('warn', `key files without a ${CREDS_FILE} of their own are left alone`, { file: stray });
+      return;
+    }
+    throw new StorageError(
+      'CORRUPT_RECORD',
+      `${join(this.folder, stray)} is there but ${CREDS_FILE} is not: restore it, or remove the key files to begin ` +
+        'with a new identity',
+      false,
+      { layer: 'import', details: { folder: this.folder } },
+    );
+  }
+
+  private async decide(
+    session: FolderSession,
+    survey: Survey,
+    stored: unknown,
+    foreign: unknown,
+  ): Promise<boolean> {
+    const names = namesOf(survey);
+    const before = await this.earlierImport(session, names);
+    if (before !== undefined) {
+      const last = survey.creds.includes(CREDS_FILE) ? CREDS_FILE : COPY;
+      const isMoved = await exists(join(this.folder, before.into, last));
+      if (!isMoved || isSameIdentity(stored, foreign)) {
+        const { files } = await readFolder(this.folder, survey, foreign, this.log);
+        if (await this.move(files, before.into)) {
+          this.log(isMoved ? 'warn' : 'info', 'put imported files aside: what is stored is newer', {
+            folder: join(this.folder, before.into),
+          });
+        }
+        return true;
+      }
+    }
+    if (stored !== undefined && isPaired(stored) && !isPaired(foreign)) {
+      await this.putAside(names, 'put files aside that were never paired: the stored session is', {
+        stored: accountOf(stored),
+      });
+      return true;
+    }
+    if (before !== undefined || (stored !== undefined && isPaired(stored))) {
+      switch (this.settings.onForeignFiles) {
+        case 'ignore':
+          await this.putAside(names, 'put files aside, as onForeignFiles says', {
+            stored: stored === undefined ? 'nothing' : accountOf(stored),
+            foreign: accountOf(foreign),
+          });
+          return true;
+        case undefined:
+          throw new ForeignFilesError(
+            this.folder,
+            stored === undefined ? undefined : accountOf(stored),
+            accountOf(foreign),
+            before?.at,
+          );
+      }
+    }
+    return await this.import(session, survey, foreign);
+  }
+
+  /** The import that these files are of, if they are as they were then. */
+  private async earlierImport(session: FolderSession, names: readonly string[]): Promise<Note | undefined> {
+    const notes = (await session.notes()).map((note) => JSON.parse(note) as Note).reverse();
+    for (const note of notes) {
+      const moved = join(this.folder, note.into);
+      const there = namesOf(await surveyFolder(moved));
+      if ((await digestOf(this.folder, [...new Set([...names, ...there])], moved)) === note.digest) {
+        return note;
+      }
+    }
+    return undefined;
+  }
+
+  private async import(session: FolderSession, survey: Survey, creds: unknown): Promise<boolean> {
+    const { records, files } = await readFolder(this.folder, survey, creds, this.log);
+    const { version, names } = session.version() > 0 ? await session.names() : { version: 0, names: [] };
+    const now = new Date();
+    const note: Note = {
+      at: now.toISOString(),
+      into: await freshName(this.folder, 'imported', now),
+      digest: await digestOf(this.folder, namesOf(survey)),
+    };
+    const scratch = new Scratch();
+    const length = encodeRecords(scratch, [...without(names, records), ...records]);
+    if (!(await session.import(scratch.bytes, length, version, JSON.stringify(note)))) {
+      return false;
+    }
+    // Flushes: files may be moved only when what was made of them is there to stay.
+    await session.notes();
+    const into = join(this.folder, note.into);
+    this.log('info', 'imported a folder of useMultiFileAuthState', {
+      account: accountOf(creds),
+      records: records.length,
+      folder: into,
+    });
+    if ((await this.move(files, note.into)) && this.settings.security.masterKey !== null) {
+      this.log(
+        'warn',
+        `the imported files hold readable keys: when all is well, remove them (rm -r '${into}')`,
+      );
+    }
+    return true;
+  }
+
+  private async putAside(
+    names: readonly string[],
+    why: string,
+    facts: Record<string, unknown>,
+  ): Promise<void> {
+    const into = await freshName(this.folder, 'ignored', new Date());
+    if (await this.move(names, into)) {
+      this.log('warn', why, { ...facts, folder: join(this.folder, into) });
+    }
+  }
+
+  /** What is decided is decided, also where the files cannot be moved, as one that is mounted into the folder. */
+  private async move(names: readonly string[], into: string): Promise<boolean> {
+    try {
+      await putAside(this.folder, names, into);
+      return true;
+    } catch (error) {
+      const message = 'files of useMultiFileAuthState cannot be moved; the next opening tries again';
+      this.log('warn', message, { into, error: String(error) });
+      return false;
+    }
+  }
+
+  private readonly log = (level: LogLevel, message: string, facts: Record<string, unknown> = {}): void =>
+    this.settings.log(level, message, { folder: this.folder, ...facts });
+}
+
+const COPY = `${CREDS_FILE}.bak`;
+
+/** Deletes what is stored and does not come again. */
+function without(stored: { type: string; id: string }[], records: readonly RecordEntry[]): RecordEntry[] {
+  const coming = new Set(records.map(({ type, id }) => JSON.stringify([type, id])));
+  return stored
+    .filter(({ type, id }) => !coming.has(JSON.stringify([type, id])))
+    .map(({ type, id }) => ({ type, id, value: null }));
+}

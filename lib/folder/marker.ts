@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CREDS_FILE } from '../import/file-names.js';
+import { parse, readBytes } from '../import/read-file.js';
+import { isObject, type Unchecked } from './identity.js';
+
+/**
+ * The `creds.json` that stands where Baileys' own would, for the many programs that look whether there is one, or read
+ * in it whether the account is paired. It holds no key.
+ */
+
+/** What makes it known. */
+const FIELD = 'baileysVault';
+
+const TEXT =
+  'Not credentials: Baileys Vault keeps this session in vault.db beside this file. Open the folder with ' +
+  "useMultiFileAuthState of 'baileys-vault'. To export the session, write (await store.get()).data with " +
+  'BufferJSON of Baileys.';
+
+/**
+ * Baileys' own function takes whatever is JSON for credentials. It uses `routingInfo` before it sends its first byte,
+ * and what it finds here throws: at once in newer releases, which ask for the length, else when the connection opens,
+ * since these are no bytes. Each names what it found, by `byteLength` or the name of the constructor.
+ */
+const NO_CREDENTIALS = 'Baileys Vault has this session, see baileysVault in creds.json';
+const STOP = { byteLength: ` ${NO_CREDENTIALS} `, constructor: { name: NO_CREDENTIALS } };
+
+/** What it says for these creds. */
+export function markerOf(creds: Unchecked): string {
+  const { me, registered, platform } = creds;
+  const shown = isObject(me)
+    ? Object.fromEntries(
+        ['id', 'lid', 'name']
+          .map((field) => [field, me[field]])
+          .filter(([, value]) => typeof value === 'string'),
+      )
+    : undefined;
+  return `${JSON.stringify(
+    {
+      [FIELD]: TEXT,
+      me: shown,
+      registered: registered === true,
+      platform: typeof platform === 'string' ? platform : undefined,
+      routingInfo: STOP,
+    },
+    undefined,
+    2,
+  )}\n`;
+}
+
+/** What stands at the name of the creds. */
+export type Standing = { kind: 'none' } | { kind: 'marker'; text: string } | { kind: 'foreign' };
+
+export async function lookAtCreds(folder: string, name = CREDS_FILE): Promise<Standing> {
+  const bytes = await readBytes(folder, name);
+  if (bytes === undefined) {
+    return { kind: 'none' };
+  }
+  const content = parse(bytes);
+  return content.ok && isObject(content.value) && Object.hasOwn(content.value, FIELD)
+    ? { kind: 'marker', text: bytes.toString('utf8') }
+    : { kind: 'foreign' };
+}
+
+/** Replaces the file in one step, so that nobody ever reads half of it. */
+export async function writeMarker(folder: string, text: string): Promise<void> {
+  const draft = join(folder, `vault.creds.${randomBytes(6).toString('hex')}.new`);
+  try {
+    const file = await open(draft, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      // Else power loss may leave the name with nothing behind it.
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(draft, join(folder, CREDS_FILE));
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+}
+
+export async function removeMarker(folder: string): Promise<void> {
+  await rm(join(folder, CREDS_FILE), { force: true });
+}

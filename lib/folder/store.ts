@@ -1,0 +1,52 @@
+import { FOLDER_SESSION } from '../options/embedded.js';
+import { CREDS_ID, CREDS_TYPE } from '../store/records.js';
+import type { Session } from '../store/session.js';
+import { EmbeddedAuthStore } from '../store/stores.js';
+import type { Prepared } from '../store/vault-store.js';
+import type { FolderLife, FolderSession } from './life.js';
+
+/** The store of a folder with one session, whose `creds.json` goes with it. */
+export class FolderAuthStore extends EmbeddedAuthStore {
+  /** Not to be seen from outside: it knows the settings, and so the keys. */
+  readonly #life: FolderLife;
+
+  constructor(prepared: Prepared, life: FolderLife) {
+    super(prepared);
+    this.#life = life;
+  }
+
+  override async set(
+    ...[sessionId, patch, ...rest]: Parameters<EmbeddedAuthStore['set']>
+  ): ReturnType<EmbeddedAuthStore['set']> {
+    const done = await super.set(sessionId, patch, ...rest);
+    if (sessionId === FOLDER_SESSION && patch.creds !== undefined) {
+      await this.#life.keep(patch.creds);
+    }
+    return done;
+  }
+
+  override async delete(
+    ...given: Parameters<EmbeddedAuthStore['delete']>
+  ): ReturnType<EmbeddedAuthStore['delete']> {
+    const done = await super.delete(...given);
+    const [sessionId = FOLDER_SESSION] = given;
+    if (sessionId === FOLDER_SESSION) {
+      await this.#life.end();
+    }
+    return done;
+  }
+
+  /** @internal What the folder's life needs of a session of this store. */
+  sessionOf(session: Session): FolderSession {
+    return {
+      version: () => session.version(),
+      creds: async () => (await session.get(CREDS_TYPE, [CREDS_ID]))[CREDS_ID],
+      names: async () => {
+        const found = await this.snapshot(session.sessionId);
+        return { version: found?.info.version ?? 0, names: found?.records ?? [] };
+      },
+      import: (frame, length, version, note) => session.import(frame, length, version, note),
+      notes: () => session.notes(),
+    };
+  }
+}
