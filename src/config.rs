@@ -116,6 +116,9 @@ pub struct MongoSection {
     pub collection: String,
     /// Certificates, with a URL that asks for TLS.
     pub tls: Option<TlsSection>,
+    /// Open a session although its last owner used an outbox in Redis, which this store cannot see.
+    #[serde(default)]
+    pub accept_lost_outbox: bool,
 }
 
 /// Options of the hybrid store.

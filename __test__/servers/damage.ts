@@ -25,7 +25,8 @@ async function damageRedis(url: string, session: string): Promise<number> {
   const client = new Redis(url);
   let damaged = 0;
   try {
-    for (const key of [`bv:{${session}}`, `bv:{${session}}:hot`]) {
+    const copies = await client.keys(`bv:{${session}}:*:hot`);
+    for (const key of [`bv:{${session}}`, ...copies]) {
       for (const [field, value] of Object.entries(await client.hgetallBuffer(key))) {
         if (value.length < LARGE) continue;
         await client.hset(key, field, flipped(value));

@@ -16,7 +16,12 @@ interface Block {
   code: string;
 }
 
-const DOCUMENTS = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
+const DOCUMENTS = [
+  'README.md',
+  ...readdirSync(join(ROOT, 'docs'), { encoding: 'utf8', recursive: true })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
 const TSX = ['--import', pathToFileURL(require.resolve('tsx')).href];
 const WAIT_MS = 60_000;
 

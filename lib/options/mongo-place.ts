@@ -23,6 +23,7 @@ export interface MongoPlace {
   database: string;
   collection: string;
   tls?: TlsPlace;
+  acceptLostOutbox?: boolean;
 }
 
 const URL_SHAPE = 'a URL beginning with mongodb:// or mongodb+srv://';

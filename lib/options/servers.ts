@@ -28,7 +28,16 @@ const REDIS_FIELDS = [
   'prefix',
   ...SERVER,
 ];
-const MONGO_FIELDS = ['mongoUrl', 'databaseName', 'collectionName', 'user', 'pass', 'tls', ...SERVER];
+const MONGO_FIELDS = [
+  'mongoUrl',
+  'databaseName',
+  'collectionName',
+  'user',
+  'pass',
+  'tls',
+  'acceptLostOutbox',
+  ...SERVER,
+];
 const HYBRID_FIELDS = [
   ...[
     'redisUrl',
@@ -135,7 +144,11 @@ function redisStore(path: string, section: Record<string, unknown>, places: Plac
 function mongoStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
   const notes: Notes = { idle: [], warnings: [] };
   const mongo = mongoPlace(path, section, false, places, notes);
-  return resolveStore({ backend: 'mongodb', mongodb: mongo.place }, places, notes, { mongodb: mongo.fields });
+  const acceptLostOutbox = optional(section.acceptLostOutbox, false, (value) =>
+    flag(join(path, 'acceptLostOutbox'), value),
+  );
+  const mongodb = { ...mongo.place, ...(acceptLostOutbox && { acceptLostOutbox }) };
+  return resolveStore({ backend: 'mongodb', mongodb }, places, notes, { mongodb: mongo.fields });
 }
 
 function hybridStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {

@@ -247,6 +247,12 @@ export interface MongoAuthStoreConfig extends ServerOptions, MongoDriverOptions 
   pass?: string | undefined;
   /** True connects by TLS as `enableTls` does; an object brings certificates. */
   tls?: boolean | TlsOptions | undefined;
+  /**
+   * Open a session although its last owner was a hybrid store with an outbox in Redis, which this store cannot see:
+   * writes which that owner acknowledged may be missing then. Default false: that is a `StorageError` with code
+   * `SESSION_BUSY`.
+   */
+  acceptLostOutbox?: boolean | undefined;
 }
 
 /** Where Redis and MongoDB are, and the hybrid store's options. */

@@ -13,6 +13,7 @@ pub(crate) mod contract;
 pub mod embedded;
 mod gather;
 pub mod hybrid;
+mod letter;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod mongo;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
+pub use letter::Letter;
 pub use owner::Owner;
 pub use tls::Tls;
 pub(crate) use wall_clock::now_millis;

@@ -386,6 +386,7 @@ fn mongo_config(config: &StoreConfig) -> Result<MongoConfig> {
         tls: section.tls.as_ref().map(Into::into),
         collection_prefix: format!("{}_", section.collection),
         operation_timeout: resilience::driver_limit(&config.resilience),
+        accept_lost_outbox: section.accept_lost_outbox,
         ..MongoConfig::new(&section.url)
     })
 }

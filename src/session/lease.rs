@@ -1,6 +1,6 @@
 //! Taking and renewing ownership.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use crate::record::RecordKey;
 
 /// First and longest pause before a lease is asked for again that was found held although it seemed free.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+
+/// So many holders that are dead are displaced one after the other without a pause.
+const DISPLACED_AT_ONCE: usize = 4;
 
 /// Touches under way at once: many idle sessions must not stand before one that writes.
 const TOUCHES: usize = 16;
@@ -53,7 +56,7 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
         displace: None,
         read: wanted.read,
     };
-    let mut seen = None;
+    let mut met = HashSet::new();
     let mut pause = AGAIN.0;
     loop {
         let asked = clock::now();
@@ -69,16 +72,19 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
             }
             Acquired::Held(holder) => holder,
         };
-        if request.displace != Some(holder.token) && is_abandoned(&request.session, &holder) {
+        let first = met.insert(holder.token);
+        if is_abandoned(&request.session, &holder) {
             request.displace = Some(holder.token);
-            continue;
+            if first && met.len() <= DISPLACED_AT_ONCE {
+                continue;
+            }
         }
         let now = clock::now();
         if now >= deadline {
             return Err(busy(&holder).in_session(&request.session));
         }
         let rest = Duration::from_millis(deadline - now);
-        if seen.replace(holder.token) == Some(holder.token) {
+        if !first {
             tokio::time::sleep(pause.min(rest)).await;
             pause = (pause * 2).min(AGAIN.1);
         }

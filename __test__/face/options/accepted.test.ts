@@ -111,6 +111,16 @@ describe('accepted options', () => {
     assert.equal(place({ redisUrl: 'redis://h?ssl=true&db=4' }), 'rediss://h/4 bv');
   });
 
+  it('pass an outbox that MongoDB alone cannot see only when told to', () => {
+    const passes = (section: object) => {
+      const { config } = mongo({}, { mongoUrl: MONGO, ...section });
+      return config.backend === 'mongodb' && config.mongodb.acceptLostOutbox;
+    };
+    assert.equal(passes({ acceptLostOutbox: true }), true);
+    assert.equal(passes({ acceptLostOutbox: false }), undefined);
+    assert.equal(passes({}), undefined);
+  });
+
   it('take the database of MongoDB from the option, else the URL, else the default', () => {
     const place = (section: object) => {
       const { config } = mongo({}, section);

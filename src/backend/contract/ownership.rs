@@ -124,7 +124,7 @@ impl Test<'_> {
             (one.clone(), first),
             (one.clone(), first - 1),
             (one.clone(), first + 1),
-            (two, first),
+            (two, other - 1),
         ];
         let stand = [false, true, true, false, false, false];
         assert_eq!(self.backend.held(&asked).await.unwrap(), stand);

@@ -37,8 +37,12 @@ impl HybridBackend {
         queue: Option<Arc<dyn Queue>>,
     ) -> Result<Self> {
         config.validate()?;
-        let redis = HotCopies::new(redis)?;
+        redis.validate()?;
         let mongo = MongoBackend::connect(mongo).await?;
+        if config.uses_outbox() {
+            mongo.check_behind_an_outbox()?;
+        }
+        let redis = HotCopies::new(redis, &mongo.installation().await?)?;
         let core = Core::new(config, mongo, redis, breaker, queue);
         runtime::spawn(reconciler::run(Arc::downgrade(&core)));
         if core.config.uses_outbox() {

@@ -51,6 +51,12 @@ pub(super) fn encode(commit: &Commit) -> Bytes {
     entry.freeze()
 }
 
+/// The base version of an entry, of which only the beginning need be there.
+pub(super) fn base_of(entry: &[u8]) -> Option<u64> {
+    let base = entry.get(1..9)?;
+    (entry[0] == FORMAT).then(|| u64::from_be_bytes(base.try_into().unwrap_or_default()))
+}
+
 /// The commit, to be made by the owner with `token`.
 pub(super) fn decode(session: &SessionId, token: Token, mut entry: Bytes) -> Result<Commit> {
     let corrupt =
@@ -132,6 +138,8 @@ mod tests {
         let entry = encode(&commit);
         let back = decode(&commit.session, 9, entry.clone()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{commit:?}"));
+        assert_eq!(base_of(&entry[..12]), Some(41));
+        assert_eq!(base_of(&entry[..8]), None);
         for length in 0..entry.len() {
             let torn = decode(&commit.session, 9, entry.slice(..length));
             assert_eq!(torn.unwrap_err().kind(), Kind::Corrupt, "{length} bytes");

@@ -100,7 +100,8 @@ impl Core {
     pub async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
         self.open()?;
         let Some(slot) = self.slot_of(session, token) else {
-            return self.truth(self.mongo.release(session, token)).await;
+            // Also while the breaker is open: what fails is remembered there.
+            return self.probe(self.mongo.release(session, token)).await;
         };
         let _turn = slot.turn.lock().await;
         let handed_over = async {
@@ -119,10 +120,10 @@ impl Core {
 
     /// Gives both leases back. MongoDB has everything.
     pub async fn hand_over(&self, slot: &Slot) -> Result<()> {
-        if slot.is_announced() {
-            self.truth(self.mongo.close_outbox(&slot.session, slot.token, None))
-                .await?;
-            slot.set_announced(false);
+        match self.close_own_outbox(slot).await {
+            // The next owner's from here on.
+            Err(error) if error.kind() == Kind::Fenced => {}
+            closed => closed?,
         }
         let (_, released) = tokio::join!(
             // The next owner does not need it.
@@ -130,6 +131,22 @@ impl Core {
             self.truth(self.mongo.release(&slot.session, slot.token)),
         );
         released
+    }
+
+    /// Writes down in MongoDB that the outbox is empty and not used. Called in the session's turn, when MongoDB has
+    /// everything.
+    pub async fn close_own_outbox(&self, slot: &Slot) -> Result<()> {
+        if !slot.is_announced() {
+            return Ok(());
+        }
+        slot.set_ready(false);
+        let emptied = Some((slot.token, slot.mark().version));
+        let closed = self.mongo.close_outbox(&slot.session, slot.token, emptied);
+        if !self.truth(closed).await? {
+            return Err(fenced(None));
+        }
+        slot.set_announced(false);
+        Ok(())
     }
 
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:
@@ -143,10 +160,7 @@ impl Core {
         let Some(slot) = slot else {
             let token = match fence {
                 Fence::Owner(token) => Some(token),
-                Fence::Shared => {
-                    self.refuse_beside_an_outbox(session).await?;
-                    None
-                }
+                Fence::Shared => None,
             };
             let existed = self.truth(self.mongo.delete(session, fence)).await?;
             self.purge(session, token).await?;
@@ -154,16 +168,7 @@ impl Core {
         };
         let _turn = slot.turn.lock().await;
         self.flush(&slot).await?;
-        if slot.is_announced() {
-            slot.set_ready(false);
-            if !self
-                .truth(self.mongo.close_outbox(session, slot.token, None))
-                .await?
-            {
-                return Err(fenced(None));
-            }
-            slot.set_announced(false);
-        }
+        self.close_own_outbox(&slot).await?;
         let existed = self.truth(self.mongo.delete(session, fence)).await?;
         let existed = slot.take_half_deleted() || existed;
         slot.reset(0, 0, 0);
@@ -212,12 +217,13 @@ impl Core {
     }
 
     /// Brings everything to MongoDB, if it can be reached, and closes both connections. What cannot be brought
-    /// stays in the outbox, for the next owner.
+    /// stays in the outbox, for the next owner; what is not there either goes to a file, which the error names.
     pub async fn close(self: &Arc<Self>) -> Result<()> {
         if self.open().is_err() {
             return Ok(());
         }
         let flushed = self.flush_all().await;
+        let said = self.say_last_words().await;
         if self.shut() {
             return Ok(());
         }
@@ -226,8 +232,8 @@ impl Core {
         self.mongo.close().await?;
         match flushed {
             // Safe in the outbox.
-            Err(error) if is_outage(&error) => Ok(()),
-            other => other,
+            Err(error) if is_outage(&error) => said,
+            other => other.and(said),
         }
     }
 }

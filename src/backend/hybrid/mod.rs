@@ -4,12 +4,13 @@
 //! - `config`: what users set.
 //! - `backend`: joins the rooms to the trait; `state`: what they share.
 //! - `slot`: what this process knows of one session that it owns.
-//! - `open`: taking a session over, with what its last owner left in the outbox.
+//! - `open`: taking a session over; `inherit`: with what its last owner left in the outbox.
 //! - `write`: the two ways of a commit; `repair`: Redis after it lost touch with a session.
 //! - `read`: from Redis, then MongoDB.
 //! - `held`: which leases still stand.
 //! - `lifetime`: renewing, releasing, deleting, keeping alive.
-//! - `reconciler`: brings the outbox to MongoDB; `entry`: what stands in it.
+//! - `reconciler`: brings the outbox to MongoDB; `entry`: what stands in it; `letters`: what can never get there;
+//!   `last_words`: what would be lost with the process.
 //! - `queue`, `stats`: what the outside sees of the outbox.
 //!
 //! `docs/hybrid.md` has the guarantees, and what happens when one of the servers is away.
@@ -18,6 +19,9 @@ mod backend;
 mod config;
 mod entry;
 mod held;
+mod inherit;
+mod last_words;
+mod letters;
 mod lifetime;
 mod open;
 mod queue;

@@ -2,19 +2,20 @@
 //!
 //! The lease is MongoDB's. Redis' lease matters only if the session's document says that an owner may have
 //! acknowledged commits in its outbox: then both must be free, and what the outbox holds goes to MongoDB before the
-//! session is handed out. Redis' lease is first reserved, which fences nobody: an owner whose lease turns out to
-//! stand in MongoDB is not disturbed. Redis gets MongoDB's token, and takes no smaller one afterwards.
+//! session is handed out. Redis' lease is first reserved and its outbox looked at, which fences nobody: an owner whose
+//! lease turns out to stand in MongoDB, or whose outbox cannot be taken over, is not disturbed. Only then MongoDB's token
+//! is raised. Redis gets that token, and takes no smaller one afterwards.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::slot::{Slot, merge};
+use super::inherit::{is_lost, outbox_out_of_reach};
+use super::slot::Slot;
 use super::state::Core;
-use super::{LAYER, entry, fenced};
-use crate::backend::mongo::{Beside, Ledger};
+use super::{LAYER, fenced};
+use crate::backend::mongo::{Beside, Ledger, Opened};
 use crate::backend::redis::{Installed, Mark, Reserved};
-use crate::backend::{Acquire, Acquired, Backend, Commit, Grant, Head, SessionId, Token};
+use crate::backend::{Acquire, Acquired, Backend, Grant, Head};
 use crate::error::{Error, Kind, Result};
 
 /// So many owners with outboxes may come and go while a session is opened.
@@ -44,6 +45,7 @@ impl Core {
     ) -> Result<Acquired> {
         let session = &request.session;
         let mut ready_for = None;
+        let mut suspected = None;
         for _ in 0..OTHERS {
             let asked = Instant::now();
             let taken = self.mongo.acquire_beside(request.clone(), ready_for);
@@ -60,18 +62,49 @@ impl Core {
                     }
                     return taken.map(Acquired::Granted);
                 }
-                Beside::Outbox(token) => {
-                    let asked =
-                        self.redis
-                            .reserve(session, attempt, &request.owner, request.lease, request.displace);
-                    match self.hot(asked).await {
-                        Ok(Reserved::Yes) => *reserved = true,
+                Beside::Outbox(ledger) => {
+                    let owner = ledger.outbox.unwrap_or_default();
+                    // What that owner acknowledged is in this process' memory.
+                    let remembered = self.former(session, owner).is_some();
+                    let reserve = async |displace| {
+                        let asked = self.redis.reserve(
+                            session,
+                            attempt,
+                            &request.owner,
+                            request.lease,
+                            displace,
+                            ledger.version,
+                        );
+                        self.hot(asked).await
+                    };
+                    let mut asked = reserve(request.displace).await;
+                    if let Ok(Reserved::Held(holder)) = &asked
+                        && holder.owner.is_known_dead()
+                    {
+                        // Perhaps another one than MongoDB's lease names, and a request displaces one holder.
+                        asked = reserve(Some(holder.token)).await;
+                    }
+                    match asked {
+                        Ok(Reserved::Yes(left)) => {
+                            *reserved = true;
+                            // Before MongoDB's token is raised: that fences an owner which may still have, in its
+                            // memory, what Redis lost.
+                            if let Some(lost) = is_lost(&left, owner, &ledger)
+                                && !remembered
+                                && !self.config.accept_lost_outbox
+                            {
+                                // Unless the owner was bringing it to MongoDB at this very moment.
+                                if suspected.replace(ledger.version) == Some(ledger.version) {
+                                    return Err(lost);
+                                }
+                                continue;
+                            }
+                        }
                         Ok(Reserved::Held(holder)) => return Ok(Acquired::Held(holder)),
-                        // What that owner acknowledged is in this process' memory.
-                        Err(_) if self.former(session, token).is_some() => {}
+                        Err(_) if remembered => {}
                         Err(error) => return Err(outbox_out_of_reach(&error)),
                     }
-                    ready_for = Some(token);
+                    ready_for = Some(owner);
                 }
             }
         }
@@ -96,189 +129,88 @@ impl Core {
             commit_id: ledger.commit_id,
             updated_at: grant.head.updated_at,
         };
-        let mut expires_in = ledger.expires_in;
+        let mut ledger = ledger;
         let mut inherited = None;
-        let mut fenced_off = None;
-        if let Some(outbox) = ledger.outbox {
+        let mut seen = None;
+        if ledger.outbox.is_some() {
             let before = mark;
-            fenced_off = self.inherit(session, outbox, reserved, &mut mark).await?;
-            inherited = Some((outbox, mark.version));
+            let from;
+            (from, seen) = self.inherit(session, &ledger, reserved, &mut mark).await?;
+            inherited = Some((from, mark.version));
             if mark != before {
-                let ledger = self.truth(self.mongo.ledger(session)).await?;
-                let ledger = ledger.ok_or_else(|| fenced(None))?;
+                ledger = self.ledger_of(session, token).await?;
                 mark.updated_at = ledger.updated_at;
-                expires_in = ledger.expires_in;
             }
         }
-        let slot = Slot::new(
-            session.clone(),
-            mark,
-            self.shared_owner(&request.owner),
-            attempt,
-            request.lease,
-        );
-        slot.lives_for(expires_in, asked);
-        let slot = Arc::new(slot);
-        let installed = self
-            .redis
-            .install(session, fenced_off, mark, &request.owner, attempt, request.lease);
-        let installed = match self.hot(installed).await {
-            Ok(Installed::Yes(installed)) => Some(installed),
-            Ok(Installed::No(found)) => {
-                let ledger = self.truth(self.mongo.ledger(session)).await?;
-                if ledger.is_none_or(|ledger| ledger.token != token) {
-                    return Err(fenced(found.map(|found| found.token)));
-                }
+        let owner = self.shared_owner(&request.owner);
+        let mut slot = Slot::new(session.clone(), mark, owner.clone(), attempt, request.lease);
+        slot.lives_for(ledger.expires_in, asked);
+        for left in (0..OTHERS).rev() {
+            let installed = match self.begin(&slot, seen, ledger.inherited).await {
+                Ok(Installed::Yes(installed)) => Some(installed),
                 // Left over from a history that MongoDB does not know: not to be relied upon, nor to be written over.
-                None
-            }
-            // The session is served from MongoDB until Redis is back.
-            Err(_) => None,
-        };
-        let announces = installed.is_some() && self.config.uses_outbox();
-        let ours = if announces {
-            self.truth(self.mongo.open_outbox(session, token, inherited))
-                .await?
-        } else if ledger.outbox.is_some() {
-            self.truth(self.mongo.close_outbox(session, token, inherited))
-                .await?
-        } else {
-            true
-        };
-        if !ours {
-            return Err(fenced(None));
-        }
-        if let Some(installed) = installed {
-            slot.installed(installed, announces);
-            self.start_copying(&slot);
-        }
-        let records = if grant.head.version == mark.version {
-            grant.records
-        } else {
-            self.truth(self.mongo.read(session, &request.read)).await?
-        };
-        let mark = slot.mark();
-        self.put_slot(slot);
-        let head = Head {
-            version: mark.version,
-            updated_at: mark.updated_at,
-        };
-        Ok(Grant {
-            token,
-            head,
-            records,
-            expires: true,
-        })
-    }
-
-    /// Brings what the owner with token `from` left in its outbox to MongoDB; what Redis then holds of it, under
-    /// the new owner's token.
-    async fn inherit(
-        self: &Arc<Self>,
-        session: &SessionId,
-        from: Token,
-        reserved: bool,
-        mark: &mut Mark,
-    ) -> Result<Option<Mark>> {
-        let former = self.former(session, from);
-        if let Some(former) = &former {
-            // It may be acknowledging at this moment; from here on it does not.
-            let _turn = former.turn.lock().await;
-            former.lose(&fenced(Some(mark.token)));
-        }
-        let mut left: BTreeMap<u64, Commit> = BTreeMap::new();
-        let mut complete = former.is_some();
-        let mut fenced_off = None;
-        if reserved {
-            let found = self.hot(self.redis.fence(session, mark.token)).await;
-            match found.map_err(|error| outbox_out_of_reach(&error))? {
-                Some(found) if found.token > mark.token => return Err(fenced(Some(found.token))),
-                Some(found) => {
-                    complete |= found.token >= from;
-                    fenced_off = Some(Mark {
-                        token: mark.token,
-                        ..found
-                    });
+                Ok(_) => {
+                    self.ledger_of(session, token).await?;
+                    None
                 }
-                None => {}
-            }
-            let entries = self.hot(self.redis.entries(session)).await;
-            for (version, entry) in entries.map_err(|error| outbox_out_of_reach(&error))? {
-                left.insert(version, entry::decode(session, mark.token, entry)?);
-            }
-        } else if former.is_none() {
-            let message = "the outbox of the session's last owner was not reserved; open again";
-            return Err(Error::new(Kind::Unavailable, LAYER, message));
-        }
-        for commit in former.iter().flat_map(|former| former.pending()) {
-            left.insert(commit.version(), commit);
-        }
-        if !complete && !self.config.accept_lost_outbox {
-            return Err(lost(
-                "Redis no longer has the outbox of the session's last owner",
-                mark.version,
-            ));
-        }
-        self.roll_forward(session, left, mark).await?;
-        for pending in former.iter().flat_map(|former| former.abandon()) {
-            self.counters.removed(pending.bytes);
-            self.counters.completed(pending.since);
-        }
-        if let Some(former) = &former {
-            self.drop_orphan(former);
-        }
-        Ok(fenced_off)
-    }
-
-    /// Commits to MongoDB what it does not have yet.
-    async fn roll_forward(
-        &self,
-        session: &SessionId,
-        mut left: BTreeMap<u64, Commit>,
-        mark: &mut Mark,
-    ) -> Result<()> {
-        // What MongoDB has, or what it has something else for that was acknowledged.
-        left.retain(|version, _| *version > mark.version);
-        while let Some(first) = left.values().next() {
-            if first.base != mark.version {
-                let message = "the session had ended before this was applied";
-                let reason = if mark.version == 0 {
-                    message
-                } else {
-                    "what this builds on was lost"
-                };
-                if mark.version != 0 && !self.config.accept_lost_outbox {
-                    return Err(lost(
-                        "commits are missing in the outbox of the session's last owner",
-                        mark.version,
-                    ));
-                }
-                self.add_letters(left.values(), reason).await;
-                return Ok(());
-            }
-            let Some(batch) = merge(left.values(), mark.token) else {
-                break;
+                // The session is served from MongoDB until Redis is back.
+                Err(_) => None,
             };
-            let (version, commit_id) = (batch.version(), batch.id);
-            self.counters.ran();
-            self.truth(self.commit_to_mongo(batch))
-                .await
-                .map_err(|error| error.in_session(session))?;
-            mark.version = version;
-            mark.commit_id = commit_id;
-            left.retain(|left, _| *left > version);
+            let announces = installed.is_some() && self.config.uses_outbox();
+            if announces {
+                let stands = (slot.mark().version, slot.mark().commit_id);
+                let opened = self.mongo.open_outbox(session, token, stands, inherited);
+                match self.truth(opened).await? {
+                    Opened::Yes => {}
+                    Opened::Fenced => return Err(fenced(None)),
+                    // Somebody without a lease changed the session after it was granted.
+                    Opened::Moved if left > 0 => {
+                        ledger = self.ledger_of(session, token).await?;
+                        seen = installed;
+                        mark = Mark {
+                            version: ledger.version,
+                            commit_id: ledger.commit_id,
+                            updated_at: ledger.updated_at,
+                            ..mark
+                        };
+                        slot = Slot::new(session.clone(), mark, owner.clone(), attempt, request.lease);
+                        slot.lives_for(ledger.expires_in, asked);
+                        continue;
+                    }
+                    Opened::Moved => {
+                        let message = "others change the session faster than it can be opened";
+                        return Err(Error::new(Kind::Unavailable, LAYER, message));
+                    }
+                }
+            } else if ledger.outbox.is_some() {
+                let closed = self.mongo.close_outbox(session, token, inherited);
+                if !self.truth(closed).await? {
+                    return Err(fenced(None));
+                }
+            }
+            let slot = Arc::new(slot);
+            if let Some(installed) = installed {
+                slot.installed(installed, announces);
+                self.start_copying(&slot);
+            }
+            let mark = slot.mark();
+            let records = if grant.head.version == mark.version {
+                grant.records
+            } else {
+                self.truth(self.mongo.read(session, &request.read)).await?
+            };
+            self.put_slot(slot);
+            let head = Head {
+                version: mark.version,
+                updated_at: mark.updated_at,
+            };
+            return Ok(Grant {
+                token,
+                head,
+                records,
+                expires: true,
+            });
         }
-        Ok(())
+        unreachable!("the last round returns")
     }
-}
-
-fn outbox_out_of_reach(error: &Error) -> Error {
-    let message = "Redis cannot be reached, and may hold commits that MongoDB does not have";
-    Error::new(Kind::Unavailable, LAYER, message).because(error)
-}
-
-fn lost(message: &'static str, version: u64) -> Error {
-    Error::new(Kind::SessionLost, LAYER, message)
-        .with("version", version)
-        .with("option", "acceptLostOutbox")
 }

@@ -2,23 +2,52 @@
 //!
 //! Redis' copy answers only while it stands at the very commit that its owner last acknowledged, and it says
 //! "there is none" only if it is complete. Who does not own the session reads MongoDB.
+//!
+//! MongoDB may be ahead of what is known here by a commit that is under way or in doubt. So MongoDB is not asked beside
+//! Redis before such a commit has come to an end: no record is seen before it and another one after it.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::LAYER;
+use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
 use crate::backend::{Backend, Cursor, Head, Page, SessionId};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
 impl Core {
-    pub async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    pub async fn read(
+        self: &Arc<Self>,
+        session: &SessionId,
+        keys: &[RecordKey],
+    ) -> Result<Vec<Option<Bytes>>> {
         self.open()?;
         let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
             let read = self.truth(self.mongo.read(session, keys)).await;
             self.count_read(false, read.is_ok());
             return read;
         };
+        let mut found = self.read_at_one_version(&slot, keys, false).await?;
+        if found.is_none() {
+            let _turn = slot.turn.lock().await;
+            self.settle(&slot).await?;
+            found = self.read_at_one_version(&slot, keys, true).await?;
+        }
+        found.ok_or_else(|| Error::new(Kind::Unavailable, LAYER, "the session changed while it was read"))
+    }
+
+    /// `None` if it would take the end of a commit under way, or in doubt, to say at which version that is. In the
+    /// session's turn there is none.
+    async fn read_at_one_version(
+        &self,
+        slot: &Arc<Slot>,
+        keys: &[RecordKey],
+        in_turn: bool,
+    ) -> Result<Option<Vec<Option<Bytes>>>> {
+        let session = &slot.session;
         let (mut found, mark, ready) = slot.recall(keys);
         let places = |found: &[Option<Option<Bytes>>]| -> Vec<usize> {
             (0..keys.len()).filter(|&place| found[place].is_none()).collect()
@@ -45,26 +74,36 @@ impl Core {
             if !remembered {
                 self.count_read(true, false);
             }
-        } else {
-            let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
-            let read = self.truth(self.mongo.read(session, &wanted)).await;
-            self.count_read(false, read.is_ok());
-            let read = read?;
-            if ready && slot.is_ready() && slot.mark() == mark && !slot.may_have_expired() {
-                let records: Vec<_> = wanted
-                    .into_iter()
-                    .zip(&read)
-                    .filter_map(|(key, value)| Some((key, value.clone()?)))
-                    .collect();
-                if !records.is_empty() {
-                    self.start_warming(&slot, mark, records);
-                }
-            }
-            for (place, record) in missing.into_iter().zip(read) {
-                found[place] = Some(record);
+            return Ok(Some(found.into_iter().map(Option::flatten).collect()));
+        }
+        // What MongoDB has may be newer than what was found here, which goes on to answer other reads.
+        let mixed = missing.len() < keys.len();
+        let under_way = !in_turn && slot.turn.try_lock().is_err();
+        if !in_turn && slot.has_doubt() && (mixed || !under_way) {
+            return Ok(None);
+        }
+        let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
+        let read = self.truth(self.mongo.read(session, &wanted)).await;
+        self.count_read(false, read.is_ok());
+        let read = read?;
+        let same = slot.mark() == mark && !slot.has_doubt();
+        if mixed && !same && !in_turn {
+            return Ok(None);
+        }
+        if ready && slot.is_ready() && same && !slot.may_have_expired() {
+            let records: Vec<_> = wanted
+                .into_iter()
+                .zip(&read)
+                .filter_map(|(key, value)| Some((key, value.clone()?)))
+                .collect();
+            if !records.is_empty() {
+                self.start_warming(slot, mark, records);
             }
         }
-        Ok(found.into_iter().map(Option::flatten).collect())
+        for (place, record) in missing.into_iter().zip(read) {
+            found[place] = Some(record);
+        }
+        Ok(Some(found.into_iter().map(Option::flatten).collect()))
     }
 
     fn count_read(&self, by_redis: bool, by_mongo: bool) {
@@ -78,7 +117,7 @@ impl Core {
         }
     }
 
-    pub async fn head(self: &std::sync::Arc<Self>, session: &SessionId) -> Result<Head> {
+    pub async fn head(self: &Arc<Self>, session: &SessionId) -> Result<Head> {
         self.open()?;
         let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
             return self.truth(self.mongo.head(session)).await;

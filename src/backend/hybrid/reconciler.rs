@@ -1,21 +1,17 @@
 //! Brings what was acknowledged by the outbox to MongoDB: in order, in batches, idempotently by version and commit
 //! id. What fails is tried again for as long as it takes. What can never be applied becomes a dead letter.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
+use super::fenced;
 use super::slot::Slot;
 use super::state::Core;
-use super::stats::DeadLetter;
-use super::{entry, fenced};
 use crate::backend::mongo::Ledger;
-use crate::backend::now_millis;
-use crate::backend::redis::Letter;
-use crate::backend::{Acquire, Acquired, Commit, Fence, Owner};
+use crate::backend::{Acquire, Acquired, Owner, SessionId};
 use crate::error::{Error, Kind, Result};
 
 /// Pauses after a failure: the first, and the longest.
@@ -76,6 +72,10 @@ impl Core {
         let results: Vec<Result<()>> = stream::iter(work)
             .map(async |(slot, left)| {
                 let flushed = self.flush(&slot).await;
+                if flushed.is_err() && slot.lost().is_some() && slot.has_pending() {
+                    // From memory: Redis may have lost it.
+                    self.adopt(&slot.session).await?;
+                }
                 if left {
                     flushed?;
                     return self.retire(&slot).await;
@@ -152,7 +152,8 @@ impl Core {
             return Ok(());
         }
         if error.kind() == Kind::Fenced && ledger.is_some_and(|ledger| ledger.outbox == Some(slot.token)) {
-            // The next owner is about to take over what stands in the outbox.
+            // The next owner is about to take over what stands in the outbox, or failed to.
+            slot.lose(&fenced(ledger.map(|ledger| ledger.token)));
             return retry(error);
         }
         let inherited = ledger.as_ref().map_or(0, |ledger| inherited_from(slot, ledger));
@@ -181,59 +182,6 @@ impl Core {
         self.add_letters(dead, &reason.to_string()).await;
     }
 
-    /// Keeps commits that can never be applied.
-    pub async fn add_letters(&self, commits: impl Iterator<Item = &Commit>, reason: &str) {
-        let at = now_millis();
-        let letters = commits.map(|commit| Letter {
-            session: commit.session.clone(),
-            token: match commit.fence {
-                Fence::Owner(token) => token,
-                Fence::Shared => 0,
-            },
-            version: commit.version(),
-            reason: reason.to_owned(),
-            at,
-            entry: entry::encode(commit),
-        });
-        let letters: Vec<_> = letters.collect();
-        self.counters
-            .failed
-            .fetch_add(letters.len() as u64, Ordering::Relaxed);
-        self.unsent_letters.lock().extend(letters);
-        self.send_letters().await;
-    }
-
-    /// Hands dead letters to Redis; those it does not take stay here.
-    pub async fn send_letters(&self) {
-        // One at a time, lest two hand over the same.
-        let _turn = self.sending_letters.lock().await;
-        loop {
-            let Some(letter) = self.unsent_letters.lock().first().cloned() else {
-                return;
-            };
-            if self.hot(self.redis.bury(&letter)).await.is_err() {
-                return;
-            }
-            self.unsent_letters.lock().retain(|unsent| *unsent != letter);
-        }
-    }
-
-    /// All dead letters, the oldest first.
-    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        let mut letters = self.redis.letters().await?;
-        letters.extend(self.unsent_letters.lock().iter().cloned());
-        // One whose answer was lost was handed over again.
-        let mut seen = HashSet::new();
-        letters.retain(|letter| seen.insert((letter.session.clone(), letter.token, letter.version)));
-        let shown = letters.into_iter().map(|letter| DeadLetter {
-            session: letter.session,
-            version: letter.version,
-            reason: letter.reason,
-            at: letter.at,
-        });
-        Ok(shown.collect())
-    }
-
     /// Ends what is left of a session that was released before MongoDB had everything.
     async fn retire(&self, slot: &Arc<Slot>) -> Result<()> {
         if slot.lost().is_none() {
@@ -250,21 +198,29 @@ impl Core {
             if self.slot(&session).is_some_and(|slot| slot.lost().is_none()) {
                 continue;
             }
-            let request = Acquire {
-                session: session.clone(),
-                owner: Owner::current().clone(),
-                lease: ABANDONED_LEASE,
-                claim: None,
-                displace: None,
-                read: Vec::new(),
-            };
             // One that cannot be taken over must not keep the others from it.
-            if let Ok(Acquired::Granted(grant)) = self.acquire(request).await {
-                self.release(&session, grant.token).await?;
+            if self.adopt(&session).await.unwrap_or(false) {
                 adopted += 1;
             }
         }
         Ok(adopted)
+    }
+
+    /// Opens and releases a session that nobody owns, which brings its outbox to MongoDB; whether that was so.
+    async fn adopt(self: &Arc<Self>, session: &SessionId) -> Result<bool> {
+        let request = Acquire {
+            session: session.clone(),
+            owner: Owner::current().clone(),
+            lease: ABANDONED_LEASE,
+            claim: None,
+            displace: None,
+            read: Vec::new(),
+        };
+        let Acquired::Granted(grant) = Box::pin(self.acquire(request)).await? else {
+            return Ok(false);
+        };
+        self.release(session, grant.token).await?;
+        Ok(true)
     }
 }
 

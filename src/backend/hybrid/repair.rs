@@ -6,7 +6,7 @@ use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced};
 use crate::backend::SessionId;
-use crate::backend::mongo::MongoBackend;
+use crate::backend::mongo::{MongoBackend, Opened};
 use crate::backend::redis::{Installed, Mark};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -52,16 +52,16 @@ impl Core {
         }
         self.flush(slot).await?;
         // Only in place of what was found: should this arrive late, it must not undo what came since.
-        let installed = self.redis.install(
-            &slot.session,
-            found,
-            slot.mark(),
-            &slot.owner,
-            slot.attempt,
-            slot.lease(),
-        );
-        match self.hot(installed).await? {
-            Installed::No(_) => Err(self.ask_who_owns(slot).await),
+        let inherited = match found {
+            // Redis went back to what an earlier owner had there.
+            Some(found) if found.token < slot.token => {
+                self.ledger_of(&slot.session, slot.token).await?.inherited
+            }
+            _ => None,
+        };
+        let ours = found.filter(|found| found.token == slot.token);
+        match self.begin(slot, ours, inherited).await? {
+            Installed::No(_) | Installed::Entries => Err(self.ask_who_owns(slot).await),
             Installed::Yes(mark) => {
                 let announced = self.config.uses_outbox();
                 if announced {
@@ -76,13 +76,24 @@ impl Core {
 
     /// Writes down in MongoDB that this owner uses an outbox, which confirms that it is still the owner.
     async fn announce(&self, slot: &Slot) -> Result<()> {
-        let told = self.mongo.open_outbox(&slot.session, slot.token, None);
-        if self.truth(told).await? {
-            return Ok(());
+        let Mark {
+            version, commit_id, ..
+        } = slot.mark();
+        let told = self
+            .mongo
+            .open_outbox(&slot.session, slot.token, (version, commit_id), None);
+        match self.truth(told).await? {
+            Opened::Yes => Ok(()),
+            Opened::Moved => {
+                let message = "somebody else changed the session";
+                Err(Error::new(Kind::VersionMismatch, LAYER, message))
+            }
+            Opened::Fenced => {
+                let error = fenced(None);
+                slot.lose(&error);
+                Err(error)
+            }
         }
-        let error = fenced(None);
-        slot.lose(&error);
-        Err(error)
     }
 
     /// Redis names a later owner. If MongoDB does so too, this one is fenced.

@@ -151,6 +151,11 @@ impl Slot {
         self.state.lock().doubt.as_deref().cloned()
     }
 
+    /// Whether a commit is under way or in doubt.
+    pub fn has_doubt(&self) -> bool {
+        self.state.lock().doubt.is_some()
+    }
+
     /// Before a commit is sent, and after it is known to be refused.
     pub fn set_doubt(&self, commit: Option<Commit>) {
         let mut state = self.state.lock();

@@ -16,7 +16,7 @@ use super::stats::count;
 use super::{LAYER, entry, fenced, is_outage};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
-use crate::backend::{Commit, Fence, Head, SessionId, now_millis};
+use crate::backend::{Commit, Fence, Head, now_millis};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 
@@ -73,7 +73,16 @@ impl Core {
             // MongoDB is behind, so this owner's memory is what counts.
             return again(slot, &commit).map_err(Closed::into_error);
         }
-        self.send(slot, commit).await
+        let sent = self.send(slot, commit).await;
+        sent.map_err(|error| match error.kind() {
+            Kind::Timeout | Kind::Unavailable => error,
+            _ if !slot.has_doubt() => error,
+            // Sent before, and then neither server was asked.
+            _ => {
+                let message = "the commit may have arrived, and cannot be asked about now";
+                Error::new(Kind::Unavailable, LAYER, message).because(&error)
+            }
+        })
     }
 
     /// Brings a commit in doubt to an end. Called in the session's turn.
@@ -121,7 +130,10 @@ impl Core {
                     slot.set_doubt(None);
                     return Err(error);
                 }
-                Err(Closed::InDoubt(_)) => in_doubt = true,
+                Err(Closed::InDoubt(error)) => {
+                    in_doubt = true;
+                    closed = Some(error);
+                }
                 Err(Closed::Before(error)) => shut = Some(error),
             }
         }
@@ -295,17 +307,7 @@ impl Core {
         Ok(slot.head())
     }
 
-    /// Who does not own a session must not change it while its owner may be ahead of MongoDB.
-    pub async fn refuse_beside_an_outbox(&self, session: &SessionId) -> Result<()> {
-        let ledger = self.truth(self.mongo.ledger(session)).await?;
-        if ledger.is_some_and(|ledger| ledger.outbox.is_some()) {
-            let message = "the session's owner uses an outbox: others must not change it";
-            return Err(Error::new(Kind::SessionBusy, LAYER, message));
-        }
-        Ok(())
-    }
-
-    /// Anybody's commit: MongoDB merges it, Redis' copy is dropped.
+    /// Anybody's commit: MongoDB merges it, unless the session's owner uses an outbox; Redis' copy is dropped.
     async fn commit_shared(self: &Arc<Self>, commit: Commit) -> Result<Head> {
         let session = commit.session.clone();
         let slot = self.slot(&session);
@@ -313,9 +315,9 @@ impl Core {
             Some(slot) => Some(slot.turn.lock().await),
             None => None,
         };
-        match &slot {
-            Some(slot) => self.flush(slot).await?,
-            None => self.refuse_beside_an_outbox(&session).await?,
+        if let Some(slot) = &slot {
+            self.flush(slot).await?;
+            self.close_own_outbox(slot).await?;
         }
         let id = commit.id;
         let head = self.truth(self.commit_to_mongo(commit)).await?;

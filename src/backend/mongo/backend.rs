@@ -8,6 +8,8 @@ use bytes::Bytes;
 use mongodb::bson::doc;
 
 use super::connection::Connection;
+use super::lease::Outboxes;
+use super::ledger::beside_an_outbox;
 use super::state::Core;
 use super::sweep::sweep_now_and_then;
 use super::{Beside, MongoConfig};
@@ -26,7 +28,12 @@ impl MongoBackend {
     /// Connects and makes the indexes. To be called on the runtime that will carry the calls: one client per URL
     /// and runtime is shared by the whole process.
     pub async fn connect(config: &MongoConfig) -> Result<Self> {
-        let core = Arc::new(Core::new(Connection::open(config).await?));
+        let unseen = if config.accept_lost_outbox {
+            Outboxes::GivenUp
+        } else {
+            Outboxes::Respected
+        };
+        let core = Arc::new(Core::new(Connection::open(config).await?, unseen));
         runtime::spawn(sweep_now_and_then(Arc::downgrade(&core)));
         Ok(Self(core))
     }
@@ -65,11 +72,13 @@ impl Backend for MongoBackend {
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
         let session = request.session.clone();
-        let answer = self.0.acquire(request, |_| true).await;
+        let answer = self.0.acquire(request, self.0.unseen).await;
         match answer.map_err(|error| error.in_session(&session))? {
             Beside::Granted(grant, _) => Ok(Acquired::Granted(grant)),
             Beside::Held(holder) => Ok(Acquired::Held(holder)),
-            Beside::Outbox(_) => unreachable!("every outbox will do"),
+            Beside::Outbox(_) => Err(beside_an_outbox()
+                .with("option", "acceptLostOutbox")
+                .in_session(&session)),
         }
     }
 
@@ -140,6 +149,7 @@ impl Backend for MongoBackend {
     }
 
     async fn close(&self) -> Result<()> {
+        let _ = self.0.release_late().await;
         self.0.shut();
         // Not needed for safety: what is pending stands in the sessions' documents.
         let slots = self.0.all_slots();

@@ -16,6 +16,7 @@ use super::connection::after;
 use super::documents::{Entry, SessionDoc, blank_session, entry_document, long, new_epoch, size_of};
 use super::errors::timed_out;
 use super::lease::IDLE;
+use super::ledger::beside_an_outbox;
 use super::staging::{INLINE_BYTES, check_sizes};
 use super::state::{Core, Known, Slot};
 use crate::backend::{Commit, Fence, Head};
@@ -183,6 +184,9 @@ impl Core {
                 self.session(&session).await?
             };
             let now = self.connection.now().await?;
+            if let (Some(found), Fence::Shared) = (&found, job.commit.fence) {
+                check_outbox(&job.commit, found)?;
+            }
             let found = match (found, job.commit.fence) {
                 (Some(document), _) if !document.expired(now) => document,
                 (None, Fence::Shared) => {
@@ -320,6 +324,15 @@ impl Job {
     }
 }
 
+/// A commit without owner has no place beside an outbox, unless it was there before.
+fn check_outbox(commit: &Commit, found: &SessionDoc) -> Result<()> {
+    let done = found.recent.iter().any(|(id, _)| *id == commit.id);
+    match found.outbox {
+        Some(_) if !done => Err(beside_an_outbox()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a commit is done, may go on, or must be refused.
 fn judge(commit: &Commit, found: &SessionDoc) -> Result<Verdict> {
     match commit.fence {
@@ -374,6 +387,7 @@ fn commit_statement(
         Fence::Shared => {
             let recent = vec![doc! { "id": long(commit.id), "v": long(entry.version) }];
             filter.insert("recent.id", doc! { "$ne": long(commit.id) });
+            filter.insert("outbox", Bson::Null);
             push.insert("recent", doc! { "$each": recent, "$slice": -RECENT });
         }
     }

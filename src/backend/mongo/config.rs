@@ -10,8 +10,9 @@ use crate::error::{Error, Kind, Result};
 /// Where the sessions are and how long to wait for them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MongoConfig {
-    /// A `mongodb://` or `mongodb+srv://` URL. Its options are the driver's; `w`, `journal` and `readConcernLevel`
-    /// replace the defaults (majority, journalled), the read preference is always the primary.
+    /// A `mongodb://` or `mongodb+srv://` URL. Its options are the driver's; `w` and `journal` replace the
+    /// defaults (majority, journalled); `readConcernLevel` must not be below majority, and the read preference is always
+    /// the primary.
     pub url: String,
     /// The database; `None` is the one in the URL, or `baileys_vault`.
     pub database: Option<String>,
@@ -21,6 +22,9 @@ pub struct MongoConfig {
     pub tls: Option<Tls>,
     /// Longest wait for one command, and for finding a server to send it to.
     pub operation_timeout: Duration,
+    /// Open a session although its last owner used an outbox in Redis, which this backend cannot see: patches that
+    /// owner acknowledged may be missing. Off, that is `SessionBusy`.
+    pub accept_lost_outbox: bool,
 }
 
 impl MongoConfig {
@@ -35,6 +39,7 @@ impl MongoConfig {
             collection_prefix: "vault_".to_owned(),
             tls: None,
             operation_timeout: Duration::from_secs(10),
+            accept_lost_outbox: false,
         }
     }
 
@@ -76,6 +81,7 @@ impl fmt::Debug for MongoConfig {
             .field("collection_prefix", &self.collection_prefix)
             .field("tls", &self.tls)
             .field("operation_timeout", &self.operation_timeout)
+            .field("accept_lost_outbox", &self.accept_lost_outbox)
             .finish()
     }
 }

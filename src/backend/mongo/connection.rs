@@ -10,8 +10,8 @@ use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
-    WriteConcern,
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadConcernLevel, ReadPreference,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use parking_lot::Mutex;
@@ -27,6 +27,9 @@ use crate::runtime;
 const CLOCK_AGE: Duration = Duration::from_secs(30);
 /// … in the background, and before it is waited for.
 const CLOCK_AGE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Where that clock is read, among the leases.
+const CLOCK: &str = "clock";
 
 /// The longest that setting a connection up may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,7 +77,10 @@ pub(super) struct Connection {
     pub records: Collection<Document>,
     pub staged: Collection<Document>,
     pub leases: Collection<Document>,
+    pub letters: Collection<Document>,
     write_concern: Document,
+    /// Whether what is acknowledged here may be rolled back by a fail-over.
+    pub weak: bool,
     pub timeout: Duration,
     clock: Arc<Mutex<Clock>>,
     key: ClientKey,
@@ -110,6 +116,17 @@ impl Connection {
             .or_else(|| options.default_database.clone())
             .unwrap_or_else(|| MongoConfig::DEFAULT_DATABASE.to_owned());
         let read_concern = options.read_concern.clone().unwrap_or_else(ReadConcern::majority);
+        if !matches!(
+            read_concern.level,
+            ReadConcernLevel::Majority | ReadConcernLevel::Linearizable
+        ) {
+            // A commit sent again is answered as done when it is read, and no majority may have it.
+            return Err(Error::new(
+                Kind::Config,
+                LAYER,
+                "readConcernLevel must be majority or linearizable: what else is read may be rolled back",
+            ));
+        }
         let concern = options.write_concern.clone().unwrap_or_default();
         if concern.w == Some(Acknowledgment::Nodes(0)) {
             return Err(Error::new(
@@ -146,7 +163,12 @@ impl Connection {
             records: collection("records"),
             staged: collection("staged"),
             leases: collection("leases"),
+            letters: collection("dead_letters"),
             database,
+            weak: concern
+                .w
+                .as_ref()
+                .is_some_and(|w| matches!(w, Acknowledgment::Nodes(_))),
             write_concern,
             timeout: config.operation_timeout,
             clock: Arc::default(),
@@ -288,7 +310,7 @@ impl Connection {
         self.bounded(async { find.await?.try_collect().await }).await
     }
 
-    /// The server's clock, by an estimate that is wrong by no more than half a round trip: owners on machines with
+    /// The clock of the primary that has the leases, by an estimate that is wrong by no more than half a round trip: owners on machines with
     /// wrong clocks then agree on when a lease ends.
     pub async fn now(&self) -> Result<DateTime> {
         let mut begin = false;
@@ -303,10 +325,11 @@ impl Connection {
         };
         if let Some((at, millis)) = known {
             if begin {
-                let (database, clock, timeout) = (self.database.clone(), self.clock.clone(), self.timeout);
+                let (clock, timeout) = (self.clock.clone(), self.timeout);
+                let (database, leases) = (self.database.clone(), self.leases.name().to_owned());
                 runtime::spawn(async move {
                     // What fails is asked again by the next caller.
-                    let asked = tokio::time::timeout(timeout, estimate(&database)).await;
+                    let asked = tokio::time::timeout(timeout, estimate(&database, &leases)).await;
                     let mut clock = clock.lock();
                     clock.asking = false;
                     if let Ok(Ok(estimate)) = asked {
@@ -316,7 +339,8 @@ impl Connection {
             }
             return Ok(later(millis, at.elapsed()));
         }
-        let estimate = match tokio::time::timeout(self.timeout, estimate(&self.database)).await {
+        let asked = estimate(&self.database, self.leases.name());
+        let estimate = match tokio::time::timeout(self.timeout, asked).await {
             Ok(answer) => answer?,
             Err(_) => return Err(timed_out()),
         };
@@ -374,15 +398,38 @@ struct Clock {
     asking: bool,
 }
 
-async fn estimate(database: &Database) -> Result<(Instant, i64)> {
-    let sent = Instant::now();
-    let hello = database.run_command(doc! { "hello": 1 }).await;
-    let hello = hello.map_err(|error| from_driver(&error))?;
-    let millis = hello
-        .get_datetime("localTime")
-        .map_err(|_| corrupt("the server does not tell its time"))?
-        .timestamp_millis();
-    Ok((sent + sent.elapsed() / 2, millis))
+/// Asked of the primary that has the leases, by a write: `hello` is answered by a router, and each of those has a clock
+/// of its own.
+async fn estimate(database: &Database, leases: &str) -> Result<(Instant, i64)> {
+    let command = doc! {
+        "findAndModify": leases, "query": { "_id": CLOCK }, "update": { "$currentDate": { "now": true } },
+        "upsert": true, "new": true, "writeConcern": { "w": 1 },
+    };
+    let mut again = true;
+    loop {
+        let sent = Instant::now();
+        let answer = match database.run_command(command.clone()).await {
+            Ok(answer) => answer,
+            // Two processes made it at the same moment.
+            Err(error) if again && is_duplicate(&error) => {
+                again = false;
+                continue;
+            }
+            Err(error) => return Err(from_driver(&error)),
+        };
+        let now = answer
+            .get_document("value")
+            .and_then(|clock| clock.get_datetime("now"));
+        let millis = now
+            .map_err(|_| corrupt("the server does not tell its time"))?
+            .timestamp_millis();
+        return Ok((sent + sent.elapsed() / 2, millis));
+    }
+}
+
+fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    use mongodb::error::ErrorKind;
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
 impl Drop for Connection {

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use super::LAYER;
 use super::apply::backoff;
 use super::commit::{fenced, tombstone_update};
 use super::connection::after;
 use super::documents::{SessionDoc, epoch_prefix, long, new_epoch, range};
+use super::ledger::beside_an_outbox;
 use super::state::{Core, Known};
 use crate::backend::{Fence, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -139,13 +140,14 @@ pub(super) struct Garbage {
 fn guard(session: &str, fence: Fence) -> Document {
     match fence {
         Fence::Owner(token) => doc! { "_id": session, "token": long(token) },
-        Fence::Shared => doc! { "_id": session },
+        Fence::Shared => doc! { "_id": session, "outbox": Bson::Null },
     }
 }
 
 fn check(fence: Fence, found: &SessionDoc) -> Result<()> {
     match fence {
         Fence::Owner(token) if token != found.token => Err(fenced(found.token)),
+        Fence::Shared if found.outbox.is_some() => Err(beside_an_outbox()),
         _ => Ok(()),
     }
 }

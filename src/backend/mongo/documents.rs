@@ -168,7 +168,7 @@ pub(super) fn long(value: u64) -> i64 {
 }
 
 #[allow(clippy::cast_sign_loss)]
-fn unsigned(document: &Document, field: &str) -> Result<u64> {
+pub(super) fn unsigned(document: &Document, field: &str) -> Result<u64> {
     number(document, field).map(|value| value as u64)
 }
 

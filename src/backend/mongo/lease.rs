@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mongodb::bson::{Bson, DateTime, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::apply::backoff;
 use super::commit::millis;
@@ -19,6 +19,30 @@ use crate::runtime;
 /// How long the document of a session that was never written, or was deleted, outlives its last lease.
 pub(super) const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Leases given back by one command.
+const RELEASED_AT_ONCE: usize = 100;
+
+/// What whoever opens a session does about an outbox that its document names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outboxes {
+    /// Nobody passes.
+    Respected,
+    /// Nobody passes but who is ready for the outbox of this owner.
+    ReadyFor(Option<Token>),
+    /// Passed, and written down as passed: what stands in it comes too late.
+    GivenUp,
+}
+
+impl Outboxes {
+    fn pass(self, outbox: Token) -> bool {
+        match self {
+            Self::Respected => false,
+            Self::ReadyFor(owner) => owner == Some(outbox),
+            Self::GivenUp => true,
+        }
+    }
+}
+
 /// A session's document after the lease was taken, and the chunks that stood beside it before.
 struct Taken {
     session: SessionDoc,
@@ -26,12 +50,8 @@ struct Taken {
 }
 
 impl Core {
-    /// Takes the lease, unless an outbox stands in the way that is not `passable`.
-    pub(super) async fn acquire(
-        self: &Arc<Self>,
-        request: Acquire,
-        passable: impl Fn(Token) -> bool,
-    ) -> Result<Beside> {
+    /// Takes the lease, unless an outbox stands in the way.
+    pub(super) async fn acquire(self: &Arc<Self>, request: Acquire, outboxes: Outboxes) -> Result<Beside> {
         self.open()?;
         let slot = self.slot(&request.session);
         let mut known = slot.known.lock().await;
@@ -46,13 +66,13 @@ impl Core {
                 if let Some(holder) = self.holder(&request, found, now).await? {
                     return Ok(Beside::Held(holder));
                 }
-                if let Some(outbox) = found.outbox.filter(|outbox| !passable(*outbox)) {
-                    return Ok(Beside::Outbox(outbox));
+                if found.outbox.is_some_and(|outbox| !outboxes.pass(outbox)) {
+                    return Ok(Beside::Outbox(Ledger::of(found, now)));
                 }
             }
             *known = None;
             slot.forget();
-            if let Some(taken) = self.take(&request, found, now).await? {
+            if let Some(taken) = self.take(&request, found, now, outboxes).await? {
                 break (taken, now, asked);
             }
             if tokio::time::Instant::now() >= deadline {
@@ -97,6 +117,7 @@ impl Core {
         request: &Acquire,
         found: Option<SessionDoc>,
         now: DateTime,
+        outboxes: Outboxes,
     ) -> Result<Option<Taken>> {
         let previous = found.as_ref().map_or(0, |found| found.token);
         let token = (previous + 1).max(millis(now) * 1000);
@@ -129,11 +150,20 @@ impl Core {
             "leaseUntil": found.lease_until.map_or(Bson::Null, Bson::DateTime),
             "lease": found.lease.as_deref(),
         };
-        let mut update = doc! { "$unset": { "lease": "" } };
+        let mut unset = doc! { "lease": "" };
+        let mut update = Document::new();
+        let given_up = found.outbox.filter(|_| outboxes == Outboxes::GivenUp);
+        if let Some(outbox) = given_up {
+            // Its owner writes no more from here on: what it has beyond this version comes too late.
+            filter.insert("version", long(found.version));
+            let version = if found.exists(now) { found.version } else { 0 };
+            set.insert("inherited", doc! { "token": long(outbox), "v": long(version) });
+            unset.insert("outbox", "");
+        }
         if !found.exists(now) {
             filter.insert("version", long(found.version));
             filter.insert("expiresAt", found.expires_at.map_or(Bson::Null, Bson::DateTime));
-            if found.expired(now) || found.outbox.is_none() {
+            if found.expired(now) || found.outbox.is_none() || given_up.is_some() {
                 set.insert("expiresAt", after(lease_until, IDLE));
             }
         }
@@ -145,6 +175,7 @@ impl Core {
             update.insert("$push", doc! { "garbage": &*found.epoch });
         }
         update.insert("$set", set);
+        update.insert("$unset", unset);
         update.insert("$inc", doc! { "sweeps": 1_i64 });
         let modified = self.connection.modify_session(filter, update).await?;
         let session = modified.as_ref().map(SessionDoc::parse).transpose()?;
@@ -169,8 +200,34 @@ impl Core {
             .collect())
     }
 
+    /// Gives the lease back. What fails is done by the next renewal: the lease may name that of this process, which
+    /// would hold it for as long as the process lives.
     pub(super) async fn release(self: &Arc<Self>, session: &SessionId, token: Token) -> Result<()> {
         self.open()?;
+        let released = self.try_release(session, token).await;
+        if released.is_err() {
+            self.unreleased.lock().push((session.clone(), token));
+        }
+        released
+    }
+
+    /// Gives back what could not be given back before.
+    pub(super) async fn release_late(&self) -> Result<()> {
+        let late = self.unreleased.lock().clone();
+        for some in late.chunks(RELEASED_AT_ONCE) {
+            let statements = some.iter().map(|(session, token)| {
+                doc! { "q": { "_id": &**session, "token": long(*token) }, "u": free() }
+            });
+            let statements = statements.collect();
+            self.connection
+                .update(&self.connection.sessions, statements)
+                .await?;
+            self.unreleased.lock().retain(|lease| !some.contains(lease));
+        }
+        Ok(())
+    }
+
+    async fn try_release(self: &Arc<Self>, session: &SessionId, token: Token) -> Result<()> {
         let Some(slot) = self.known_slot(session) else {
             return self.give_back(session, token, None).await;
         };
@@ -213,19 +270,22 @@ impl Core {
     /// Gives a lease back; if the session stands at `applied`, all its patches are applied and need not be kept.
     async fn give_back(&self, session: &str, token: Token, applied: Option<&Known>) -> Result<()> {
         let filter = doc! { "_id": session, "token": long(token) };
-        let free = doc! { "$unset": { "owner": "", "leaseUntil": "", "lease": "" } };
         if let Some(known) = applied {
             let mut filter = filter.clone();
             filter.insert("epoch", &*known.epoch);
             filter.insert("version", long(known.version));
-            let mut update = free.clone();
+            let mut update = free();
             update.insert("$set", doc! { "pending": [] });
             if self.connection.update_session(filter, update).await? {
                 return Ok(());
             }
         }
-        self.connection.update_session(filter, free).await.map(drop)
+        self.connection.update_session(filter, free()).await.map(drop)
     }
+}
+
+fn free() -> Document {
+    doc! { "$unset": { "owner": "", "leaseUntil": "", "lease": "" } }
 }
 
 fn check_claim(request: &Acquire, found: &SessionDoc) -> Result<()> {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
 
-use super::MongoBackend;
 use super::connection::after;
 use super::documents::{SessionDoc, long};
-use super::lease::IDLE;
+use super::lease::{IDLE, Outboxes};
 use super::staging::check_sizes;
+use super::{LAYER, MongoBackend};
 use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::record::Change;
 
 /// Sessions looked at by one call of [`MongoBackend::abandoned_outboxes`].
@@ -66,8 +66,27 @@ pub enum Beside {
     Granted(Grant, Ledger),
     /// A live owner holds it.
     Held(Holder),
-    /// Free, but that owner may have left something in an outbox. Nothing was changed.
-    Outbox(Token),
+    /// Free, but the owner that this names as using an outbox may have left something there. Nothing was changed.
+    Outbox(Ledger),
+}
+
+/// Answer of [`MongoBackend::open_outbox`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// From here on nobody but the owner changes the session.
+    Yes,
+    /// Somebody else changed it before: it does not stand where the owner believes.
+    Moved,
+    /// Somebody else owns the session.
+    Fenced,
+}
+
+/// Who does not own a session does not change it, and who cannot see its outbox does not open it, while its owner
+/// may be ahead of MongoDB.
+pub(super) fn beside_an_outbox() -> Error {
+    let message = "the session's owner uses an outbox in Redis, which may hold commits that MongoDB does not have: \
+                   only its owner may change it, and only useHybridAuthState may take it over";
+    Error::new(Kind::SessionBusy, LAYER, message)
 }
 
 impl MongoBackend {
@@ -93,32 +112,40 @@ impl MongoBackend {
     /// something in an outbox only if that owner is `ready_for`.
     pub async fn acquire_beside(&self, request: Acquire, ready_for: Option<Token>) -> Result<Beside> {
         let session = request.session.clone();
-        Box::pin(self.0.acquire(request, |outbox| ready_for == Some(outbox)))
+        Box::pin(self.0.acquire(request, Outboxes::ReadyFor(ready_for)))
             .await
             .map_err(|error| error.in_session(&session))
     }
 
-    /// Writes down that the owner with `token` uses an outbox, and what it inherited; `false` if it is not the
-    /// owner any more.
+    /// Writes down that the owner with `token` uses an outbox that begins at `version` by commit `commit_id`, and
+    /// what it inherited.
     pub async fn open_outbox(
         &self,
         session: &SessionId,
         token: Token,
+        (version, commit_id): (u64, u64),
         inherited: Option<(Token, u64)>,
-    ) -> Result<bool> {
+    ) -> Result<Opened> {
         self.0.open()?;
         let mut set = doc! { "outbox": long(token) };
         if let Some((token, version)) = inherited {
             set.insert("inherited", doc! { "token": long(token), "v": long(version) });
         }
-        let owned = doc! { "_id": &**session, "token": long(token) };
-        let unwritten = doc! { "_id": &**session, "token": long(token), "version": 0_i64 };
-        let statements = vec![
-            doc! { "q": owned, "u": { "$set": set } },
-            doc! { "q": unwritten, "u": { "$unset": { "expiresAt": "" } } },
-        ];
-        let connection = &self.0.connection;
-        Ok(connection.update(&connection.sessions, statements).await?.matched > 0)
+        let stands = doc! {
+            "_id": &**session, "token": long(token), "version": long(version), "commitId": long(commit_id),
+        };
+        let mut update = doc! { "$set": set };
+        if version == 0 {
+            update.insert("$unset", doc! { "expiresAt": "" });
+        }
+        if self.0.connection.update_session(stands, update).await? {
+            return Ok(Opened::Yes);
+        }
+        let owned = self
+            .ledger(session)
+            .await?
+            .is_some_and(|ledger| ledger.token == token);
+        Ok(if owned { Opened::Moved } else { Opened::Fenced })
     }
 
     /// Writes down that the outbox of the owner with `token` is empty and not used; `false` if it is not the owner
@@ -166,6 +193,17 @@ impl MongoBackend {
             .await?;
         let name = |found: &Document| found.get_str("_id").ok().map(SessionId::from);
         Ok(found.iter().filter_map(name).collect())
+    }
+
+    /// Refuses to be behind an outbox whose entries go when this database has them: a fail-over may roll back what
+    /// less than a majority has.
+    pub fn check_behind_an_outbox(&self) -> Result<()> {
+        if self.0.connection.weak {
+            let message =
+                "an outbox needs w=majority, or no w in the URL: a fail-over may take back what it gave up";
+            return Err(Error::new(Kind::Config, LAYER, message));
+        }
+        Ok(())
     }
 
     /// Refuses changes that this backend could not store, so that they are not promised elsewhere.

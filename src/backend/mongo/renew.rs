@@ -73,6 +73,7 @@ impl Core {
                 Err(error) => answers[at] = Err(error),
             }
         }
+        let _ = self.release_late().await;
         if self.keeping_is_due() {
             let ids = leases.iter().map(|(session, _)| session.clone()).collect();
             let _ = self.keep_unwritten(ids, until).await;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::documents::{Entry, SessionDoc, size_of};
+use super::lease::Outboxes;
 use crate::backend::{SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
@@ -248,6 +249,8 @@ impl Slot {
 /// A connection and what is known of the sessions written through it.
 pub(super) struct Core {
     pub connection: Connection,
+    /// What whoever opens a session does about an outbox that it cannot see.
+    pub unseen: Outboxes,
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
     closed: std::sync::atomic::AtomicBool,
     /// The leases of this process, by how long they last; held while one is renewed.
@@ -256,17 +259,21 @@ pub(super) struct Core {
     pub looked_at: AtomicUsize,
     /// When sessions without a version were last kept from being reaped.
     pub kept: Mutex<Instant>,
+    /// Leases that could not be given back, and may name a lease of this process, which lives on.
+    pub unreleased: Mutex<Vec<(SessionId, Token)>>,
 }
 
 impl Core {
-    pub fn new(connection: Connection) -> Self {
+    pub fn new(connection: Connection, unseen: Outboxes) -> Self {
         Self {
             connection,
+            unseen,
             slots: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
             leases: tokio::sync::Mutex::default(),
             looked_at: AtomicUsize::new(0),
             kept: Mutex::new(Instant::now()),
+            unreleased: Mutex::default(),
         }
     }
 

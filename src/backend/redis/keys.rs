@@ -15,13 +15,25 @@ pub(super) fn is_own_field(field: &[u8]) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: String,
+    /// Whose truth what is kept here belongs to; empty where this is the truth.
+    installation: String,
 }
 
 impl Keys {
     pub fn new(prefix: &str) -> Self {
+        Self::of(prefix, "")
+    }
+
+    /// Of what is kept beside the truth of `installation`.
+    pub fn of(prefix: &str, installation: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
+            installation: installation.to_owned(),
         }
+    }
+
+    fn beside(&self, session: &str, what: &str) -> String {
+        format!("{}:{}:{what}", self.hash(session), self.installation)
     }
 
     /// The hash of a session.
@@ -50,28 +62,22 @@ impl Keys {
 
     /// A hot copy of a session whose truth is elsewhere.
     pub fn hot(&self, session: &str) -> String {
-        let mut key = self.hash(session);
-        key.push_str(":hot");
-        key
+        self.beside(session, "hot")
     }
 
     /// What such a session's owner has acknowledged and the truth may not have yet.
     pub fn outbox(&self, session: &str) -> String {
-        let mut key = self.hash(session);
-        key.push_str(":outbox");
-        key
+        self.beside(session, "outbox")
     }
 
     /// The lease of such a session.
     pub fn hot_lease(&self, session: &str) -> String {
-        let mut key = self.hash(session);
-        key.push_str(":owner");
-        key
+        self.beside(session, "owner")
     }
 
     /// The stream of patches that could never be applied.
     pub fn dead_letters(&self) -> String {
-        format!("{}:dead-letters", self.prefix)
+        format!("{}:{}:dead-letters", self.prefix, self.installation)
     }
 
     /// What SCAN must match to find the hashes.

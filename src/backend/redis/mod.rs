@@ -20,7 +20,7 @@ mod warnings;
 
 pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Topology};
-pub use hot::{Copied, Held, HotCopies, Installed, Letter, Mark, Renewed, Reserved, Written};
+pub use hot::{Copied, Held, HotCopies, Installed, Left, Mark, Renewed, Reserved, Written};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::backend::redis::Letter;
+use crate::backend::Letter;
 
 /// The way to MongoDB is cut before the commits, so that only Redis has them when the owner is gone.
 async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits: u64) -> Token {
@@ -17,7 +17,7 @@ async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits:
             .await
             .unwrap();
     }
-    drop(owner);
+    killed(owner).await;
     servers.mongo.mend().await;
     token
 }
@@ -214,9 +214,8 @@ async fn what_can_never_be_applied_is_a_dead_letter() {
     put(&old, &session, token, 1, "a", "2").await.unwrap();
     // Redis loses it, and the operator decides to go on without.
     servers.redis.run::<String>("FLUSHALL");
-    let truth = servers.truth().await;
-    let taken = succeed(&truth, &session, token).await;
-    truth.close_outbox(&session, taken.token, None).await.unwrap();
+    let plain = servers.truth_without_outboxes().await;
+    succeed(&plain, &session, token).await;
     servers.mongo.mend().await;
     until("it is found out", async || old.outbox_stats().dead_letters == 1).await;
     let letters = old.dead_letters().await.unwrap();
@@ -252,6 +251,35 @@ async fn a_dead_letter_is_handed_over_once_whoever_does_it() {
     core.send_letters().await;
     assert_eq!(core.redis.letters().await.unwrap().len(), 2);
     assert_eq!(backend.dead_letters().await.unwrap().len(), 1);
+}
+
+/// The owner that finds out ends while Redis is away.
+#[tokio::test]
+async fn a_dead_letter_found_while_redis_is_away_outlives_its_finder() {
+    let name = "a_dead_letter_found_while_redis_is_away_outlives_its_finder";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "unsent".into();
+    let old = servers.hybrid(behind()).await;
+    let token = granted(&old, &session).await.token;
+    servers.mongo.cut().await;
+    put(&old, &session, token, 0, "a", "1").await.unwrap();
+    servers.redis.kill();
+    let plain = servers.truth_without_outboxes().await;
+    let taken = succeed(&plain, &session, token).await;
+    put(&plain, &session, taken.token, 0, "a", "other").await.unwrap();
+    servers.mongo.mend().await;
+    until("it is found out", async || old.outbox_stats().dead_letters == 1).await;
+    old.close().await.unwrap();
+    drop(old);
+    servers.redis.start_again();
+    servers.redis.run::<String>("FLUSHALL");
+    let next = servers.hybrid(behind()).await;
+    let letters = next.dead_letters().await.unwrap();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((&*letters[0].session, letters[0].version), ("unsent", 1));
+    assert!(letters[0].reason.contains("owns the session"), "{letters:?}");
 }
 
 /// The stale owner's commits were taken over by the next one: they are not dead.
@@ -316,7 +344,7 @@ async fn an_abandoned_outbox_is_adopted() {
     let token = grant(&owner, short).await.token;
     servers.mongo.cut().await;
     put(&owner, &session, token, 0, "a", "1").await.unwrap();
-    drop(owner);
+    killed(owner).await;
     servers.mongo.mend().await;
     let keeper = servers.hybrid(behind()).await;
     let mut adopted = 0;

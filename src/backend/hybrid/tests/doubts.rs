@@ -67,3 +67,112 @@ async fn a_commit_in_doubt_is_brought_to_an_end_before_the_next() {
     assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("2"));
     assert_eq!(backend.outbox_stats().dead_letters, 0);
 }
+
+/// The breaker is open, so MongoDB was not asked; Redis was, and has the commit.
+#[tokio::test]
+async fn a_commit_that_may_have_arrived_is_never_called_not_applied() {
+    let name = "a_commit_that_may_have_arrived_is_never_called_not_applied";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    let (session, other): (SessionId, SessionId) = ("hidden".into(), "opens-the-breaker".into());
+    let proxy = Proxy::start(servers.redis.port).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let backend = servers
+        .connect(&url, through_with_outbox(), breaker(seconds(600)), None)
+        .await;
+    let token = granted(&backend, &session).await.token;
+    let others = granted(&backend, &other).await.token;
+    put(&backend, &session, token, 0, "a", "1").await.unwrap();
+    servers.mongo.cut().await;
+    for base in 0..4 {
+        put(&backend, &other, others, base, "a", "1").await.unwrap();
+    }
+    until("the breaker is open", async || {
+        let away = backend.touch(&"nobody".into(), Fence::Shared, None).await;
+        away.is_err_and(|error| error.kind() == Kind::CircuitOpen)
+    })
+    .await;
+    proxy.swallow_next_answer();
+    let sent = commit(
+        &session,
+        Fence::Owner(token),
+        1,
+        vec![change("session", "a", "2")],
+    );
+    let error = commit_one(&backend, sent.clone()).await.unwrap_err();
+    assert_eq!(proxy.swallowed(), 1);
+    assert!(
+        matches!(error.kind(), Kind::Timeout | Kind::Unavailable),
+        "it is in doubt: {error:?}"
+    );
+    // Nor when it is sent again and reaches neither.
+    servers.redis.kill();
+    let again = commit_one(&backend, sent).await.unwrap_err();
+    assert!(
+        matches!(again.kind(), Kind::Timeout | Kind::Unavailable),
+        "it still is: {again:?}"
+    );
+    servers.redis.start_again();
+    let next = servers.hybrid_with_mongo(&servers.mongo_url, behind()).await;
+    let taken = succeed(&next, &session, token).await;
+    assert_eq!(taken.head.version, 2);
+    assert_eq!(get(&next, &session, "a").await.as_deref(), Some("2"));
+}
+
+/// Of a session too large to be copied whole, some records are in Redis and some are not.
+#[tokio::test]
+async fn a_commit_in_doubt_is_read_whole_or_not_at_all() {
+    let name = "a_commit_in_doubt_is_read_whole_or_not_at_all";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "torn".into();
+    let first = servers.hybrid(through()).await;
+    let token = granted(&first, &session).await.token;
+    let records = (0..1100).map(|at| change("session", &format!("r{at:04}"), "old"));
+    commit_one(
+        &first,
+        commit(&session, Fence::Owner(token), 0, records.collect()),
+    )
+    .await
+    .unwrap();
+    first.release(&session, token).await.unwrap();
+    servers.redis.run::<String>("FLUSHALL");
+    let owner = servers.hybrid(through()).await;
+    let token = granted(&owner, &session).await.token;
+    let copied = owner.0.redis.hot_key(&session);
+    until("what fits is copied", async || {
+        servers.redis.run::<i64>(&format!("HLEN {copied}")) > 1000
+    })
+    .await;
+    let keys = [key("session", "r0000"), key("session", "r1099")];
+    let read = async || {
+        let found = owner.read(&session, &keys).await?;
+        let text = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+        Ok::<Vec<String>, Error>(found.into_iter().map(text).collect())
+    };
+    assert_eq!(get(&owner, &session, "r0000").await.as_deref(), Some("old"));
+
+    servers.mongo.lose_answers_to_updates(true);
+    let both = keys
+        .iter()
+        .map(|key| change("session", key.id(), "new"))
+        .collect();
+    let in_doubt = commit(&session, Fence::Owner(token), 1, both);
+    let error = commit_one(&owner, in_doubt).await.unwrap_err();
+    assert!(servers.mongo.lost() > 0 && is_away(&error), "{error:?}");
+    // It cannot be brought to an end yet.
+    match read().await {
+        Ok(found) => assert_eq!(found[0], found[1]),
+        Err(error) => assert!(is_away(&error), "{error:?}"),
+    }
+    // What Redis has alone is as it was before: no record is seen in two states.
+    let alone = try_get(&owner, &session, "r0000").await;
+    assert_eq!(alone.unwrap().as_deref(), Some("old"));
+    servers.mongo.lose_answers_to_updates(false);
+    assert_eq!(read().await.unwrap(), ["new", "new"]);
+    put(&owner, &session, token, 2, "r0000", "newer").await.unwrap();
+    assert_eq!(read().await.unwrap(), ["newer", "new"]);
+    servers.mongo.cut().await;
+}

@@ -5,6 +5,7 @@ mod crashes;
 mod doubts;
 mod outages;
 mod queues;
+mod takeovers;
 mod waits;
 
 use std::sync::Arc;
@@ -122,6 +123,15 @@ impl Servers {
         MongoBackend::connect(&self.mongo_config(&self.mongo_url))
             .await
             .unwrap()
+    }
+
+    /// The same, for an operator who goes on without what outboxes may hold.
+    async fn truth_without_outboxes(&self) -> MongoBackend {
+        let config = MongoConfig {
+            accept_lost_outbox: true,
+            ..self.mongo_config(&self.mongo_url)
+        };
+        MongoBackend::connect(&config).await.unwrap()
     }
 }
 
@@ -254,6 +264,13 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Ends an owner as a kill does; what it is doing in the background ends before this answers.
+async fn killed(owner: HybridBackend) {
+    let core = Arc::downgrade(&owner.0);
+    drop(owner);
+    until("nothing works for it any more", async || core.strong_count() == 0).await;
+}
+
 fn is_away(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -309,7 +326,8 @@ async fn an_open_session_is_read_from_redis() {
     assert_eq!(get(&second, &session, "a").await.as_deref(), Some("1"));
     assert_eq!(get(&second, &session, "b").await, None, "the copy is complete");
     // Without its copy, what is not in Redis is not known.
-    servers.redis.run::<i64>("DEL bv:{hot}:hot");
+    let copy = second.0.redis.hot_key(&session);
+    servers.redis.run::<i64>(&format!("DEL {copy}"));
     for id in ["a", "b"] {
         let error = try_get(&second, &session, id).await.unwrap_err();
         assert!(is_away(&error), "{error:?}");
@@ -328,15 +346,14 @@ async fn a_copy_is_made_anew_from_mongodb() {
     backend.release(&session, token).await.unwrap();
     servers.redis.run::<String>("FLUSHALL");
     let token = granted(&backend, &session).await.token;
+    let copy = backend.0.redis.hot_key(&session);
     until("the copy is complete", async || {
-        servers
-            .redis
-            .run::<Option<String>>("HGET bv:{warm}:hot @full")
-            .is_some()
+        let full = servers.redis.run::<Option<String>>(&format!("HGET {copy} @full"));
+        full.is_some()
     })
     .await;
     // Evicted under its owner: reads go on, and the next commit begins a new copy.
-    servers.redis.run::<i64>("DEL bv:{warm}:hot");
+    servers.redis.run::<i64>(&format!("DEL {copy}"));
     assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("1"));
     put(&backend, &session, token, 1, "b", "2").await.unwrap();
     servers.redis.run::<String>("FLUSHALL");
@@ -361,5 +378,29 @@ async fn options_that_cannot_work_are_refused() {
     ];
     for config in bad {
         assert_eq!(config.validate().unwrap_err().kind(), Kind::Config);
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_needs_a_majority_behind_it() {
+    let Some(servers) = Servers::start("an_outbox_needs_a_majority_behind_it").await else {
+        return;
+    };
+    let redis = RedisConfig::from_url(&servers.redis.url()).unwrap();
+    let mongo = servers.mongo_config(&format!("{}/?w=1", servers.mongo_url));
+    for (config, refused) in [
+        (through(), false),
+        (through_with_outbox(), true),
+        (behind(), true),
+    ] {
+        let of = Breaker::new(
+            "mongodb",
+            breaker(seconds(30)),
+            Arc::new(SystemClock),
+            observe::of("mongodb"),
+        );
+        let answer = HybridBackend::connect(&redis, &mongo, config, Arc::new(of), None).await;
+        let kind = answer.map(drop).map_err(|error| error.kind());
+        assert_eq!(kind, if refused { Err(Kind::Config) } else { Ok(()) });
     }
 }

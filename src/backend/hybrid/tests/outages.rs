@@ -149,8 +149,9 @@ async fn mongodb_away_is_bridged_by_the_outbox() {
         let stats = backend.outbox_stats();
         assert_eq!((stats.total_failed, stats.dead_letters), (0, 0));
         assert!(stats.total_completed >= 38 && stats.last_run_at > 0);
+        let outbox = backend.0.redis.outbox_key(&session);
         until("Redis' outbox is trimmed", async || {
-            backend.reconcile().await.is_ok() && servers.redis.run::<i64>("HLEN bv:{bridged}:outbox") == 1
+            backend.reconcile().await.is_ok() && servers.redis.run::<i64>(&format!("HLEN {outbox}")) == 1
         })
         .await;
     }

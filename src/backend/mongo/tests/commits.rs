@@ -204,3 +204,15 @@ async fn a_record_that_fits_no_document_is_refused() {
     })
     .await;
 }
+
+/// No server is needed: nothing is sent.
+#[tokio::test]
+async fn what_a_fail_over_may_take_back_is_no_acknowledgement() {
+    for weak in ["local", "available", "snapshot"] {
+        let url = format!("mongodb://127.0.0.1:1/?readConcernLevel={weak}");
+        let refused = MongoBackend::connect(&MongoConfig::new(url)).await.map(drop);
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Config, "{error:?}");
+        assert!(error.message().contains("readConcernLevel"), "{error:?}");
+    }
+}

@@ -1,6 +1,10 @@
 //! Owners that come and go.
 
+use std::time::Instant;
+
 use super::*;
+use crate::backend::mongo::Opened;
+use crate::backend::way::Way;
 use crate::error::Kind;
 
 #[tokio::test]
@@ -110,7 +114,8 @@ async fn run_out(backend: &MongoBackend, sessions: &[SessionId]) {
 async fn oversleep(backend: &MongoBackend) {
     let connection = &backend.0.connection;
     let past = mongodb::bson::DateTime::from_millis(1);
-    let statement = doc! { "q": {}, "u": { "$set": { "until": past } }, "multi": true };
+    let statement =
+        doc! { "q": { "until": { "$ne": null } }, "u": { "$set": { "until": past } }, "multi": true };
     let updated = connection.update(&connection.leases, vec![statement]).await;
     assert_eq!(updated.unwrap().matched, 1, "one lease for all");
 }
@@ -280,6 +285,104 @@ async fn one_process_has_one_client() {
         assert_eq!(connections, 10, "all of them use the same client");
         drop(backends);
         assert_eq!(super::super::connection::users_of(&config), 0);
+    })
+    .await;
+}
+
+/// The session names the lease of its owner's process, which lives on.
+#[tokio::test]
+async fn a_lease_that_could_not_be_given_back_is_given_back_later() {
+    let name = "a_lease_that_could_not_be_given_back_is_given_back_later";
+    with_server(name, async |config| {
+        let mut way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            operation_timeout: seconds(2),
+            ..config.clone()
+        };
+        let (owner, other) = (connect(&by_way).await, connect(&config).await);
+        let mut leases = Vec::new();
+        for name in ["ended", "goes-on"] {
+            let session: SessionId = name.into();
+            let token = granted(&owner, &session).await.token;
+            leases.push((session, token));
+        }
+        assert_eq!(renewed(&owner, &leases).await, [None, None]);
+        let ended = leases.remove(0);
+        way.cut().await;
+        owner.release(&ended.0, ended.1).await.unwrap_err();
+        way.mend().await;
+        let start = Instant::now();
+        let taken = loop {
+            // What is held is renewed, as ever.
+            owner.renew(&leases, seconds(600)).await;
+            match other.acquire(acquire(&ended.0)).await.unwrap() {
+                Acquired::Granted(grant) => break grant.token,
+                Acquired::Held(holder) => assert!(start.elapsed() < seconds(20), "{holder:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        // Given back once: what somebody else holds since stays held.
+        assert_eq!(renewed(&owner, &leases).await, [None]);
+        let held = other.held(&[(ended.0.clone(), taken), leases[0].clone()]).await;
+        assert_eq!(held.unwrap(), [true, true]);
+    })
+    .await;
+}
+
+/// Who writes without lease may come between a grant and what the owner writes down of its outbox.
+#[tokio::test]
+async fn an_outbox_begins_where_the_session_stands() {
+    with_server("an_outbox_begins_where_the_session_stands", async |config| {
+        let backend = connect(&config).await;
+        let session: SessionId = "between".into();
+        let grant = granted(&backend, &session).await;
+        let shared = commit(&session, Fence::Shared, 0, vec![change("session", "a", "1")]);
+        let id = shared.id;
+        commit_one(&backend, shared).await.unwrap();
+        let open = async |token, stands| {
+            let opened = backend.open_outbox(&session, token, stands, None).await;
+            opened.unwrap()
+        };
+        assert_eq!(open(grant.token, (0, 0)).await, Opened::Moved);
+        assert_eq!(open(grant.token, (1, id ^ 1)).await, Opened::Moved);
+        assert_eq!(open(grant.token - 1, (1, id)).await, Opened::Fenced);
+        assert_eq!(open(grant.token, (1, id)).await, Opened::Yes);
+        let refused = commit_one(&backend, commit(&session, Fence::Shared, 1, Vec::new())).await;
+        assert_eq!(refused.unwrap_err().kind(), Kind::SessionBusy);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_router_with_a_wrong_clock_takes_no_lease() {
+    let name = "a_router_with_a_wrong_clock_takes_no_lease";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        way.set_clock_ahead(seconds(3600));
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            ..config.clone()
+        };
+        let (owner, other) = (connect(&config).await, connect(&by_way).await);
+        let session: SessionId = "router".into();
+        let request = Acquire {
+            lease: seconds(60),
+            ..acquire(&session)
+        };
+        let token = grant(&owner, request).await.token;
+        let kept = Commit {
+            ttl: Some(seconds(60)),
+            ..owned(&session, token, 0, vec![change("session", "a", "1")])
+        };
+        commit_one(&owner, kept).await.unwrap();
+        assert_eq!(
+            get(&other, &session, "a").await.as_deref(),
+            Some("1"),
+            "it has not expired"
+        );
+        let held = other.acquire(acquire(&session)).await.unwrap();
+        assert!(matches!(held, Acquired::Held(holder) if holder.token == token));
     })
     .await;
 }

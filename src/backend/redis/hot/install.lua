@@ -1,13 +1,18 @@
--- Begins an ownership whose outbox is empty, and keeps the hot copy if it is of this very version.
+-- Begins an ownership whose outbox is empty, and keeps the hot copy if it is of this very version. No entry is removed
+-- that the caller has not seen.
 -- KEYS: hot copy, outbox, lease.
 -- ARGV: the token, "version:commit:", the time of the last commit in ms, the lease in ms, attempt and owner, what
--- "@" may hold of this very owner or "".
--- Answer: {0, time of the last commit} | {1, what "@" holds} if a larger token or something else stands there.
+-- "@" holds with everything that the caller has seen of this outbox, or "".
+-- Answer: {0, time of the last commit} | {1, what "@" holds} if a larger token or something else stands there |
+-- {2, what "@" holds} if there are entries that the caller has not seen.
 local hot, outbox, key = KEYS[1], KEYS[2], KEYS[3]
 local head = redis.call('HGET', outbox, '@')
 local current = head and string.match(head, '^(%d+):')
 if current and tonumber(current) >= tonumber(ARGV[1]) and head ~= ARGV[6] then
   return { 1, head }
+end
+if head ~= ARGV[6] and redis.call('HLEN', outbox) > (head and 1 or 0) then
+  return { 2, head or '' }
 end
 local updated = ARGV[3]
 local known = redis.call('HGET', hot, '@')

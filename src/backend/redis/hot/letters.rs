@@ -5,28 +5,11 @@ use redis::{Value, cmd};
 
 use super::super::answers::unexpected;
 use super::HotCopies;
-use crate::backend::{SessionId, Token};
+use crate::backend::Letter;
 use crate::error::Result;
 
 /// Dead letters kept; the oldest go first.
 const LETTERS: usize = 10_000;
-
-/// A patch that can never be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
-    /// Whose it was.
-    pub session: SessionId,
-    /// The owner that acknowledged it.
-    pub token: Token,
-    /// The version after it.
-    pub version: u64,
-    /// Why it cannot be applied.
-    pub reason: String,
-    /// When that was found, in ms since the Unix epoch.
-    pub at: u64,
-    /// The entry as it stood in the outbox: the records are sealed.
-    pub entry: Bytes,
-}
 
 impl HotCopies {
     /// Puts a patch that can never be applied where an operator finds it.

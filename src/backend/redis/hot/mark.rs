@@ -58,9 +58,18 @@ impl Mark {
 #[derive(Debug)]
 pub enum Reserved {
     /// Nobody else will get it while the reservation lasts.
-    Yes,
+    Yes(Left),
     /// A live owner holds it.
     Held(Holder),
+}
+
+/// What a reservation found in an outbox; nothing was changed there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Who may write there, and where it stands; `None` if there is no outbox.
+    pub mark: Option<Mark>,
+    /// How the first entry begins that the truth does not have.
+    pub first: Option<Bytes>,
 }
 
 /// Answer of [`HotCopies::install`].
@@ -70,6 +79,8 @@ pub enum Installed {
     Yes(Mark),
     /// Something else stands there; `None` for nothing.
     No(Option<Mark>),
+    /// There are entries that the caller did not say it knows of.
+    Entries,
 }
 
 /// Answer of [`HotCopies::commit`].

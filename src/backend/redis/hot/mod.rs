@@ -1,7 +1,7 @@
 //! Hot copies of sessions whose truth is elsewhere, their outboxes and leases: what the hybrid backend keeps here.
 //!
-//! Three keys for each session, in one hash slot, apart from those of [`RedisBackend`](super::RedisBackend):
-//! `…:hot`, a hash of records; `…:outbox`, a hash whose `@` is the [`Mark`] that says who may write and what stands
+//! Three keys for each session and each truth, in one hash slot, apart from those of
+//! [`RedisBackend`](super::RedisBackend): `…:hot`, a hash of records; `…:outbox`, a hash whose `@` is the [`Mark`] that says who may write and what stands
 //! here, and whose other fields are entries by version; `…:owner`, the lease. The server may lose the hot copy at
 //! any time: it counts only while its own `@` is the mark its owner expects.
 
@@ -29,8 +29,7 @@ use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
-pub use letters::Letter;
-pub use mark::{Copied, Held, Installed, Mark, Renewed, Reserved, Written};
+pub use mark::{Copied, Held, Installed, Left, Mark, Renewed, Reserved, Written};
 
 /// Entries read by one command.
 const ENTRIES: usize = 500;
@@ -44,15 +43,28 @@ pub struct HotCopies {
 }
 
 impl HotCopies {
-    /// Checks the options; connects when it is first used.
-    pub fn new(config: &RedisConfig) -> Result<Self> {
+    /// Checks the options; connects when it is first used. `installation` names the truth that all this belongs to:
+    /// what is kept beside another one is never met.
+    pub fn new(config: &RedisConfig, installation: &str) -> Result<Self> {
         config.validate()?;
         Ok(Self {
             link: Link::shared(config),
-            keys: Keys::new(&config.prefix),
+            keys: Keys::of(&config.prefix, installation),
             operation_timeout: config.operation_timeout,
             closed: AtomicBool::new(false),
         })
+    }
+
+    /// Where the hot copy of a session is.
+    #[cfg(test)]
+    pub fn hot_key(&self, session: &str) -> String {
+        self.keys.hot(session)
+    }
+
+    /// Where its outbox is.
+    #[cfg(test)]
+    pub fn outbox_key(&self, session: &str) -> String {
+        self.keys.outbox(session)
     }
 
     /// Answers once the server does.
@@ -80,7 +92,8 @@ impl HotCopies {
         Ok(Instant::now() + self.operation_timeout)
     }
 
-    /// Keeps others from taking the session for `lease`, unless somebody has it.
+    /// Keeps others from taking the session for `lease`, unless somebody has it; what stands in its outbox beyond
+    /// `version`.
     pub async fn reserve(
         &self,
         session: &SessionId,
@@ -88,6 +101,7 @@ impl HotCopies {
         owner: &Owner,
         lease: Duration,
         displace: Option<Token>,
+        version: u64,
     ) -> Result<Reserved> {
         let owner = write_owner(owner)?;
         let displaced = displace.map(|token| token.to_string()).unwrap_or_default();
@@ -98,14 +112,24 @@ impl HotCopies {
                     .arg(self.keys.outbox(session))
                     .arg(self.keys.hot_lease(session));
                 command.arg(format!("{attempt:016x}")).arg(&owner);
-                command.arg(milliseconds(Some(lease))).arg(&displaced);
+                command
+                    .arg(milliseconds(Some(lease)))
+                    .arg(&displaced)
+                    .arg(version);
             })
             .await?;
         let Value::Array(parts) = answer else {
             return Err(unexpected());
         };
         match parts.as_slice() {
-            [Value::BulkString(word)] if word == b"reserved" => Ok(Reserved::Yes),
+            [
+                Value::BulkString(word),
+                Value::BulkString(head),
+                Value::BulkString(first),
+            ] if word == b"reserved" => Ok(Reserved::Yes(Left {
+                mark: Mark::parse(head)?,
+                first: (!first.is_empty()).then(|| Bytes::copy_from_slice(first)),
+            })),
             [_, Value::BulkString(lease), Value::Int(left)] => {
                 let (token, owner) = parse_lease(lease)
                     .ok_or_else(|| error(Kind::Corrupt, "the session's lease cannot be read"))?;
@@ -203,8 +227,8 @@ impl HotCopies {
         Ok(entries)
     }
 
-    /// Begins the ownership of `mark.token` with an empty outbox at `mark`, in place of an earlier owner's, of
-    /// nothing, or of this owner's at `found`; the hot copy stays if it is of the same version and commit.
+    /// Begins the ownership of `mark.token` with an empty outbox at `mark`, in place of what stands at `found`, of
+    /// an earlier owner's without entries, or of nothing; the hot copy stays if it is of the same version and commit.
     pub async fn install(
         &self,
         session: &SessionId,
@@ -240,6 +264,7 @@ impl HotCopies {
                 Ok(Installed::Yes(Mark { updated_at, ..mark }))
             }
             [Value::Int(1), Value::BulkString(head)] => Ok(Installed::No(Mark::parse(head)?)),
+            [Value::Int(2), Value::BulkString(_)] => Ok(Installed::Entries),
             _ => Err(unexpected()),
         }
     }

@@ -64,15 +64,15 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
         return;
     }
     let server = Server::start(&[]);
-    let copies = Arc::new(HotCopies::new(&config(&server.url())).unwrap());
+    let copies = Arc::new(HotCopies::new(&config(&server.url()), "db").unwrap());
     let sessions: Vec<String> = (0..600).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
     }
     // Another type under one session's key, and a session that Redis has lost.
-    server.run::<()>("DEL bv:{s302}:hot bv:{s303}:outbox bv:{s304}:outbox");
-    server.run::<()>("SET bv:{s302}:hot x");
-    server.run::<()>("SET bv:{s303}:outbox x");
+    server.run::<()>("DEL bv:{s302}:db:hot bv:{s303}:db:outbox bv:{s304}:db:outbox");
+    server.run::<()>("SET bv:{s302}:db:hot x");
+    server.run::<()>("SET bv:{s303}:db:outbox x");
     let before = calls(&server);
     let writes = sessions
         .iter()
@@ -113,13 +113,13 @@ async fn leases_beside_hot_copies_are_renewed_together() {
         return;
     }
     let server = Server::start(&[]);
-    let copies = HotCopies::new(&config(&server.url())).unwrap();
+    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
     let sessions: Vec<String> = (0..450).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
     }
-    server.run::<()>("DEL bv:{s1}:owner bv:{s2}:outbox");
-    server.run::<()>("SET bv:{s3}:owner 0-0000000000000002-other");
+    server.run::<()>("DEL bv:{s1}:db:owner bv:{s2}:db:outbox");
+    server.run::<()>("SET bv:{s3}:db:owner 0-0000000000000002-other");
     copies.fence(&"s4".into(), TOKEN + 1).await.unwrap();
     let leases: Vec<_> = sessions
         .iter()
@@ -145,12 +145,15 @@ async fn leases_beside_hot_copies_are_renewed_together() {
     let long = i64::try_from((10 * LEASE).as_millis()).unwrap();
     for index in [0, 1, 449] {
         assert!(
-            server.run::<i64>(&format!("PTTL bv:{{s{index}}}:owner")) > long,
+            server.run::<i64>(&format!("PTTL bv:{{s{index}}}:db:owner")) > long,
             "s{index}"
         );
     }
     // One that had run out is written as it was.
-    let (back, kept): (String, String) = (server.run("GET bv:{s1}:owner"), server.run("GET bv:{s0}:owner"));
+    let (back, kept): (String, String) = (
+        server.run("GET bv:{s1}:db:owner"),
+        server.run("GET bv:{s0}:db:owner"),
+    );
     assert_eq!(back, kept);
 }
 
@@ -160,7 +163,7 @@ async fn a_cluster_takes_hot_copies_on_every_node() {
         return;
     }
     let servers = start_cluster(&[]);
-    let copies = HotCopies::new(&config(&cluster_url(&servers[..1]))).unwrap();
+    let copies = HotCopies::new(&config(&cluster_url(&servers[..1])), "db").unwrap();
     let sessions: Vec<String> = (0..30).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
