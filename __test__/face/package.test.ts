@@ -61,6 +61,7 @@ describe('the built package', () => {
     'EmbeddedAuthStore',
     'EncryptionError',
     'FencedError',
+    'ForeignFilesError',
     'HybridAuthStore',
     'MongoAuthStore',
     'PRESETS',
