@@ -7,7 +7,7 @@ import { namesOf, type Survey, surveyFolder } from '../import/survey.js';
 import type { FolderSettings } from '../options/embedded.js';
 import type { LogLevel } from '../options/logger.js';
 import { accountOf, isObject, isPaired, isSameIdentity } from './identity.js';
-import { lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
+import { gistOf, lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
 import { exists, freshName, putAside } from './put-aside.js';
 
 /** What the folder's life needs of the session in it. */
@@ -43,8 +43,10 @@ const ATTEMPTS = 5;
  */
 export class FolderLife {
   private readonly folder: string;
-  /** The marker as it is in the folder, and what it is to be when all that is queued is done. */
-  private shown: string | undefined;
+  /** The marker as it was found. */
+  private found: string | undefined;
+  /** The gist of the creds that it was last brought up to date with. */
+  private gist: string | undefined;
   private queue: Promise<void> = Promise.resolve();
 
   constructor(private readonly settings: FolderSettings) {
@@ -53,6 +55,13 @@ export class FolderLife {
 
   /** Takes in, or puts aside, what Baileys' own function has left, and sees to the marker. */
   async begin(session: FolderSession): Promise<void> {
+    const stored = await session.creds();
+    const found = lookAtCreds(this.folder);
+    if (stored !== undefined && found.kind === 'marker') {
+      this.found = found.text;
+      await this.keep(stored);
+      return;
+    }
     for (let attempt = 1; ; attempt += 1) {
       if (await this.settle(session)) {
         break;
@@ -65,18 +74,24 @@ export class FolderLife {
     const creds = await session.creds();
     if (creds !== undefined) {
       await this.keep(creds);
-    } else if (this.shown !== undefined) {
+    } else if (this.found !== undefined) {
       await this.end();
     }
   }
 
   /** Brings the marker up to date with creds that are stored. */
   async keep(creds: unknown): Promise<void> {
-    const text = isObject(creds) ? markerOf(creds) : undefined;
-    if (text === undefined || text === this.shown) {
+    const gist = isObject(creds) ? gistOf(creds) : undefined;
+    if (!isObject(creds) || gist === this.gist) {
       return;
     }
-    this.shown = text;
+    this.gist = gist;
+    const text = markerOf(creds);
+    const { found } = this;
+    this.found = undefined;
+    if (text === found) {
+      return;
+    }
     await this.show(async (found) => {
       if (found !== text) {
         await writeMarker(this.folder, text);
@@ -86,7 +101,7 @@ export class FolderLife {
 
   /** Takes the marker away: nothing is stored any more. */
   async end(): Promise<void> {
-    this.shown = undefined;
+    this.gist = undefined;
     await this.show(async (found) => {
       if (found !== undefined) {
         await removeMarker(this.folder);
@@ -98,14 +113,14 @@ export class FolderLife {
   private show(change: (found: string | undefined) => Promise<void>): Promise<void> {
     const done = this.queue.then(async () => {
       try {
-        const found = await lookAtCreds(this.folder);
+        const found = lookAtCreds(this.folder);
         if (found.kind === 'foreign') {
           this.log('warn', `${CREDS_FILE} is not ours: the next opening of the folder decides about it`);
         } else {
           await change(found.kind === 'marker' ? found.text : undefined);
         }
       } catch (error) {
-        this.shown = undefined;
+        this.gist = undefined;
         this.log('warn', `${CREDS_FILE} of Baileys Vault cannot be kept up to date`, {
           error: String(error),
         });
@@ -118,9 +133,9 @@ export class FolderLife {
   /** Whether nothing is left to do; else somebody else was ahead and all has to be looked at again. */
   private async settle(session: FolderSession): Promise<boolean> {
     const stored = await session.creds();
-    const found = await lookAtCreds(this.folder);
+    const found = lookAtCreds(this.folder);
     if (found.kind === 'marker') {
-      this.shown = found.text;
+      this.found = found.text;
       if (stored !== undefined) {
         return true;
       }
@@ -128,7 +143,7 @@ export class FolderLife {
     const survey = await surveyFolder(this.folder);
     if (found.kind === 'marker') {
       survey.creds = [];
-    } else if (survey.creds.includes(COPY) && (await lookAtCreds(this.folder, COPY)).kind === 'marker') {
+    } else if (survey.creds.includes(COPY) && lookAtCreds(this.folder, COPY).kind === 'marker') {
       // A program that keeps a copy of `creds.json` has copied the marker.
       survey.creds = survey.creds.filter((name) => name !== COPY);
     }

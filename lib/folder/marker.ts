@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CREDS_FILE } from '../import/file-names.js';
-import { parse, readBytes } from '../import/read-file.js';
+import { parse, readBytesNow } from '../import/read-file.js';
 import { isObject, type Unchecked } from './identity.js';
 
 /**
@@ -26,34 +26,30 @@ const TEXT =
 const NO_CREDENTIALS = 'Baileys Vault has this session, see baileysVault in creds.json';
 const STOP = { byteLength: ` ${NO_CREDENTIALS} `, constructor: { name: NO_CREDENTIALS } };
 
+/** What it says of these creds, as a text to compare. */
+export function gistOf({ me, registered, platform }: Unchecked): string {
+  const { id, lid, name } = isObject(me) ? me : {};
+  return [isObject(me), id, lid, name, registered === true, platform].join('\0');
+}
+
 /** What it says for these creds. */
-export function markerOf(creds: Unchecked): string {
-  const { me, registered, platform } = creds;
-  const shown = isObject(me)
-    ? Object.fromEntries(
-        ['id', 'lid', 'name']
-          .map((field) => [field, me[field]])
-          .filter(([, value]) => typeof value === 'string'),
-      )
-    : undefined;
-  return `${JSON.stringify(
-    {
-      [FIELD]: TEXT,
-      me: shown,
-      registered: registered === true,
-      platform: typeof platform === 'string' ? platform : undefined,
-      routingInfo: STOP,
-    },
-    undefined,
-    2,
-  )}\n`;
+export function markerOf({ me, registered, platform }: Unchecked): string {
+  const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+  const content = {
+    [FIELD]: TEXT,
+    me: isObject(me) ? { id: text(me.id), lid: text(me.lid), name: text(me.name) } : undefined,
+    registered: registered === true,
+    platform: text(platform),
+    routingInfo: STOP,
+  };
+  return `${JSON.stringify(content, undefined, 2)}\n`;
 }
 
 /** What stands at the name of the creds. */
 export type Standing = { kind: 'none' } | { kind: 'marker'; text: string } | { kind: 'foreign' };
 
-export async function lookAtCreds(folder: string, name = CREDS_FILE): Promise<Standing> {
-  const bytes = await readBytes(folder, name);
+export function lookAtCreds(folder: string, name = CREDS_FILE): Standing {
+  const bytes = readBytesNow(folder, name);
   if (bytes === undefined) {
     return { kind: 'none' };
   }

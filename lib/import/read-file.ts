@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reviveBufferJson } from '../codec/index.js';
@@ -16,9 +17,21 @@ export async function readBytes(folder: string, name: string): Promise<Buffer | 
   try {
     return await readFile(join(folder, name));
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
-      return undefined;
-    }
+    return absent(folder, name, cause);
+  }
+}
+
+/** The same for a small file: reading it takes a tenth of the hops between threads that waiting for it does. */
+export function readBytesNow(folder: string, name: string): Buffer | undefined {
+  try {
+    return readFileSync(join(folder, name));
+  } catch (cause) {
+    return absent(folder, name, cause);
+  }
+}
+
+function absent(folder: string, name: string, cause: unknown): undefined {
+  if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') {
     throw unreadable(join(folder, name), cause);
   }
 }
