@@ -16,11 +16,13 @@ use super::answers::{
 use super::batch::{self, Entry, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
-use super::errors::{LAYER, error};
+use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
+use super::large::{self, Shrinking};
 use super::{held, scripts, warnings};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    version_mismatch,
 };
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -70,6 +72,11 @@ impl RedisBackend {
         Ok(Instant::now() + self.operation_timeout)
     }
 
+    /// Adds to an error which session it is about and, if a key holds something foreign, which key.
+    fn about(&self, session: &SessionId, found: Error) -> Error {
+        at_keys(found, &[self.keys.hash(session), self.keys.lease(session)]).in_session(session)
+    }
+
     async fn send(&self, command: &Cmd) -> Result<Value> {
         let deadline = self.begin()?;
         Ok(self.link.send(command, deadline).await?)
@@ -116,11 +123,7 @@ impl RedisBackend {
                 "Redis no longer holds what this owner has written",
             )
         };
-        let mismatch = |found: u64| {
-            error(Kind::VersionMismatch, "the session is at another version")
-                .with("expectedVersion", base)
-                .with("version", found)
-        };
+        let mismatch = |found: u64| version_mismatch(LAYER, base, found);
         let error = match (fence, HeadField::parse(head)) {
             (_, None) if !head.is_empty() => corrupt_head(),
             (Fence::Shared, found) => mismatch(found.map_or(0, |head| head.version)),
@@ -182,6 +185,10 @@ impl RedisBackend {
             .map(|(answer, (session, _))| match answer {
                 Value::Int(0) => Ok(()),
                 Value::Int(1) => Err(fenced(None).in_session(session)),
+                Value::BulkString(text) if text.first() == Some(&b'E') => {
+                    let found = from_script(&String::from_utf8_lossy(&text[1..]));
+                    Err(self.about(session, found))
+                }
                 _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
             });
         results.collect()
@@ -231,7 +238,7 @@ impl Backend for RedisBackend {
                 }
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_acquired(answer, &request).map_err(|error| error.in_session(session))
     }
 
@@ -269,7 +276,7 @@ impl Backend for RedisBackend {
         let answer = self
             .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
             .await;
-        match answer.map_err(|error| error.in_session(session))? {
+        match answer.map_err(|error| self.about(session, error))? {
             Value::Nil => Ok(Head::default()),
             Value::BulkString(head) => match HeadField::parse(&head) {
                 Some(head) => Ok(head.head()),
@@ -283,19 +290,10 @@ impl Backend for RedisBackend {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut command = cmd("HMGET");
-        command.arg(self.keys.hash(session));
-        for key in keys {
-            command.arg(key.as_bytes());
-        }
-        match self
-            .send(&command)
-            .await
-            .map_err(|error| error.in_session(session))?
-        {
-            Value::Array(values) if values.len() == keys.len() => values.into_iter().map(record).collect(),
-            _ => Err(unexpected()),
-        }
+        let fields: Vec<_> = keys.iter().map(RecordKey::as_bytes).collect();
+        let values = large::fields(&self.link, &self.keys.hash(session), &fields, self.begin()?).await;
+        let values = values.map_err(|error| self.about(session, error))?;
+        values.into_iter().map(record).collect()
     }
 
     async fn scan(
@@ -305,6 +303,7 @@ impl Backend for RedisBackend {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
+        let deadline = self.begin()?;
         let mut command = cmd("HSCAN");
         command
             .arg(self.keys.hash(session))
@@ -314,12 +313,19 @@ impl Backend for RedisBackend {
             pattern.push(b'*');
             command.arg("MATCH").arg(pattern);
         }
-        command.arg("COUNT").arg(limit.max(1));
-        let answer = self
-            .send(&command)
-            .await
-            .map_err(|error| error.in_session(session))?;
-        let (next, values) = read_scan(answer)?;
+        let mut reading = Shrinking::new(&self.link);
+        let (next, values) = loop {
+            let count = limit.clamp(1, reading.portion);
+            let mut command = command.clone();
+            command.arg("COUNT").arg(count);
+            match self.link.send(&command, deadline).await {
+                Ok(answer) => break read_scan(answer)?,
+                Err(fault) => reading
+                    .after(fault.into(), count)
+                    .map_err(|error| self.about(session, error))?,
+            }
+        };
+        reading.learn(&self.link, large::bytes(&values));
         let mut items = Vec::with_capacity(values.len() / 2);
         let mut values = values.into_iter();
         while let (Some(field), Some(value)) = (values.next(), values.next()) {
@@ -379,7 +385,7 @@ impl Backend for RedisBackend {
                 command.arg(fence_argument(fence));
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_done(session, &answer)
     }
 
@@ -391,7 +397,7 @@ impl Backend for RedisBackend {
                 command.arg(fence_argument(fence)).arg(milliseconds(ttl));
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_done(session, &answer)
     }
 

@@ -14,6 +14,7 @@ mod errors;
 mod held;
 mod hot;
 mod keys;
+mod large;
 mod scripts;
 mod sentinel;
 mod warnings;
