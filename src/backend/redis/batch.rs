@@ -87,7 +87,7 @@ impl Item {
     fn read_answer(&self, answer: Value, now: u64) -> Reply {
         match self {
             Self::Commit(entry) => read_answer(answer, entry, now),
-            Self::Hot(commit) => read_hot_answer(answer, &commit.mark),
+            Self::Hot(commit) => read_hot_answer(answer, commit),
         }
     }
 }
@@ -296,14 +296,17 @@ fn read_answer(answer: Value, Entry { key, commit }: &Entry, now: u64) -> Reply 
     }
 }
 
-fn read_hot_answer(answer: Value, mark: &Mark) -> Reply {
+fn read_hot_answer(answer: Value, commit: &HotCommit) -> Reply {
     match answer {
         Value::Int(0) => Reply::Committed(Head {
-            version: mark.version,
-            updated_at: mark.updated_at,
+            version: commit.mark.version,
+            updated_at: commit.mark.updated_at,
         }),
         Value::BulkString(text) => match text.split_first() {
-            Some((b'E', error)) => Reply::Failed(from_script(&String::from_utf8_lossy(error))),
+            Some((b'E', error)) => {
+                let error = from_script(&String::from_utf8_lossy(error));
+                Reply::Failed(at_keys(error, &[commit.hot.clone(), commit.outbox.clone()]))
+            }
             _ => Reply::Refused(text),
         },
         _ => Reply::Failed(error(
