@@ -32,6 +32,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 #[derive(Default)]
 struct Place {
     open: tokio::sync::Mutex<Option<InUse>>,
+    /// How the last attempt to open it failed, and when.
+    failed: Mutex<Option<(Instant, Error)>>,
 }
 
 struct InUse {
@@ -159,7 +161,7 @@ pub async fn open(
     location: String,
     tell: impl Fn(&Error) + Send,
 ) -> Result<Share> {
-    let deadline = Instant::now() + ms(config.open_timeout);
+    let begun = Instant::now();
     let place = places().lock().entry(location.clone()).or_default().clone();
     let mut open = place.open.lock().await;
     if let Some(in_use) = open.take_if(|in_use| !in_use.vault.backend().is_in_place()) {
@@ -183,7 +185,7 @@ pub async fn open(
         backend,
         extras,
         warnings,
-    } = connect_by(deadline, config, tell).await?;
+    } = place.connect(begun, config, tell).await?;
     let settings = Settings {
         lost: lost_at(&location),
         lease: ms(config.lease),
@@ -241,7 +243,31 @@ impl Share {
     }
 }
 
-/// Who waited for another opener's failure until now tries once by itself.
+impl Place {
+    /// Connects for an opener that began to wait at `begun`.
+    async fn connect(
+        &self,
+        begun: Instant,
+        config: &StoreConfig,
+        tell: impl Fn(&Error) + Send,
+    ) -> Result<Connected> {
+        let deadline = begun + ms(config.open_timeout);
+        let failed = self.failed.lock().clone();
+        if let Some((at, error)) = failed
+            && at >= begun
+            && Instant::now() >= deadline
+        {
+            // Who stood behind an opener that waited in vain has waited as long itself.
+            return Err(error);
+        }
+        let connected = connect_by(deadline, config, tell).await;
+        let failure = connected.as_ref().err().filter(|error| away(error));
+        *self.failed.lock() = failure.map(|error| (Instant::now(), error.clone()));
+        connected
+    }
+}
+
+/// Connects, again and again until `deadline` while the server is away.
 async fn connect_by(
     deadline: Instant,
     config: &StoreConfig,
