@@ -10,10 +10,8 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
-use super::answers::{
-    corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
-};
-use super::batch::{self, Entry, Item, Reply, milliseconds};
+use super::answers::{corrupt_head, fenced, read_acquired, read_done, read_scan, record, unexpected};
+use super::batch::milliseconds;
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
 use super::errors::{LAYER, at_keys, error, from_script};
@@ -22,7 +20,6 @@ use super::large::{self, Shrinking};
 use super::{held, scripts, warnings};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
-    version_mismatch,
 };
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -34,8 +31,8 @@ const RENEWED_AT_ONCE: usize = 200;
 
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
-    link: Arc<Link>,
-    keys: Keys,
+    pub(super) link: Arc<Link>,
+    pub(super) keys: Keys,
     operation_timeout: Duration,
     closed: AtomicBool,
 }
@@ -80,76 +77,6 @@ impl RedisBackend {
     async fn send(&self, command: &Cmd) -> Result<Value> {
         let deadline = self.begin()?;
         Ok(self.link.send(command, deadline).await?)
-    }
-
-    async fn commit_kind(&self, entries: Vec<Entry>, deadline: Instant) -> Vec<Result<Head>> {
-        // The script consumes what is needed to explain a refusal, so that is kept aside.
-        let facts: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                (
-                    entry.commit.session.clone(),
-                    entry.commit.fence,
-                    entry.commit.base,
-                )
-            })
-            .collect();
-        let items = entries.into_iter().map(Item::Commit).collect();
-        let replies = batch::commit(&self.link, items, deadline).await;
-        let results =
-            replies
-                .into_iter()
-                .zip(facts)
-                .map(async |(reply, (session, fence, base))| match reply {
-                    Reply::Committed(head) => Ok(head),
-                    Reply::Failed(error) => Err(error.in_session(&session)),
-                    Reply::Refused(head) => Err(self.explain(&session, fence, base, &head, deadline).await),
-                });
-        join_all(results).await
-    }
-
-    /// Why a commit that builds on `base` was refused by a session whose head is `head`.
-    async fn explain(
-        &self,
-        session: &SessionId,
-        fence: Fence,
-        base: u64,
-        head: &[u8],
-        deadline: Instant,
-    ) -> Error {
-        let lost = || {
-            error(
-                Kind::SessionLost,
-                "Redis no longer holds what this owner has written",
-            )
-        };
-        let mismatch = |found: u64| version_mismatch(LAYER, base, found);
-        let error = match (fence, HeadField::parse(head)) {
-            (_, None) if !head.is_empty() => corrupt_head(),
-            (Fence::Shared, found) => mismatch(found.map_or(0, |head| head.version)),
-            (Fence::Owner(_), None) if base == 0 => fenced(None),
-            (Fence::Owner(token), None) => {
-                // Gone with its token. If there is another owner, it deleted or replaced the session.
-                match self
-                    .link
-                    .send(cmd("GET").arg(self.keys.lease(session)), deadline)
-                    .await
-                {
-                    Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
-                        Some((holder, _)) if holder != token => fenced(Some(holder)),
-                        _ => lost(),
-                    },
-                    Ok(_) => lost(),
-                    Err(fault) => fault.into(),
-                }
-            }
-            (Fence::Owner(token), Some(head)) if head.token > token => fenced(Some(head.token)),
-            // An older owner's token came back: the server was restored from an old copy.
-            (Fence::Owner(token), Some(head)) if head.token < token && head.version < base => lost(),
-            (Fence::Owner(token), Some(head)) if head.token < token => fenced(Some(head.token)),
-            (Fence::Owner(_), Some(head)) => mismatch(head.version),
-        };
-        error.in_session(session)
     }
 
     async fn renew_some(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
@@ -344,34 +271,10 @@ impl Backend for RedisBackend {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        let deadline = match self.begin() {
-            Ok(deadline) => deadline,
-            Err(error) => return commits.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let is_shared = |commit: &Commit| commit.fence == Fence::Shared;
-        let mixed = commits
-            .windows(2)
-            .any(|pair| is_shared(&pair[0]) != is_shared(&pair[1]));
-        let entries = commits
-            .into_iter()
-            .map(|commit| Entry {
-                key: self.keys.hash(&commit.session),
-                commit,
-            })
-            .collect::<Vec<_>>();
-        if !mixed {
-            return self.commit_kind(entries, deadline).await;
+        match self.begin() {
+            Ok(deadline) => self.commit_by(commits, deadline).await,
+            Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
         }
-        let order: Vec<bool> = entries.iter().map(|entry| is_shared(&entry.commit)).collect();
-        let (shared, owned): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| is_shared(&entry.commit));
-        let (shared, owned) = tokio::join!(
-            self.commit_kind(shared, deadline),
-            self.commit_kind(owned, deadline)
-        );
-        let (mut shared, mut owned) = (shared.into_iter(), owned.into_iter());
-        let of_kind = |is_shared| if is_shared { shared.next() } else { owned.next() };
-        order.into_iter().filter_map(of_kind).collect()
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {

@@ -20,9 +20,12 @@ use crate::error::{Error, Kind};
 use crate::record::Change;
 
 /// A commit with the key of its hash.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub key: String,
     pub commit: Commit,
+    /// Not to share a script call with commits that need memory.
+    pub apart: bool,
 }
 
 /// A commit to a hot copy, with its keys.
@@ -106,11 +109,7 @@ impl Carrier for Link {
 
     fn kind(item: &Item) -> u8 {
         match item {
-            // A script that deletes first is let through by a server that is out of memory; it must not carry others.
-            Item::Commit(entry) => {
-                let deletes = entry.commit.changes.iter().all(|change| change.value.is_none());
-                u8::from(entry.commit.fence == Fence::Shared) + 2 * u8::from(deletes)
-            }
+            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared) + 2 * u8::from(entry.apart),
             Item::Hot(_) => 4,
         }
     }
@@ -264,7 +263,7 @@ pub(super) fn milliseconds(ttl: Option<Duration>) -> u64 {
     })
 }
 
-fn read_answer(answer: Value, Entry { key, commit }: &Entry, now: u64) -> Reply {
+fn read_answer(answer: Value, Entry { key, commit, .. }: &Entry, now: u64) -> Reply {
     match answer {
         Value::Int(0) => Reply::Committed(Head {
             version: commit.version(),

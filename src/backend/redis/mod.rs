@@ -8,6 +8,7 @@
 mod answers;
 mod backend;
 mod batch;
+mod commit;
 mod config;
 mod connection;
 mod errors;

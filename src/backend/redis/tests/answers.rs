@@ -187,14 +187,14 @@ async fn a_server_out_of_memory_lets_deletions_through() {
 
     // Together with others that need memory, and alone.
     let mixed = vec![
+        shared("u", vec![put("a", "2")]),
         commit("s", token, 1, vec![drop_record("a")]),
         shared("t", vec![drop_record("a")]),
-        shared("u", vec![put("a", "2")]),
     ];
     let answers = backend.commit(mixed).await;
-    assert_eq!(answers[0].as_ref().unwrap().version, 2);
+    assert_eq!(answers[0].as_ref().unwrap_err().kind(), Kind::StorageFull);
     assert_eq!(answers[1].as_ref().unwrap().version, 2);
-    assert_eq!(answers[2].as_ref().unwrap_err().kind(), Kind::StorageFull);
+    assert_eq!(answers[2].as_ref().unwrap().version, 2);
     let both = commit("s", token, 2, vec![drop_record("b"), put("d", "1")]);
     assert_eq!(kind(commit_one(&backend, both).await), Kind::StorageFull);
     assert_eq!(read_one(&backend, "s", "a").await, None);
