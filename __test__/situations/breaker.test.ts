@@ -40,6 +40,8 @@ const WRITES = { writeForMs: 600_000, pauseMs: 50 } as const;
 
 describeWith(['redis', 'ownMongo'], 'a server that comes back', () => {
   const writers = (redis: Server, mongo: Server, t: TestContext) => {
+    // A MongoDB that is away is looked for as long as that allows; five failures open the breaker.
+    const resilience = { operationTimeout: 1_500 };
     const options = (own: object) => ({ sessionId: 's', ...own });
     return {
       shared: startWriter(t, {
@@ -54,13 +56,18 @@ describeWith(['redis', 'ownMongo'], 'a server that comes back', () => {
       }),
       mongo: startWriter(t, {
         hook: 'useMongoAuthState',
-        options: options({ exclusive: false, mongodb: { mongoUrl: mongo.url, databaseName: 'alone' } }),
+        options: options({
+          exclusive: false,
+          resilience,
+          mongodb: { mongoUrl: mongo.url, databaseName: 'alone' },
+        }),
         ...WRITES,
       }),
       hybrid: startWriter(t, {
         hook: 'useHybridAuthState',
         options: options({
           exclusive: false,
+          resilience,
           hybrid: { redisUrl: redis.url, mongoUrl: mongo.url, mongoDatabase: 'hybrid' },
         }),
         ...WRITES,

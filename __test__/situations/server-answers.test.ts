@@ -1,5 +1,8 @@
 /** Servers that refuse what the program asks for: the error says what to change, and never what is secret. */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import {
   describeWith,
@@ -8,6 +11,7 @@ import {
   startRedisCluster,
   startRedisSentinel,
 } from '../support/services';
+import { makeFolder } from './support';
 import { refusalOf, runWriter, type Said } from './writer';
 
 /** Well below `openTimeout`: what no waiting can mend is said at once. */
@@ -50,10 +54,9 @@ describeWith('redis', 'a Redis that refuses', () => {
   });
 
   it('because it has no such database, or runs no scripts', async (t) => {
-    const [plain, scriptless] = await Promise.all([
-      start(t, {}),
-      start(t, { 'rename-command': 'EVALSHA ""' }),
-    ]);
+    const file = join(await makeFolder(t), 'renamed.conf');
+    await writeFile(file, 'rename-command EVALSHA ""\n');
+    const [plain, scriptless] = await Promise.all([start(t, {}), start(t, { include: file })]);
     await Promise.all([
       misconfigured(t, `redis://127.0.0.1:${plain.port}/99`, /no database of that number/),
       misconfigured(t, `redis+cluster://127.0.0.1:${plain.port}`, /write redis:\/\//),
@@ -64,7 +67,6 @@ describeWith('redis', 'a Redis that refuses', () => {
 
   it('because it takes no more clients, which may pass', async (t) => {
     const { port } = await start(t, { maxclients: '1' });
-    const { connect } = await import('node:net');
     const held = connect(port, '127.0.0.1');
     t.after(() => held.destroy());
     await new Promise((resolve) => held.once('connect', resolve));

@@ -1,7 +1,9 @@
 /** A program that starts before its servers do, as when a compose file starts all of them. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Redis from 'ioredis';
 import { describeWith, freePort, startMongo, startRedis, until } from '../support/services';
 import { refusalOf, runWriter, startWriter } from './writer';
 
@@ -69,18 +71,22 @@ describeWith(['redis', 'ownMongo'], 'a bot that starts before its servers', () =
 
 describeWith('redis', 'a Redis that loads its data', () => {
   it('is waited for', async (t) => {
-    const redis = await startRedis({ persist: true });
+    const redis = await startRedis();
     t.after(() => redis.stop());
     const task = {
       hook: 'useRedisAuthState',
       options: { sessionId: 's', openTimeout: 60_000, redis: { redisUrl: redis.url } },
     } as const;
-    await runWriter(t, { ...task, records: 300 });
+    const client = new Redis(redis.url);
+    const filler = Array.from({ length: 300 }, (_, n) => [`filler:${n}`, randomBytes(2_000)] as const);
+    await client.mset(new Map(filler));
+    await client.save();
+    client.disconnect();
     const { port, dir } = redis;
-    await redis.stop();
+    await redis.kill();
     // Two settings of Redis' own tests: each key takes 10 ms to load, and clients are answered in between.
     const slow = { 'key-load-delay': '10000', 'loading-process-events-interval-bytes': '1024' };
-    const loading = startRedis({ port, dir, persist: true, config: slow });
+    const loading = startRedis({ port, dir, config: slow });
     t.after(async () => (await loading).stop());
     const said = await runWriter(t, task);
     assert.ok(
