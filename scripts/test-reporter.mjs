@@ -2,11 +2,21 @@
  * Node's `spec` reporter, except for the end: there come the skipped cases by name, grouped by reason, the steps of
  * the test run that failed earlier, and last Node's own summary.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { spec as Spec } from 'node:test/reporters';
 
 /** Steps of the test run that have failed before this one, separated by commas. */
 const FAILED_STEPS = process.env.BAILEYS_VAULT_FAILED_STEPS ?? '';
+
+/** One line, `reason<tab>name`, for each Rust test that was skipped. */
+const RUST_TESTS = process.env.BAILEYS_VAULT_SKIPPED_RUST_TESTS ?? '';
+
+function rustTests() {
+  if (!existsSync(RUST_TESTS)) return [];
+  const lines = readFileSync(RUST_TESTS, 'utf8').trim().split('\n').sort();
+  return lines.map((line) => line.split('\t'));
+}
 
 const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
 
@@ -36,6 +46,10 @@ async function* withoutSummary(events, summary, skipped) {
 export default async function* report(events) {
   const summary = [];
   const skipped = new Map();
+  for (const [reason, name] of rustTests()) {
+    const group = `Rust tests need ${reason}`;
+    skipped.set(group, [...(skipped.get(group) ?? []), name]);
+  }
   yield* Readable.from(withoutSummary(events, summary, skipped)).pipe(new Spec());
   for (const [reason, names] of skipped) {
     yield `\nSkipped: ${reason}\n`;

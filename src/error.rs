@@ -94,6 +94,7 @@ struct Inner {
     /// Named facts for programs (`holder`, `expectedVersion` …); shown as `error.details` in JavaScript.
     details: serde_json::Map<String, serde_json::Value>,
     cause: Option<Arc<str>>,
+    cut_off: bool,
 }
 
 impl Error {
@@ -106,6 +107,7 @@ impl Error {
             session: None,
             details: serde_json::Map::new(),
             cause: None,
+            cut_off: false,
         }))
     }
 
@@ -121,6 +123,26 @@ impl Error {
     pub fn because(mut self, cause: &dyn fmt::Display) -> Self {
         self.0.cause = Some(cause.to_string().into());
         self
+    }
+
+    /// Names the server that was asked, by its address.
+    #[must_use]
+    pub fn at_server(mut self, server: &str) -> Self {
+        self.0.message = format!("{server}: {}", self.0.message).into();
+        self.with("server", server)
+    }
+
+    /// Says that a connection which had worked ended under the call: one that stood idle for long, mostly. Whether
+    /// the storage is away, the next call on a new connection will tell.
+    #[must_use]
+    pub fn of_ended_connection(mut self) -> Self {
+        self.0.cut_off = true;
+        self
+    }
+
+    /// See [`Error::of_ended_connection`].
+    pub fn is_of_ended_connection(&self) -> bool {
+        self.0.cut_off
     }
 
     /// Adds a named fact.

@@ -44,7 +44,10 @@ export interface BreakerConfig {
   errorThreshold: number;
   /** Milliseconds over which failures are counted. Default 10000. */
   window: number;
-  /** Milliseconds that the breaker stays open before it lets a trial through. Default 30000. */
+  /**
+   * Milliseconds that the breaker stays open before it lets a trial through, unless the storage answers a ping before:
+   * it is pinged with pauses that grow to a second. Default 30000.
+   */
   coolDown: number;
 }
 
@@ -120,7 +123,10 @@ export interface SharedOptions {
   resilience?: Partial<ResilienceConfig> | undefined;
   /** Metrics and logs. */
   observability?: Partial<ObservabilityConfig> | undefined;
-  /** Milliseconds to wait for a live owner of the session to let go of it. Default 10000. */
+  /**
+   * Milliseconds to wait for a live owner of the session to let go of it, and before that for a server that is not
+   * up yet or loads its data. Default 10000.
+   */
   openTimeout?: number | undefined;
   /**
    * Own the session by a lease. Default true. False lets several processes write one session at a time: every read

@@ -5,6 +5,9 @@ import type { LogLevel } from '../options/logger.js';
 import type { StoreSettings } from '../options/shared.js';
 import type { PersistJob } from '../options/types.js';
 
+const log = (settings: StoreSettings, { level, message, fields }: NativeEvent): void =>
+  settings.log(level as LogLevel, String(message), (fields ?? {}) as Record<string, unknown>);
+
 interface Handle {
   thread: CoreThread;
   id: number;
@@ -64,10 +67,19 @@ export class Connection {
     }
     const { masterKey, previousMasterKeys } = settings.security;
     const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
-    const { store, warnings } = (await named(settings, thread.json(request))) as {
-      store: number;
-      warnings?: string[];
-    };
+    // A server that is not up yet is waited for; what is said meanwhile names the request, for there is no store yet.
+    const hush = thread.listen((event) => {
+      if (event.event === 'log' && event.opening === request) {
+        log(settings, event);
+      }
+    });
+    let opened: unknown;
+    try {
+      opened = await named(settings, thread.json(request));
+    } finally {
+      hush();
+    }
+    const { store, warnings } = opened as { store: number; warnings?: string[] };
     for (const warning of warnings ?? []) {
       settings.log('warn', warning, {});
     }
@@ -101,12 +113,8 @@ export class Connection {
   private hear(event: NativeEvent, first: boolean): void {
     switch (event.event) {
       case 'log':
-        if (event.store === undefined ? first : event.store === this.id) {
-          this.#settings.log(
-            event.level as LogLevel,
-            String(event.message),
-            (event.fields ?? {}) as Record<string, unknown>,
-          );
+        if (event.opening === undefined && (event.store === undefined ? first : event.store === this.id)) {
+          log(this.#settings, event);
         }
         break;
       case 'leaseLost':

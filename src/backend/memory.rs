@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{
     Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token,
 };
-use crate::backend::now_millis;
+use crate::backend::{now_millis, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -258,9 +258,7 @@ impl Inner {
         let checked = matches!(commit.fence, Fence::Owner(_)) || commit.expected;
         if checked && stored.head.version != commit.base {
             let found = stored.head.version;
-            return Err(error(Kind::VersionMismatch)
-                .with("version", found)
-                .in_session(session));
+            return Err(version_mismatch("memory", commit.base, found).in_session(session));
         }
         for change in &commit.changes {
             match &change.value {

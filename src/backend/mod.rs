@@ -19,6 +19,9 @@ pub(crate) mod memory;
 pub mod mongo;
 mod owner;
 pub mod redis;
+mod refusals;
+#[cfg(test)]
+pub(crate) mod servers;
 mod tls;
 mod wall_clock;
 #[cfg(test)]
@@ -35,6 +38,7 @@ use crate::record::{Change, RecordKey};
 
 pub use letter::Letter;
 pub use owner::Owner;
+pub(crate) use refusals::version_mismatch;
 pub use tls::Tls;
 pub(crate) use wall_clock::now_millis;
 

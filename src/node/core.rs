@@ -59,11 +59,11 @@ impl Core {
         previous_master_keys: Vec<Buffer>,
     ) -> u32 {
         let shared = self.shared.clone();
-        self.request(identity, |answer| {
+        self.numbered(identity, |request, answer| {
             match prepare(&config, master_key.as_deref(), &previous_master_keys) {
                 Ok((config, options, lane, location)) => {
                     lane.clone().spawn(async move {
-                        answer.give(shared.open_store(&config, options, lane, location).await);
+                        answer.give(shared.open_store(request, &config, options, lane, location).await);
                     });
                 }
                 Err(error) => answer.give(Err(error)),
@@ -81,7 +81,10 @@ impl Core {
                 claim: config.fencing_token,
                 ..store.options.clone()
             };
-            let session = store.vault.open(&config.session_id.into(), &options).await?;
+            let session = store
+                .vault
+                .open_when_reachable(&config.session_id.into(), &options)
+                .await?;
             let head = session.head();
             let token = match session.fence() {
                 Fence::Owner(token) => Some(token),
@@ -209,13 +212,22 @@ impl Core {
         payload: impl FnOnce(T) -> Payload + Send + 'static,
         work: impl FnOnce(Answer<T>),
     ) -> u32 {
+        self.numbered(payload, |_, answer| work(answer))
+    }
+
+    /// The same for work that needs the request's number.
+    fn numbered<T: 'static>(
+        &self,
+        payload: impl FnOnce(T) -> Payload + Send + 'static,
+        work: impl FnOnce(u32, Answer<T>),
+    ) -> u32 {
         let shared = self.shared.clone();
         let request = shared.next_request();
         let answer = Answer::new(move |outcome: Result<T>| {
             shared.port.answer(request, outcome.map(payload));
         });
         // Whatever panics drops the answer, which then says so.
-        let _ = catch_unwind(AssertUnwindSafe(|| work(answer)));
+        let _ = catch_unwind(AssertUnwindSafe(|| work(request, answer)));
         request
     }
 

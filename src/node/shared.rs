@@ -69,12 +69,21 @@ impl Shared {
 
     pub(super) async fn open_store(
         self: &Arc<Self>,
+        request: u32,
         config: &StoreConfig,
         options: OpenOptions,
         lane: Lane,
         location: String,
     ) -> Result<Payload> {
-        let share = stores::open(config, lane, location).await?;
+        let tell = |error: &Error| {
+            let message =
+                format!("the store cannot be opened yet, and is tried again until openTimeout: {error}");
+            let fields = json!({ "layer": error.layer(), "code": error.kind().code() });
+            self.port.event(&json!({
+                "event": "log", "opening": request, "level": "warn", "message": message, "fields": fields,
+            }));
+        };
+        let share = stores::open(config, lane, location, tell).await?;
         if let Some(bytes) = config.cache_bytes {
             cache::set_budget(bytes);
         }
@@ -123,14 +132,19 @@ impl Listener for Shared {
     fn notice(&self, event: &Event) {
         let (id, fence, error) = match event {
             Event::Lost(id, fence, error) => (id, *fence, error),
-            Event::Breaker(layer, position) => {
+            Event::Breaker(layer, position, last) => {
+                let last = last.as_ref().map(ToString::to_string);
                 let (level, message) = match position {
-                    Position::Open => ("warn", "the storage keeps failing and is left alone for a while"),
-                    Position::HalfOpen => ("info", "trying whether the storage works again"),
-                    Position::Closed => ("info", "the storage works again"),
+                    Position::Open => {
+                        let text = "the storage keeps failing and is left alone for a while";
+                        let reason = last.iter().map(|last| format!("; last: {last}"));
+                        ("warn", std::iter::once(text.to_owned()).chain(reason).collect())
+                    }
+                    Position::HalfOpen => ("info", "trying whether the storage works again".to_owned()),
+                    Position::Closed => ("info", "the storage works again".to_owned()),
                 };
-                let fields = json!({ "layer": layer, "circuit": position });
-                self.log(level, message, &fields);
+                let fields = json!({ "layer": layer, "circuit": position, "cause": last });
+                self.log(level, &message, &fields);
                 return;
             }
         };

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -24,10 +25,15 @@ use crate::resilience::{self, Breaker};
 use crate::runtime::Lane;
 use crate::session::{Event, LostSessions, Settings, Vault};
 
+/// First and longest pause before a server that is not up yet is tried again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
 /// A location's vault; empty while nobody uses it.
 #[derive(Default)]
 struct Place {
     open: tokio::sync::Mutex<Option<InUse>>,
+    /// How the last attempt to open it failed, and when.
+    failed: Mutex<Option<(Instant, Error)>>,
 }
 
 struct InUse {
@@ -147,8 +153,15 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     }
 }
 
-/// Opens the store, or shares it if it is open. Must run in its lane.
-pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<Share> {
+/// Opens the store, or shares it if it is open. Must run in its lane. A server that is not up yet, or loads its data,
+/// is waited for up to `openTimeout`, and `tell` hears why.
+pub async fn open(
+    config: &StoreConfig,
+    lane: Lane,
+    location: String,
+    tell: impl Fn(&Error) + Send,
+) -> Result<Share> {
+    let begun = Instant::now();
     let place = places().lock().entry(location.clone()).or_default().clone();
     let mut open = place.open.lock().await;
     if let Some(in_use) = open.take_if(|in_use| !in_use.vault.backend().is_in_place()) {
@@ -172,7 +185,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
         backend,
         extras,
         warnings,
-    } = connect(config).await?;
+    } = place.connect(begun, config, tell).await?;
     let settings = Settings {
         lost: lost_at(&location),
         lease: ms(config.lease),
@@ -181,9 +194,9 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
     let vault = Vault::new(backend, lane, settings);
     for breaker in &extras.breakers {
         let (listening, layer) = (Arc::downgrade(&vault), breaker.layer());
-        breaker.watch(Box::new(move |position| {
+        breaker.watch(Box::new(move |position, last| {
             if let Some(vault) = listening.upgrade() {
-                vault.announce(&Event::Breaker(layer, position));
+                vault.announce(&Event::Breaker(layer, position, last.cloned()));
             }
         }));
     }
@@ -228,6 +241,61 @@ impl Share {
         }
         outcome
     }
+}
+
+impl Place {
+    /// Connects for an opener that began to wait at `begun`.
+    async fn connect(
+        &self,
+        begun: Instant,
+        config: &StoreConfig,
+        tell: impl Fn(&Error) + Send,
+    ) -> Result<Connected> {
+        let deadline = begun + ms(config.open_timeout);
+        let failed = self.failed.lock().clone();
+        if let Some((at, error)) = failed
+            && at >= begun
+            && Instant::now() >= deadline
+        {
+            // Who stood behind an opener that waited in vain has waited as long itself.
+            return Err(error);
+        }
+        let connected = connect_by(deadline, config, tell).await;
+        let failure = connected.as_ref().err().filter(|error| away(error));
+        *self.failed.lock() = failure.map(|error| (Instant::now(), error.clone()));
+        connected
+    }
+}
+
+/// Connects, again and again until `deadline` while the server is away.
+async fn connect_by(
+    deadline: Instant,
+    config: &StoreConfig,
+    tell: impl Fn(&Error) + Send,
+) -> Result<Connected> {
+    let mut pause = AGAIN.0;
+    let mut told = String::new();
+    loop {
+        match connect(config).await {
+            Err(error) if away(&error) && config.backend != BackendKind::Embedded => {
+                if Instant::now() + pause >= deadline {
+                    return Err(error);
+                }
+                let text = error.to_string();
+                if text != told {
+                    tell(&error);
+                    told = text;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(AGAIN.1);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn away(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
 }
 
 async fn connect(config: &StoreConfig) -> Result<Connected> {

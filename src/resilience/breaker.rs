@@ -4,7 +4,7 @@
 //!              failures ≥ threshold of ≥ minimum calls in the window
 //!     closed ───────────────────────────────────────────────────────▶ open ◀────────────┐
 //!       ▲ ▲                                                            │                │
-//!       │ └──────────── a call that is always let through answers ─────┤                │ the probe
+//!       │ └── a ping, or a call that is always let through, answers ───┤                │ the probe
 //!       │                                        cool-down over, and a │                │ fails
 //!       │ the probe answers                      call comes: the probe ▼                │
 //!       └────────────────────────────────────────────────────────── half-open ──────────┘
@@ -13,18 +13,30 @@
 //! Half-open lets one call through, the probe, and refuses the others. If the probe is dropped before its answer,
 //! the next call takes its place. An answer to a call from before the last change of state changes nothing.
 //!
-//! Only outages are failures ([`Kind::Unavailable`], [`Kind::Timeout`]). A storage that says `Fenced` works.
+//! While it is open the breaker pings the storage by itself, with pauses that grow to a second, so that nobody waits
+//! for the cool-down once the storage is back. Where it opens again soon after, the pauses go on growing: a storage
+//! that answers pings and nothing else is not asked more often for it.
+//!
+//! Only outages are failures ([`Kind::Unavailable`], [`Kind::Timeout`]). A storage that says `Fenced` works. A
+//! connection that ended under a call is counted only if the next call fails as well: servers and networks end
+//! connections that stood idle.
+//!
+//! A call that is tried again goes through although the breaker opened meanwhile (see [`promised`](super::promised)): it was begun while
+//! calls went through, and keeps the tries it was promised.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::promised::is_promised;
 use super::time::Time;
 use crate::config::{BreakerSection, ms};
 use crate::error::{Error, Kind, Result};
 use crate::observe::StoreMetrics;
+use crate::runtime;
 
 /// Parts of the window; outcomes leave it a part at a time.
 const SLOTS: usize = 10;
@@ -87,8 +99,14 @@ pub struct BreakerStats {
     pub next_probe_in: Option<u64>,
 }
 
-/// Told of every change of position, outside all locks.
-pub type Watcher = Box<dyn Fn(Position) + Send + Sync>;
+/// Told of every change of position, with the failure that was last seen; outside all locks.
+pub type Watcher = Box<dyn Fn(Position, Option<&Error>) + Send + Sync>;
+
+/// Asks the storage whether it works; `None` when nobody uses it any more.
+pub type Ping = Box<dyn Fn() -> Option<BoxFuture<'static, Result<()>>> + Send + Sync>;
+
+/// First and longest pause between the pings of an open breaker.
+const PINGS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// A circuit breaker. See the module.
 pub struct Breaker {
@@ -98,6 +116,7 @@ pub struct Breaker {
     metrics: &'static StoreMetrics,
     state: Mutex<State>,
     watcher: OnceLock<Watcher>,
+    ping: OnceLock<Ping>,
 }
 
 struct State {
@@ -106,6 +125,13 @@ struct State {
     era: u64,
     probing: bool,
     opened_at: Duration,
+    /// When it was last closed, and the pause that comes before the next ping.
+    closed_at: Duration,
+    pause: Duration,
+    pinging: bool,
+    /// Connections that ended under calls since the last answer.
+    ended: u32,
+    last_failure: Option<Error>,
     slots: [Slot; SLOTS],
     totals: Totals,
 }
@@ -130,7 +156,7 @@ struct Totals {
 
 /// Leave to make one call; tell it the outcome. Dropping it says that the call was given up.
 pub struct Permit<'a> {
-    breaker: &'a Breaker,
+    breaker: &'a Arc<Breaker>,
     era: u64,
     kind: Leave,
 }
@@ -142,34 +168,17 @@ enum Leave {
     Always,
 }
 
-/// What a call says about the storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It answered.
-    Answered,
-    /// It could not be used; `true` if time ran out.
-    Outage(bool),
+/// Whether `error` says that the storage could not be used.
+fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Timeout | Kind::Unavailable)
 }
 
-impl Outcome {
-    /// What `error` says about the storage.
-    pub fn of(error: &Error) -> Self {
-        match error.kind() {
-            Kind::Timeout => Self::Outage(true),
-            Kind::Unavailable => Self::Outage(false),
-            _ => Self::Answered,
-        }
-    }
-
-    /// A storage that answered anything in a call of many works.
-    pub fn of_many<T>(answers: &[Result<T>]) -> Self {
-        let outcomes = answers
-            .iter()
-            .map(|answer| answer.as_ref().map_or_else(Self::of, |_| Self::Answered));
-        outcomes
-            .reduce(|a, b| if a == Self::Answered { a } else { b })
-            .unwrap_or(Self::Answered)
-    }
+/// The failure of a call for many things, if it is one of the storage: one that answered anything works.
+fn failure_of_many<T>(answers: &[Result<T>]) -> Option<&Error> {
+    let mut failures = answers.iter().map(|answer| answer.as_ref().err());
+    let first = failures.next()??;
+    let all = is_outage(first) && failures.all(|failure| failure.is_some_and(is_outage));
+    all.then_some(first)
 }
 
 impl Breaker {
@@ -190,10 +199,16 @@ impl Breaker {
                 era: 0,
                 probing: false,
                 opened_at: Duration::ZERO,
+                closed_at: Duration::ZERO,
+                pause: PINGS.0,
+                pinging: false,
+                ended: 0,
+                last_failure: None,
                 slots: [Slot::default(); SLOTS],
                 totals: Totals::default(),
             }),
             watcher: OnceLock::new(),
+            ping: OnceLock::new(),
         }
     }
 
@@ -207,37 +222,54 @@ impl Breaker {
         let _ = self.watcher.set(watcher);
     }
 
+    /// Has the storage pinged by `ping` while calls are refused; only the first is taken.
+    pub fn ping_with(&self, ping: Ping) {
+        let _ = self.ping.set(ping);
+    }
+
+    /// The error of a call that is refused: it says what the storage failed with.
+    pub fn refusal(&self) -> Error {
+        let last = self.state.lock().last_failure.clone();
+        let text = "the storage has been failing and is left alone for a while";
+        match last {
+            Some(last) => Error::new(Kind::CircuitOpen, self.layer, format!("{text}; last: {last}"))
+                .because(&last)
+                .with("lastCode", last.kind().code()),
+            None => Error::new(Kind::CircuitOpen, self.layer, text),
+        }
+    }
+
     /// Makes `call` if calls go through, else fails with [`Kind::CircuitOpen`] without starting it.
-    pub async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn call<T>(self: &Arc<Self>, call: impl Future<Output = Result<T>>) -> Result<T> {
         let permit = self.allow()?;
         let answer = call.await;
-        permit.record(answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
+        permit.record(answer.as_ref().err());
         answer
     }
 
     /// Makes `call` in any state; if it answers while calls are refused, they go through again. For rare calls
     /// whose absence does harm.
-    pub async fn call_always<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn call_always<T>(self: &Arc<Self>, call: impl Future<Output = Result<T>>) -> Result<T> {
         let permit = self.allow_always();
         let answer = call.await;
-        permit.record(answer.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
+        permit.record(answer.as_ref().err());
         answer
     }
 
     /// Leave for a call, or [`Kind::CircuitOpen`].
-    pub fn allow(&self) -> Result<Permit<'_>> {
+    pub fn allow(self: &Arc<Self>) -> Result<Permit<'_>> {
         let mut state = self.state.lock();
         state.totals.fires += 1;
         let kind = match state.position {
             Position::Closed => Leave::Ordinary,
             Position::HalfOpen if !state.probing => Leave::Probe,
             Position::Open if self.cooled_down(&state) => Leave::Probe,
+            Position::HalfOpen | Position::Open if is_promised() => Leave::Always,
             Position::HalfOpen | Position::Open => {
                 state.totals.rejects += 1;
                 drop(state);
                 self.metrics.breaker_rejects.increment();
-                let text = "the storage has been failing and is left alone for a while";
-                return Err(Error::new(Kind::CircuitOpen, self.layer, text));
+                return Err(self.refusal());
             }
         };
         let before = state.position;
@@ -255,7 +287,7 @@ impl Breaker {
     }
 
     /// Leave for a call that goes through in any state.
-    pub fn allow_always(&self) -> Permit<'_> {
+    pub fn allow_always(self: &Arc<Self>) -> Permit<'_> {
         let mut state = self.state.lock();
         state.totals.fires += 1;
         Permit {
@@ -267,6 +299,9 @@ impl Breaker {
 
     /// Whether calls are refused now.
     pub fn is_open(&self) -> bool {
+        if is_promised() {
+            return false;
+        }
         let state = self.state.lock();
         match state.position {
             Position::Closed => false,
@@ -305,36 +340,49 @@ impl Breaker {
         self.time.now() >= state.opened_at + self.config.cool_down
     }
 
-    fn record(&self, era: u64, kind: Leave, outcome: Outcome) {
+    fn record(self: &Arc<Self>, era: u64, kind: Leave, failure: Option<&Error>) {
         let now = self.time.now();
         let mut state = self.state.lock();
-        match outcome {
-            Outcome::Answered => state.totals.successes += 1,
-            Outcome::Outage(timed_out) => {
+        let failure = failure.filter(|error| is_outage(error));
+        match failure {
+            None => state.totals.successes += 1,
+            Some(error) => {
                 state.totals.failures += 1;
-                state.totals.timeouts += u64::from(timed_out);
+                state.totals.timeouts += u64::from(error.kind() == Kind::Timeout);
+                state.last_failure = Some(error.clone());
             }
         }
         if state.era != era {
             return;
         }
         let before = state.position;
-        let failed = outcome != Outcome::Answered;
-        match (state.position, kind) {
-            (Position::Closed, _) => {
-                state.count(self.slot_number(now), failed);
-                if failed && self.too_many_failures(&state, now) {
+        match (state.position, kind, failure) {
+            (Position::Closed, _, Some(error)) if error.is_of_ended_connection() => state.ended += 1,
+            (Position::Closed, _, None) => {
+                state.ended = 0;
+                state.count(self.slot_number(now), 1, 0);
+            }
+            (Position::Closed, _, Some(_)) => {
+                let failures = 1 + std::mem::take(&mut state.ended);
+                state.count(self.slot_number(now), failures, failures);
+                if self.too_many_failures(&state, now) {
                     self.open(&mut state, now);
                 }
             }
-            (Position::HalfOpen, Leave::Probe) if failed => self.open(&mut state, now),
-            (Position::HalfOpen | Position::Open, _) if !failed => state.close(),
+            (Position::HalfOpen, Leave::Probe, Some(_)) => self.open(&mut state, now),
+            (Position::HalfOpen | Position::Open, _, None) => {
+                state.closed_at = now;
+                state.close();
+            }
             _ => {}
         }
         self.announce(before, state);
     }
 
     fn open(&self, state: &mut State, now: Duration) {
+        if state.position == Position::Closed && now > state.closed_at + self.config.window {
+            state.pause = PINGS.0;
+        }
         state.opened_at = now;
         state.probing = false;
         state.totals.opens += 1;
@@ -360,14 +408,52 @@ impl Breaker {
         calls >= self.config.minimum && f64::from(failures) >= self.config.error_threshold * f64::from(calls)
     }
 
-    fn announce(&self, before: Position, state: parking_lot::MutexGuard<'_, State>) {
+    fn announce(self: &Arc<Self>, before: Position, mut state: parking_lot::MutexGuard<'_, State>) {
         let now = state.position;
-        drop(state);
-        if let Some(watcher) = self.watcher.get()
-            && now != before
-        {
-            watcher(now);
+        if now == before {
+            return;
         }
+        let begin = now == Position::Open && self.ping.get().is_some();
+        let begin = begin && !std::mem::replace(&mut state.pinging, true);
+        let last = state.last_failure.clone();
+        drop(state);
+        if begin {
+            runtime::spawn(ping_while_open(Arc::downgrade(self)));
+        }
+        if let Some(watcher) = self.watcher.get() {
+            watcher(now, last.as_ref());
+        }
+    }
+
+    /// The pause before the next ping; `None`, and the pinging is over, if calls go through.
+    fn next_ping(&self) -> Option<Duration> {
+        let mut state = self.state.lock();
+        if state.position == Position::Closed {
+            state.pinging = false;
+            return None;
+        }
+        let pause = state.pause;
+        state.pause = (pause * 2).min(PINGS.1);
+        Some(pause)
+    }
+}
+
+async fn ping_while_open(breaker: Weak<Breaker>) {
+    loop {
+        let Some((pause, time)) = breaker
+            .upgrade()
+            .and_then(|breaker| Some((breaker.next_ping()?, breaker.time.clone())))
+        else {
+            return;
+        };
+        time.sleep(pause).await;
+        let Some(breaker) = breaker.upgrade() else { return };
+        let Some(ping) = breaker.ping.get().and_then(|ping| ping()) else {
+            breaker.state.lock().pinging = false;
+            return;
+        };
+        // Its outcome is the breaker's; a failure is told by the calls that are refused.
+        let _ = breaker.call_always(ping).await;
     }
 }
 
@@ -381,11 +467,12 @@ impl State {
 
     fn close(&mut self) {
         self.probing = false;
+        self.ended = 0;
         self.slots = [Slot::default(); SLOTS];
         self.enter(Position::Closed);
     }
 
-    fn count(&mut self, number: u128, failed: bool) {
+    fn count(&mut self, number: u128, calls: u32, failures: u32) {
         let slot = &mut self.slots[usize::try_from(number % SLOTS as u128).unwrap_or(0)];
         if slot.number != number {
             *slot = Slot {
@@ -393,16 +480,21 @@ impl State {
                 ..Slot::default()
             };
         }
-        slot.calls = slot.calls.saturating_add(1);
-        slot.failures = slot.failures.saturating_add(u32::from(failed));
+        slot.calls = slot.calls.saturating_add(calls);
+        slot.failures = slot.failures.saturating_add(failures);
     }
 }
 
 impl Permit<'_> {
-    /// Tells the breaker how the call ended.
-    pub fn record(self, outcome: Outcome) {
-        self.breaker.record(self.era, self.kind, outcome);
+    /// Tells the breaker how the call ended: with this error, or with an answer.
+    pub fn record(self, failure: Option<&Error>) {
+        self.breaker.record(self.era, self.kind, failure);
         std::mem::forget(self);
+    }
+
+    /// The same for a call for many things.
+    pub fn record_many<T>(self, answers: &[Result<T>]) {
+        self.record(failure_of_many(answers));
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 
-use super::breaker::{Breaker, Outcome};
+use super::breaker::Breaker;
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
 };
@@ -25,6 +26,11 @@ pub struct Guarded {
 impl Guarded {
     /// Puts `breaker` before `inner`.
     pub fn new(inner: Arc<dyn Backend>, breaker: Arc<Breaker>) -> Self {
+        let pinged = Arc::downgrade(&inner);
+        breaker.ping_with(Box::new(move || {
+            let inner = pinged.upgrade()?;
+            Some(async move { inner.ping().await }.boxed())
+        }));
         Self { inner, breaker }
     }
 }
@@ -58,7 +64,7 @@ impl Backend for Guarded {
     async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
         let permit = self.breaker.allow_always();
         let answers = self.inner.renew(leases, lease).await;
-        permit.record(Outcome::of_many(&answers));
+        permit.record_many(&answers);
         answers
     }
 
@@ -112,7 +118,7 @@ impl Backend for Guarded {
             }
         };
         let answers = self.inner.commit(commits).await;
-        permit.record(Outcome::of_many(&answers));
+        permit.record_many(&answers);
         answers
     }
 

@@ -6,8 +6,8 @@
 //! Retry( Guarded( Timeout( backend ) ) )
 //! ```
 //!
-//! Each try is bounded by itself, the breaker sees each try, and retries stop as soon as it opens. All tries of one
-//! call end within `operationTimeout`, which `Retry` sees to.
+//! Each try is bounded by itself, and the breaker sees each try. A call that was begun before it opened keeps its
+//! tries. All tries of one call end within `operationTimeout`, which `Retry` sees to.
 //!
 //! Wrong:
 //! - `Timeout(Retry(…))`: one hanging try takes all the time there is, and is never tried again;
@@ -19,6 +19,7 @@
 
 pub mod breaker;
 mod guarded;
+mod promised;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ mod timeout;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use breaker::{Breaker, BreakerConfig, BreakerStats, Outcome};
+pub use breaker::{Breaker, BreakerConfig, BreakerStats};
 pub use guarded::Guarded;
 pub use retry::{Jitter, Retry, RetryPolicy};
 pub use time::{SystemClock, Time};

@@ -9,8 +9,9 @@
 //!   knows; the session layer takes over from such a holder at once.
 //!
 //! Not tried again: delete (the second answer would say that there was nothing), ping (it asks about now), and
-//! whatever an open breaker refused. A commit that was tried again keeps the doubt of its first try: an answer that
-//! does not say what became of it (the breaker opened meanwhile, the storage is full now) does not replace a time-out.
+//! what an open breaker refused from the start; one that opens in between lets the later tries through. A commit that
+//! was tried again keeps the doubt of its first try: an answer that does not say what became of it (the storage is
+//! full now) does not replace a time-out.
 //! All tries and pauses of one call end within one operation's time limit.
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::promised::promised;
 use super::time::{Time, within};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
@@ -79,12 +81,17 @@ impl Retry {
         T: Send,
     {
         let mut tries = self.begin(self.policy.deadline);
+        let mut last = None;
         loop {
             let Some(answer) = tries.within_deadline(call()).await else {
-                return Err(named(operation, self.policy.deadline, self.out_of_time()));
+                return Err(named(
+                    operation,
+                    self.policy.deadline,
+                    self.out_of_time(last.as_ref()),
+                ));
             };
             match answer {
-                Err(error) if may_pass(&error) && tries.pause().await => {}
+                Err(error) if may_pass(&error) && tries.pause().await => last = Some(error),
                 answer => return answer.map_err(|error| named(operation, self.policy.deadline, error)),
             }
         }
@@ -111,7 +118,8 @@ impl Retry {
             let sent = waiting.iter().map(|(_, item)| item.clone()).collect();
             let Some(answered) = tries.within_deadline(call(sent)).await else {
                 for (at, _) in &waiting {
-                    answers[*at] = Some(Err(self.out_of_time()));
+                    let last = answers[*at].as_ref().and_then(|answer| answer.as_ref().err());
+                    answers[*at] = Some(Err(self.out_of_time(last)));
                 }
                 break;
             };
@@ -144,13 +152,15 @@ impl Retry {
             .collect()
     }
 
-    fn out_of_time(&self) -> Error {
+    /// `last` is what the try before failed with.
+    fn out_of_time(&self, last: Option<&Error>) -> Error {
         self.metrics.timeouts.increment();
-        Error::new(
-            Kind::Timeout,
-            self.inner.name(),
-            "the storage did not answer within operationTimeout",
-        )
+        let text = "the storage did not answer within operationTimeout";
+        let error = Error::new(Kind::Timeout, self.inner.name(), text);
+        match last {
+            Some(last) => error.because(last),
+            None => error,
+        }
     }
 }
 
@@ -185,7 +195,10 @@ struct Tries<'a> {
 impl Tries<'_> {
     async fn within_deadline<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let left = self.deadline.saturating_sub(self.retry.time.now());
-        within(&*self.retry.time, left, call).await
+        if self.retries == 0 {
+            return within(&*self.retry.time, left, call).await;
+        }
+        within(&*self.retry.time, left, promised(call)).await
     }
 
     /// Waits before the next try; `false` if there is none.

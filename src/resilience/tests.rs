@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::breaker::{Breaker, BreakerConfig, Outcome, Position};
+use super::breaker::{Breaker, BreakerConfig, Position};
 use super::time::jumping::JumpingClock;
 use super::{Time, wrap_with};
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
@@ -23,16 +23,16 @@ struct Bench {
     backend: Arc<dyn Backend>,
 }
 
-fn clocked_breaker(clock: &Arc<JumpingClock>) -> Breaker {
+fn clocked_breaker(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
     let config = BreakerConfig::from(&ResilienceSection::default().breaker);
     let metrics = Box::leak(Box::new(StoreMetrics::new()));
-    Breaker::new("memory", config, Arc::new(clock.clone()), metrics)
+    Arc::new(Breaker::new("memory", config, Arc::new(clock.clone()), metrics))
 }
 
 impl Bench {
     fn new() -> Self {
         let (memory, clock) = (Arc::new(Memory::default()), Arc::new(JumpingClock::default()));
-        let breaker = Arc::new(clocked_breaker(&clock));
+        let breaker = clocked_breaker(&clock);
         let config = ResilienceSection::default();
         let (time, longest) = (Arc::new(clock.clone()), Box::new(|| 1.0));
         let backend = wrap_with(memory.clone(), breaker.clone(), &config, time, longest);
@@ -63,8 +63,8 @@ impl Bench {
     }
 }
 
-fn outage() -> Outcome {
-    Outcome::Outage(false)
+fn outage() -> Error {
+    Error::new(Kind::Unavailable, "memory", "down")
 }
 
 #[tokio::test]
@@ -225,16 +225,27 @@ async fn a_later_refusal_does_not_hide_that_a_commit_may_have_been_applied() {
 }
 
 #[tokio::test]
-async fn the_breaker_sees_every_try_and_ends_the_retries() {
+async fn the_breaker_sees_every_try_and_a_call_keeps_its_tries() {
     let bench = Bench::new();
     bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 100);
+    bench.fail(Op::Ping, Fault::Refuse(Kind::Unavailable), 1_000);
     let session: SessionId = "s".into();
     bench.backend.head(&session).await.unwrap_err();
     assert_eq!(bench.breaker.stats().failures, 4);
     let error = bench.backend.head(&session).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::CircuitOpen, "opened by the fifth failure");
-    assert_eq!(bench.memory.calls(Op::Head), 5);
-    bench.backend.head(&session).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        Kind::Unavailable,
+        "opened by its first try, and tried on"
+    );
+    assert_eq!(bench.memory.calls(Op::Head), 8);
+    let error = bench.backend.head(&session).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::CircuitOpen);
+    assert!(
+        error.to_string().contains("injected"),
+        "the last failure: {error}"
+    );
+    assert!(error.cause().is_some_and(|cause| cause.contains("injected")));
     let refused = commit_one(&*bench.backend, commit(&session, Fence::Shared, 0, Vec::new()))
         .await
         .unwrap_err();
@@ -244,7 +255,7 @@ async fn the_breaker_sees_every_try_and_ends_the_retries() {
     );
     assert_eq!(
         bench.memory.calls(Op::Head) + bench.memory.commits().len(),
-        5,
+        8,
         "left alone"
     );
 
@@ -252,6 +263,59 @@ async fn the_breaker_sees_every_try_and_ends_the_retries() {
     let renewed = bench.backend.renew(&[(session.clone(), 0)], SECOND).await;
     assert!(renewed[0].is_ok(), "{renewed:?}");
     assert_eq!(bench.breaker.stats().state, Position::Closed);
+}
+
+#[tokio::test]
+async fn an_open_breaker_asks_by_itself_with_growing_pauses() {
+    let bench = Bench::new();
+    let session: SessionId = "s".into();
+    bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 8);
+    bench.fail(Op::Ping, Fault::Refuse(Kind::Unavailable), 8);
+    bench.backend.head(&session).await.unwrap_err();
+    bench.backend.head(&session).await.unwrap_err();
+    let before = bench.passed();
+    while bench.breaker.is_open() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.memory.calls(Op::Ping), 9);
+    let growing = 50 + 100 + 200 + 400 + 800 + 4 * 1_000;
+    let passed = bench.passed().saturating_sub(before);
+    assert!(passed <= Duration::from_millis(growing), "{passed:?}");
+    bench.backend.head(&session).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_breaker_lets_its_backend_go() {
+    let bench = Bench::new();
+    bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 8);
+    bench.fail(Op::Ping, Fault::Refuse(Kind::Unavailable), usize::from(u16::MAX));
+    for _ in 0..2 {
+        bench.backend.head(&"s".into()).await.unwrap_err();
+    }
+    let (breaker, memory) = (bench.breaker.clone(), bench.memory.clone());
+    drop(bench);
+    while Arc::strong_count(&memory) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(breaker.stats().state, Position::Open);
+}
+
+#[test]
+fn a_connection_that_ended_counts_only_with_the_next_failure() {
+    let clock = Arc::new(JumpingClock::default());
+    let breaker = clocked_breaker(&clock);
+    let ended = outage().of_ended_connection();
+    for _ in 0..20 {
+        breaker.allow().unwrap().record(Some(&ended));
+        breaker.allow().unwrap().record(None);
+    }
+    assert_eq!(breaker.stats().state, Position::Closed);
+    for _ in 0..19 {
+        breaker.allow().unwrap().record(Some(&ended));
+    }
+    assert_eq!(breaker.stats().state, Position::Closed);
+    breaker.allow().unwrap().record(Some(&outage()));
+    assert_eq!(breaker.stats().state, Position::Open, "20 of 40");
 }
 
 #[tokio::test]
@@ -273,19 +337,19 @@ fn it_opens_at_the_threshold_and_not_before_the_minimum() {
     let clock = Arc::new(JumpingClock::default());
     let breaker = clocked_breaker(&clock);
     for _ in 0..4 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     assert!(!breaker.is_open(), "four calls say nothing");
-    breaker.allow().unwrap().record(Outcome::Answered);
+    breaker.allow().unwrap().record(None);
     // 4 of 5 would do, but only a failure opens it.
     assert!(!breaker.is_open());
     for _ in 0..5 {
-        breaker.allow().unwrap().record(Outcome::Answered);
+        breaker.allow().unwrap().record(None);
     }
     assert_eq!(breaker.stats().state, Position::Closed, "4 of 10");
-    breaker.allow().unwrap().record(outage());
+    breaker.allow().unwrap().record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Closed, "5 of 11");
-    breaker.allow().unwrap().record(outage());
+    breaker.allow().unwrap().record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Open, "6 of 12");
     assert_eq!(
         breaker.allow().err().map(|error| error.kind()),
@@ -304,22 +368,22 @@ fn what_is_older_than_the_window_does_not_count() {
     let clock = Arc::new(JumpingClock::default());
     let breaker = clocked_breaker(&clock);
     for _ in 0..4 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     clock.advance(11 * SECOND);
-    breaker.allow().unwrap().record(outage());
+    breaker.allow().unwrap().record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Closed);
     clock.advance(5 * SECOND);
     for _ in 0..4 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     assert_eq!(breaker.stats().state, Position::Open, "five within ten seconds");
 }
 
-fn opened(clock: &Arc<JumpingClock>) -> Breaker {
+fn opened(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
     let breaker = clocked_breaker(clock);
     for _ in 0..5 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     assert!(breaker.is_open());
     breaker
@@ -335,15 +399,15 @@ fn one_probe_decides_after_the_cool_down() {
     let probe = breaker.allow().unwrap();
     assert_eq!(breaker.stats().state, Position::HalfOpen);
     assert!(breaker.allow().is_err(), "one at a time");
-    probe.record(outage());
+    probe.record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Open);
     clock.advance(29 * SECOND);
     assert!(breaker.allow().is_err(), "the cool-down begins anew");
     clock.advance(SECOND);
-    breaker.allow().unwrap().record(Outcome::Answered);
+    breaker.allow().unwrap().record(None);
     assert_eq!(breaker.stats().state, Position::Closed);
     for _ in 0..4 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     assert_eq!(breaker.stats().state, Position::Closed, "the window was emptied");
 }
@@ -355,7 +419,7 @@ fn a_probe_that_is_given_up_makes_room_for_the_next() {
     clock.advance(30 * SECOND);
     drop(breaker.allow().unwrap());
     assert!(!breaker.is_open());
-    breaker.allow().unwrap().record(Outcome::Answered);
+    breaker.allow().unwrap().record(None);
     assert_eq!(breaker.stats().state, Position::Closed);
 }
 
@@ -366,15 +430,15 @@ fn answers_from_before_change_nothing() {
     let slow = breaker.allow().unwrap();
     let slower = breaker.allow().unwrap();
     for _ in 0..5 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
-    slow.record(Outcome::Answered);
+    slow.record(None);
     assert_eq!(breaker.stats().state, Position::Open);
     clock.advance(30 * SECOND);
     let probe = breaker.allow().unwrap();
-    slower.record(outage());
+    slower.record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::HalfOpen);
-    probe.record(Outcome::Answered);
+    probe.record(None);
     assert_eq!(breaker.stats().state, Position::Closed);
 }
 
@@ -397,21 +461,22 @@ async fn a_call_that_always_goes_through_closes_it_early() {
 #[test]
 fn every_change_of_position_is_told_once() {
     let clock = Arc::new(JumpingClock::default());
-    let breaker = Arc::new(clocked_breaker(&clock));
+    let breaker = clocked_breaker(&clock);
     let changes = Arc::new(AtomicU64::new(0));
     let (seen, told) = (changes.clone(), Arc::downgrade(&breaker));
-    breaker.watch(Box::new(move |position| {
+    breaker.watch(Box::new(move |position, last| {
+        assert!(last.is_some_and(|last| last.kind() == Kind::Unavailable));
         // Outside all locks: asking back must not hang.
         assert_eq!(told.upgrade().unwrap().stats().state, position);
         seen.fetch_add(1, Ordering::Relaxed);
     }));
     for _ in 0..5 {
-        breaker.allow().unwrap().record(outage());
+        breaker.allow().unwrap().record(Some(&outage()));
     }
     clock.advance(30 * SECOND);
     let probe = breaker.allow().unwrap();
     assert_eq!(changes.load(Ordering::Relaxed), 2);
-    probe.record(Outcome::Answered);
-    breaker.allow().unwrap().record(Outcome::Answered);
+    probe.record(None);
+    breaker.allow().unwrap().record(None);
     assert_eq!(changes.load(Ordering::Relaxed), 3);
 }

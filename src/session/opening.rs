@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::actor::{Place, Session};
 use super::lease::{self, Wanted};
@@ -12,7 +14,40 @@ use crate::backend::{Fence, Head, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{RecordKey, Sealer};
 
+/// First and longest pause before a storage that cannot be reached is asked again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
 impl Vault {
+    /// [`Vault::open`] for a program that starts: a server that cannot be reached is waited for as long as an owner
+    /// is. A disk that fails is not.
+    pub async fn open_when_reachable(
+        self: &Arc<Self>,
+        id: &SessionId,
+        options: &OpenOptions,
+    ) -> Result<Arc<Session>> {
+        let deadline = Instant::now() + options.open_timeout;
+        let mut pause = AGAIN.0;
+        loop {
+            let options = OpenOptions {
+                open_timeout: deadline.saturating_duration_since(Instant::now()),
+                ..options.clone()
+            };
+            match self.open(id, &options).await {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen
+                    ) && self.backend.name() != "embedded"
+                        && Instant::now() + pause < deadline =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN.1);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Takes the lease and checks that what is stored can be opened, before anything may be written. To be deleted it
     /// need not be opened: then the answer says why it cannot be.
     pub(super) async fn take(

@@ -57,8 +57,8 @@ pub struct OpenOptions {
 pub enum Event {
     /// The storage took a session away: another owner came, or its records are gone.
     Lost(SessionId, Fence, Error),
-    /// The circuit breaker before this storage changed its position.
-    Breaker(&'static str, Position),
+    /// The circuit breaker before this storage changed its position; with what the storage last failed with.
+    Breaker(&'static str, Position, Option<Error>),
 }
 
 /// Told of every [`Event`].

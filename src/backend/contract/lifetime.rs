@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{LONG, PATIENCE, Test, change, commit, commit_one, key, refused};
+use super::{LONG, PATIENCE, Test, at_another_version, change, commit, commit_one, key, refused};
 use crate::backend::{Commit, Fence, Head, SessionId};
 use crate::error::Kind;
 
@@ -31,10 +31,7 @@ impl Test<'_> {
         for base in [0, 1] {
             refused(self.put(&session, old, base, &records).await, Kind::Fenced);
         }
-        refused(
-            self.put(&session, token, 1, &records).await,
-            Kind::VersionMismatch,
-        );
+        at_another_version(self.put(&session, token, 1, &records).await, 1, 0);
         assert!(!self.backend.touch(&session, fence, Some(LONG)).await.unwrap());
         assert_eq!(self.backend.head(&session).await.unwrap(), Head::default());
 

@@ -122,6 +122,15 @@ fn refused<T: std::fmt::Debug>(answer: Result<T>, kind: Kind) -> Error {
     error
 }
 
+/// Refused because the session is at `actual` and not at `expected`, which the error says.
+#[track_caller]
+fn at_another_version<T: std::fmt::Debug>(answer: Result<T>, expected: u64, actual: u64) -> Error {
+    let error = refused(answer, Kind::VersionMismatch);
+    let details = ["expectedVersion", "actualVersion"].map(|name| error.detail(name).cloned());
+    assert_eq!(details, [Some(expected.into()), Some(actual.into())], "{error:?}");
+    error
+}
+
 struct Test<'a> {
     backend: &'a dyn Backend,
     run: u64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::LAYER;
@@ -44,6 +45,11 @@ impl HybridBackend {
         }
         let redis = HotCopies::new(redis, &mongo.installation().await?)?;
         let core = Core::new(config, mongo, redis, breaker, queue);
+        let pinged = Arc::downgrade(&core);
+        core.breaker.ping_with(Box::new(move || {
+            let core = pinged.upgrade().filter(|core| core.open().is_ok())?;
+            Some(async move { core.mongo.ping().await }.boxed())
+        }));
         runtime::spawn(reconciler::run(Arc::downgrade(&core)));
         if core.config.uses_outbox() {
             runtime::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));

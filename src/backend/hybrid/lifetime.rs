@@ -11,7 +11,6 @@ use super::{LAYER, fenced, is_outage};
 use crate::backend::redis::{Held, Renewed};
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
-use crate::resilience::Outcome;
 
 impl Core {
     /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
@@ -24,7 +23,7 @@ impl Core {
             // In any state of the breaker: a lease that is not renewed is a session lost.
             let permit = self.breaker.allow_always();
             let answers = self.mongo.renew(leases, lease).await;
-            permit.record(Outcome::of_many(&answers));
+            permit.record_many(&answers);
             answers
         };
         let slots: Vec<_> = leases

@@ -97,6 +97,8 @@ pub(super) struct Core {
     /// Released or replaced with commits that MongoDB may not have.
     orphans: Mutex<Vec<Arc<Slot>>>,
     redis_away: AtomicBool,
+    /// What Redis last failed with.
+    redis_failure: Mutex<Option<Error>>,
     /// When MongoDB was last asked about all leases that are waited for.
     pub asked_for_leases: Mutex<Option<Instant>>,
     closed: AtomicBool,
@@ -130,6 +132,7 @@ impl Core {
             behind: Mutex::default(),
             orphans: Mutex::default(),
             redis_away: AtomicBool::new(false),
+            redis_failure: Mutex::default(),
             asked_for_leases: Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -271,14 +274,20 @@ impl Core {
     /// A call to Redis, unless it is away: nobody but the prober waits for a Redis that does not answer.
     pub async fn hot<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         if !self.redis_is_there() {
-            return Err(Error::new(Kind::Unavailable, LAYER, "Redis cannot be reached"));
+            let error = Error::new(Kind::Unavailable, LAYER, "Redis cannot be reached");
+            return Err(match &*self.redis_failure.lock() {
+                Some(failure) => error.because(failure),
+                None => error,
+            });
         }
         let answer = call.await;
         if let Err(error) = &answer
             && matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
-            && !self.redis_away.swap(true, Ordering::AcqRel)
         {
-            runtime::spawn(look_for_redis(self.me.clone()));
+            *self.redis_failure.lock() = Some(error.clone());
+            if !self.redis_away.swap(true, Ordering::AcqRel) {
+                runtime::spawn(look_for_redis(self.me.clone()));
+            }
         }
         answer
     }

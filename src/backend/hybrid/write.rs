@@ -16,7 +16,7 @@ use super::stats::count;
 use super::{LAYER, entry, fenced, is_outage};
 use crate::backend::mongo::MongoBackend;
 use crate::backend::redis::{Mark, Written};
-use crate::backend::{Commit, Fence, Head, now_millis};
+use crate::backend::{Commit, Fence, Head, now_millis, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 
@@ -263,8 +263,7 @@ impl Core {
 
     async fn through(self: &Arc<Self>, slot: &Arc<Slot>, commit: &Commit) -> Result<Head> {
         if self.breaker.is_open() {
-            let text = "MongoDB has been failing and is left alone for a while";
-            return Err(Error::new(Kind::CircuitOpen, LAYER, text));
+            return Err(self.breaker.refusal());
         }
         if slot.has_pending() {
             self.flush(slot).await?;
@@ -335,12 +334,11 @@ fn again(slot: &Slot, commit: &Commit) -> std::result::Result<Head, Closed> {
     if mark.version == commit.version() && mark.commit_id == commit.id {
         return Ok(slot.head());
     }
-    let error = Error::new(Kind::VersionMismatch, LAYER, "the session is at another version");
-    Err(Closed::Refused(
-        error
-            .with("expectedVersion", commit.base)
-            .with("version", mark.version),
-    ))
+    Err(Closed::Refused(version_mismatch(
+        LAYER,
+        commit.base,
+        mark.version,
+    )))
 }
 
 async fn tell_queue(core: Arc<Core>, queue: Arc<dyn Queue>, job: Job) {

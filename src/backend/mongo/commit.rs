@@ -19,7 +19,7 @@ use super::lease::IDLE;
 use super::ledger::beside_an_outbox;
 use super::staging::{INLINE_BYTES, check_sizes};
 use super::state::{Core, Known, Slot};
-use crate::backend::{Commit, Fence, Head};
+use crate::backend::{Commit, Fence, Head, version_mismatch};
 use crate::error::{Error, Kind, Result};
 
 /// How many commits of `exclusive: false` writers a session remembers, to know one that is sent again.
@@ -312,7 +312,7 @@ impl Job {
 
     fn check_expected(&self, version: u64) -> Result<()> {
         if self.commit.expected && self.commit.base != version {
-            return Err(mismatch(self.commit.base, version));
+            return Err(version_mismatch(LAYER, self.commit.base, version));
         }
         Ok(())
     }
@@ -344,7 +344,7 @@ fn judge(commit: &Commit, found: &SessionDoc) -> Result<Verdict> {
                 return Ok(Verdict::Done);
             }
             if found.version != commit.base {
-                return Err(mismatch(commit.base, found.version));
+                return Err(version_mismatch(LAYER, commit.base, found.version));
             }
             Ok(Verdict::Go)
         }
@@ -353,7 +353,7 @@ fn judge(commit: &Commit, found: &SessionDoc) -> Result<Verdict> {
                 return Ok(Verdict::Done);
             }
             if commit.expected && found.version != commit.base {
-                return Err(mismatch(commit.base, found.version));
+                return Err(version_mismatch(LAYER, commit.base, found.version));
             }
             Ok(Verdict::Go)
         }
@@ -413,16 +413,6 @@ pub(super) fn millis(time: DateTime) -> u64 {
 
 pub(super) fn fenced(token: u64) -> Error {
     Error::new(Kind::Fenced, LAYER, "somebody else owns the session now").with("currentToken", token)
-}
-
-fn mismatch(expected: u64, actual: u64) -> Error {
-    Error::new(
-        Kind::VersionMismatch,
-        LAYER,
-        "the session's version is not the expected one",
-    )
-    .with("expectedVersion", expected)
-    .with("actualVersion", actual)
 }
 
 fn lost(expected: u64) -> Error {

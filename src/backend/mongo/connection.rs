@@ -84,6 +84,8 @@ pub(super) struct Connection {
     pub timeout: Duration,
     clock: Arc<Mutex<Clock>>,
     key: ClientKey,
+    /// Where the server is, for its errors.
+    hosts: String,
 }
 
 impl Connection {
@@ -137,6 +139,8 @@ impl Connection {
         }
         let write_concern = write_concern_document(&concern, config.operation_timeout);
 
+        let hosts: Vec<_> = options.hosts.iter().map(ToString::to_string).collect();
+        let hosts = hosts.join(", ");
         let key = key_of(config);
         let client = {
             let mut clients = clients().lock();
@@ -173,6 +177,7 @@ impl Connection {
             timeout: config.operation_timeout,
             clock: Arc::default(),
             key,
+            hosts,
         };
         connection.create_indexes().await?;
         Ok(connection)
@@ -200,8 +205,18 @@ impl Connection {
     /// Bounds a wait by `operation_timeout`, and maps the driver's error.
     pub async fn bounded<T>(&self, work: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
         match tokio::time::timeout(self.timeout, work).await {
-            Ok(answer) => answer.map_err(|error| from_driver(&error)),
-            Err(_) => Err(timed_out()),
+            Ok(answer) => answer.map_err(|error| self.about(from_driver(&error))),
+            Err(_) => Err(self.about(timed_out())),
+        }
+    }
+
+    /// Names the server where an error is of the server and not of the data.
+    fn about(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::Config | Kind::Unavailable | Kind::Timeout | Kind::StorageFull => {
+                error.at_server(&self.hosts)
+            }
+            _ => error,
         }
     }
 
@@ -341,8 +356,8 @@ impl Connection {
         }
         let asked = estimate(&self.database, self.leases.name());
         let estimate = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(timed_out()),
+            Ok(answer) => answer.map_err(|error| self.about(error))?,
+            Err(_) => return Err(self.about(timed_out())),
         };
         self.clock.lock().estimate = Some(estimate);
         Ok(later(estimate.1, estimate.0.elapsed()))

@@ -45,6 +45,9 @@ if not again then
   end
   head = token .. tail
   local owner = attempt .. ' ' .. ARGV[2]
+  -- After a command that needs no memory, a server that is out of it lets the others through: who wants to delete
+  -- needs the lease.
+  redis.call('DEL', key)
   redis.call('HSET', hash, '@', head, '@owner', owner)
   if claim ~= '' then
     redis.call('HSET', hash, '@claim', claim)

@@ -10,14 +10,13 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
-use super::answers::{
-    corrupt_head, fenced, parse_lease, read_acquired, read_done, read_scan, record, unexpected,
-};
-use super::batch::{self, Entry, Item, Reply, milliseconds};
+use super::answers::{corrupt_head, fenced, read_acquired, read_done, read_scan, record, unexpected};
+use super::batch::milliseconds;
 use super::config::RedisConfig;
 use super::connection::{Link, parse_address};
-use super::errors::{LAYER, error};
+use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
+use super::large::{self, Shrinking};
 use super::{held, scripts, warnings};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
@@ -32,8 +31,8 @@ const RENEWED_AT_ONCE: usize = 200;
 
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
-    link: Arc<Link>,
-    keys: Keys,
+    pub(super) link: Arc<Link>,
+    pub(super) keys: Keys,
     operation_timeout: Duration,
     closed: AtomicBool,
 }
@@ -70,83 +69,14 @@ impl RedisBackend {
         Ok(Instant::now() + self.operation_timeout)
     }
 
+    /// Adds to an error which session it is about and, if a key holds something foreign, which key.
+    fn about(&self, session: &SessionId, found: Error) -> Error {
+        at_keys(found, &[self.keys.hash(session), self.keys.lease(session)]).in_session(session)
+    }
+
     async fn send(&self, command: &Cmd) -> Result<Value> {
         let deadline = self.begin()?;
         Ok(self.link.send(command, deadline).await?)
-    }
-
-    async fn commit_kind(&self, entries: Vec<Entry>, deadline: Instant) -> Vec<Result<Head>> {
-        // The script consumes what is needed to explain a refusal, so that is kept aside.
-        let facts: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                (
-                    entry.commit.session.clone(),
-                    entry.commit.fence,
-                    entry.commit.base,
-                )
-            })
-            .collect();
-        let items = entries.into_iter().map(Item::Commit).collect();
-        let replies = batch::commit(&self.link, items, deadline).await;
-        let results =
-            replies
-                .into_iter()
-                .zip(facts)
-                .map(async |(reply, (session, fence, base))| match reply {
-                    Reply::Committed(head) => Ok(head),
-                    Reply::Failed(error) => Err(error.in_session(&session)),
-                    Reply::Refused(head) => Err(self.explain(&session, fence, base, &head, deadline).await),
-                });
-        join_all(results).await
-    }
-
-    /// Why a commit that builds on `base` was refused by a session whose head is `head`.
-    async fn explain(
-        &self,
-        session: &SessionId,
-        fence: Fence,
-        base: u64,
-        head: &[u8],
-        deadline: Instant,
-    ) -> Error {
-        let lost = || {
-            error(
-                Kind::SessionLost,
-                "Redis no longer holds what this owner has written",
-            )
-        };
-        let mismatch = |found: u64| {
-            error(Kind::VersionMismatch, "the session is at another version")
-                .with("expectedVersion", base)
-                .with("version", found)
-        };
-        let error = match (fence, HeadField::parse(head)) {
-            (_, None) if !head.is_empty() => corrupt_head(),
-            (Fence::Shared, found) => mismatch(found.map_or(0, |head| head.version)),
-            (Fence::Owner(_), None) if base == 0 => fenced(None),
-            (Fence::Owner(token), None) => {
-                // Gone with its token. If there is another owner, it deleted or replaced the session.
-                match self
-                    .link
-                    .send(cmd("GET").arg(self.keys.lease(session)), deadline)
-                    .await
-                {
-                    Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
-                        Some((holder, _)) if holder != token => fenced(Some(holder)),
-                        _ => lost(),
-                    },
-                    Ok(_) => lost(),
-                    Err(fault) => fault.into(),
-                }
-            }
-            (Fence::Owner(token), Some(head)) if head.token > token => fenced(Some(head.token)),
-            // An older owner's token came back: the server was restored from an old copy.
-            (Fence::Owner(token), Some(head)) if head.token < token && head.version < base => lost(),
-            (Fence::Owner(token), Some(head)) if head.token < token => fenced(Some(head.token)),
-            (Fence::Owner(_), Some(head)) => mismatch(head.version),
-        };
-        error.in_session(session)
     }
 
     async fn renew_some(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
@@ -182,6 +112,10 @@ impl RedisBackend {
             .map(|(answer, (session, _))| match answer {
                 Value::Int(0) => Ok(()),
                 Value::Int(1) => Err(fenced(None).in_session(session)),
+                Value::BulkString(text) if text.first() == Some(&b'E') => {
+                    let found = from_script(&String::from_utf8_lossy(&text[1..]));
+                    Err(self.about(session, found))
+                }
                 _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
             });
         results.collect()
@@ -231,7 +165,7 @@ impl Backend for RedisBackend {
                 }
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_acquired(answer, &request).map_err(|error| error.in_session(session))
     }
 
@@ -269,7 +203,7 @@ impl Backend for RedisBackend {
         let answer = self
             .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
             .await;
-        match answer.map_err(|error| error.in_session(session))? {
+        match answer.map_err(|error| self.about(session, error))? {
             Value::Nil => Ok(Head::default()),
             Value::BulkString(head) => match HeadField::parse(&head) {
                 Some(head) => Ok(head.head()),
@@ -283,19 +217,10 @@ impl Backend for RedisBackend {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut command = cmd("HMGET");
-        command.arg(self.keys.hash(session));
-        for key in keys {
-            command.arg(key.as_bytes());
-        }
-        match self
-            .send(&command)
-            .await
-            .map_err(|error| error.in_session(session))?
-        {
-            Value::Array(values) if values.len() == keys.len() => values.into_iter().map(record).collect(),
-            _ => Err(unexpected()),
-        }
+        let fields: Vec<_> = keys.iter().map(RecordKey::as_bytes).collect();
+        let values = large::fields(&self.link, &self.keys.hash(session), &fields, self.begin()?).await;
+        let values = values.map_err(|error| self.about(session, error))?;
+        values.into_iter().map(record).collect()
     }
 
     async fn scan(
@@ -305,6 +230,7 @@ impl Backend for RedisBackend {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
+        let deadline = self.begin()?;
         let mut command = cmd("HSCAN");
         command
             .arg(self.keys.hash(session))
@@ -314,12 +240,19 @@ impl Backend for RedisBackend {
             pattern.push(b'*');
             command.arg("MATCH").arg(pattern);
         }
-        command.arg("COUNT").arg(limit.max(1));
-        let answer = self
-            .send(&command)
-            .await
-            .map_err(|error| error.in_session(session))?;
-        let (next, values) = read_scan(answer)?;
+        let mut reading = Shrinking::new(&self.link);
+        let (next, values) = loop {
+            let count = limit.clamp(1, reading.portion);
+            let mut command = command.clone();
+            command.arg("COUNT").arg(count);
+            match self.link.send(&command, deadline).await {
+                Ok(answer) => break read_scan(answer)?,
+                Err(fault) => reading
+                    .after(fault.into(), count)
+                    .map_err(|error| self.about(session, error))?,
+            }
+        };
+        reading.learn(&self.link, large::bytes(&values));
         let mut items = Vec::with_capacity(values.len() / 2);
         let mut values = values.into_iter();
         while let (Some(field), Some(value)) = (values.next(), values.next()) {
@@ -338,34 +271,10 @@ impl Backend for RedisBackend {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        let deadline = match self.begin() {
-            Ok(deadline) => deadline,
-            Err(error) => return commits.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let is_shared = |commit: &Commit| commit.fence == Fence::Shared;
-        let mixed = commits
-            .windows(2)
-            .any(|pair| is_shared(&pair[0]) != is_shared(&pair[1]));
-        let entries = commits
-            .into_iter()
-            .map(|commit| Entry {
-                key: self.keys.hash(&commit.session),
-                commit,
-            })
-            .collect::<Vec<_>>();
-        if !mixed {
-            return self.commit_kind(entries, deadline).await;
+        match self.begin() {
+            Ok(deadline) => self.commit_by(commits, deadline).await,
+            Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
         }
-        let order: Vec<bool> = entries.iter().map(|entry| is_shared(&entry.commit)).collect();
-        let (shared, owned): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| is_shared(&entry.commit));
-        let (shared, owned) = tokio::join!(
-            self.commit_kind(shared, deadline),
-            self.commit_kind(owned, deadline)
-        );
-        let (mut shared, mut owned) = (shared.into_iter(), owned.into_iter());
-        let of_kind = |is_shared| if is_shared { shared.next() } else { owned.next() };
-        order.into_iter().filter_map(of_kind).collect()
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
@@ -379,7 +288,7 @@ impl Backend for RedisBackend {
                 command.arg(fence_argument(fence));
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_done(session, &answer)
     }
 
@@ -391,7 +300,7 @@ impl Backend for RedisBackend {
                 command.arg(fence_argument(fence)).arg(milliseconds(ttl));
             })
             .await
-            .map_err(|fault| Error::from(fault).in_session(session))?;
+            .map_err(|fault| self.about(session, fault.into()))?;
         read_done(session, &answer)
     }
 

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
-use super::connection::{Fault, Link};
-use super::errors::{error, from_script};
+use super::connection::Link;
+use super::errors::{at_keys, error, from_script};
 use super::hot::Mark;
 use super::keys::HeadField;
 use super::scripts::{self, Call};
@@ -20,9 +20,12 @@ use crate::error::{Error, Kind};
 use crate::record::Change;
 
 /// A commit with the key of its hash.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub key: String,
     pub commit: Commit,
+    /// Not to share a script call with commits that need memory.
+    pub apart: bool,
 }
 
 /// A commit to a hot copy, with its keys.
@@ -86,8 +89,8 @@ impl Item {
 
     fn read_answer(&self, answer: Value, now: u64) -> Reply {
         match self {
-            Self::Commit(entry) => read_answer(answer, &entry.commit, now),
-            Self::Hot(commit) => read_hot_answer(answer, &commit.mark),
+            Self::Commit(entry) => read_answer(answer, entry, now),
+            Self::Hot(commit) => read_hot_answer(answer, commit),
         }
     }
 }
@@ -106,8 +109,8 @@ impl Carrier for Link {
 
     fn kind(item: &Item) -> u8 {
         match item {
-            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared),
-            Item::Hot(_) => 2,
+            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared) + 2 * u8::from(entry.apart),
+            Item::Hot(_) => 4,
         }
     }
 
@@ -161,7 +164,8 @@ impl Carrier for Link {
     }
 
     fn timed_out() -> Reply {
-        Reply::Failed(Fault::Timeout.into())
+        let text = "earlier commits took too long; this one was not sent";
+        Reply::Failed(error(Kind::Timeout, text))
     }
 
     fn interrupted() -> Reply {
@@ -259,14 +263,17 @@ pub(super) fn milliseconds(ttl: Option<Duration>) -> u64 {
     })
 }
 
-fn read_answer(answer: Value, commit: &Commit, now: u64) -> Reply {
+fn read_answer(answer: Value, Entry { key, commit, .. }: &Entry, now: u64) -> Reply {
     match answer {
         Value::Int(0) => Reply::Committed(Head {
             version: commit.version(),
             updated_at: now,
         }),
         Value::BulkString(text) => match text.split_first() {
-            Some((b'E', error)) => Reply::Failed(from_script(&String::from_utf8_lossy(error))),
+            Some((b'E', error)) => {
+                let error = from_script(&String::from_utf8_lossy(error));
+                Reply::Failed(at_keys(error, std::slice::from_ref(key)))
+            }
             Some((b'+', head)) => match parse_merged(head) {
                 Some(head) => Reply::Committed(head),
                 None => Reply::Failed(error(Kind::Internal, "the merge script's answer cannot be read")),
@@ -288,14 +295,17 @@ fn read_answer(answer: Value, commit: &Commit, now: u64) -> Reply {
     }
 }
 
-fn read_hot_answer(answer: Value, mark: &Mark) -> Reply {
+fn read_hot_answer(answer: Value, commit: &HotCommit) -> Reply {
     match answer {
         Value::Int(0) => Reply::Committed(Head {
-            version: mark.version,
-            updated_at: mark.updated_at,
+            version: commit.mark.version,
+            updated_at: commit.mark.updated_at,
         }),
         Value::BulkString(text) => match text.split_first() {
-            Some((b'E', error)) => Reply::Failed(from_script(&String::from_utf8_lossy(error))),
+            Some((b'E', error)) => {
+                let error = from_script(&String::from_utf8_lossy(error));
+                Reply::Failed(at_keys(error, &[commit.hot.clone(), commit.outbox.clone()]))
+            }
             _ => Reply::Refused(text),
         },
         _ => Reply::Failed(error(

@@ -18,14 +18,16 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
 };
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::{Address, Login, RedisConfig, Topology};
-use super::errors::{self, error, wants_reconnect};
+use super::errors::{self, Place, wants_reconnect};
+use super::large::Portion;
 use super::sentinel;
 use crate::backend::gather::Waiting;
 use crate::backend::tls;
@@ -33,6 +35,8 @@ use crate::error::{Error, Kind, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a server that ends a connection at once is listened to.
+const FAREWELL: Duration = Duration::from_millis(250);
 /// A cluster connection repairs itself; it is replaced only when it is older than this and still fails.
 const CLUSTER_GRACE: Duration = Duration::from_secs(1);
 /// How often the driver follows redirections and the like before it gives up on a command to a cluster.
@@ -47,12 +51,15 @@ static LINKS: LazyLock<Mutex<HashMap<[u8; 32], Weak<Link>>>> = LazyLock::new(Mut
 /// A shared way to one server, or to one cluster.
 pub(super) struct Link {
     config: RedisConfig,
+    place: Arc<Place>,
     state: Mutex<State>,
     connecting: tokio::sync::Mutex<()>,
     /// Stores that are open; without any, the connection is closed.
     users: AtomicUsize,
     /// Commits that wait for their turn on this connection.
     pub waiting: Mutex<Waiting<Link>>,
+    /// How many fields one read may ask this server for.
+    pub portion: Portion,
 }
 
 #[derive(Default)]
@@ -73,20 +80,21 @@ enum Connection {
 
 /// Why a command has no answer.
 pub(super) enum Fault {
-    /// The driver's error, or the server's.
-    Redis(RedisError),
+    /// The driver's error, or that of the server there.
+    Redis(RedisError, Arc<Place>),
     /// No connection; the command was not sent.
     Connect(Error),
-    /// Sent, and no answer in time.
-    Timeout,
+    /// Sent to the server there, and no answer in time.
+    Timeout(Arc<Place>),
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Redis(cause) => errors::map(&cause),
+            Fault::Redis(cause, place) if cause.is_io_error() => place.map(&cause).of_ended_connection(),
+            Fault::Redis(cause, place) => place.map(&cause),
             Fault::Connect(error) => error,
-            Fault::Timeout => error(Kind::Timeout, "the server did not answer in time"),
+            Fault::Timeout(place) => place.refused(Kind::Timeout, "the server did not answer in time"),
         }
     }
 }
@@ -103,10 +111,12 @@ impl Link {
         links.retain(|_, link| link.strong_count() > 0);
         let link = Arc::new(Self {
             config: config.clone(),
+            place: Arc::new(Place::new(config)),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             users: AtomicUsize::new(1),
             waiting: Mutex::default(),
+            portion: Portion::default(),
         });
         links.insert(fingerprint, Arc::downgrade(&link));
         link
@@ -169,7 +179,7 @@ impl Link {
             })
             .await?;
         let answers: HashMap<String, Value> =
-            redis::from_redis_value(answers).map_err(|cause| Fault::Redis(cause.into()))?;
+            redis::from_redis_value(answers).map_err(|cause| self.fault(cause.into()))?;
         let mut masters: Vec<Address> = answers.keys().filter_map(|name| parse_address(name)).collect();
         masters.sort();
         Ok(Some(masters))
@@ -180,26 +190,26 @@ impl Link {
         deadline: Instant,
         send: impl AsyncFnOnce(Connection) -> RedisResult<Value>,
     ) -> std::result::Result<Value, Fault> {
-        let (connection, generation) = match timeout_at(deadline, self.connection()).await {
-            Ok(connected) => connected.map_err(Fault::Connect)?,
-            Err(_) => {
-                return Err(Fault::Connect(error(
-                    Kind::Unavailable,
-                    "could not connect in time",
-                )));
-            }
+        let Ok(connected) = timeout_at(deadline, self.connection()).await else {
+            let text = "could not connect in time";
+            return Err(Fault::Connect(self.place.refused(Kind::Unavailable, text)));
         };
+        let (connection, generation) = connected.map_err(Fault::Connect)?;
         let Ok(answer) = timeout_at(deadline, send(connection)).await else {
             // The path may be dead without anybody having said so.
             self.drop_connection(generation);
-            return Err(Fault::Timeout);
+            return Err(Fault::Timeout(self.place.clone()));
         };
         answer.and_then(Value::extract_error).map_err(|cause| {
             if wants_reconnect(&cause) {
                 self.drop_connection(generation);
             }
-            Fault::Redis(cause)
+            self.fault(cause)
         })
+    }
+
+    fn fault(&self, cause: RedisError) -> Fault {
+        Fault::Redis(cause, self.place.clone())
     }
 
     fn current(&self) -> Option<(Connection, u64)> {
@@ -224,21 +234,14 @@ impl Link {
             return Err(last.clone());
         }
         let connected = match timeout(self.config.connect_timeout, self.connect()).await {
-            Ok(connected) => connected.map_err(|cause| {
-                tls::refusal(errors::LAYER, &cause.to_string())
-                    .map_or_else(|| errors::map(&cause), |refusal| refusal.because(&cause))
-            }),
-            Err(_) => Err(error(
-                Kind::Unavailable,
-                "the server did not accept a connection in time",
-            )),
-        };
-        let connected = match connected {
-            Err(failed) if failed.kind() == Kind::Unavailable => match self.misunderstanding().await {
-                Some(message) => Err(error(Kind::Config, message).because(&failed)),
-                None => Err(failed),
-            },
-            connected => connected,
+            Ok(Ok(connection)) => self.greet(connection).await,
+            Ok(Err(cause)) => Err(self.not_connected(cause).await),
+            Err(_) => {
+                let text = "the server did not accept a connection in time";
+                Err(self
+                    .misunderstood(self.place.refused(Kind::Unavailable, text))
+                    .await)
+            }
         };
         let mut state = self.state.lock();
         match connected {
@@ -259,6 +262,31 @@ impl Link {
                 state.failed = Some((Instant::now() + pause.mul_f64(0.5 + jitter / 2.0), error.clone()));
                 Err(error)
             }
+        }
+    }
+
+    /// Why there is no connection: by the server's word, if it gave one.
+    async fn not_connected(&self, cause: RedisError) -> Error {
+        if let Some(refusal) = tls::refusal(errors::LAYER, &cause.to_string()) {
+            return self.place.named(refusal.because(&cause));
+        }
+        let why = if cause.is_io_error() {
+            self.farewell().await
+        } else {
+            None
+        };
+        let failed = self.place.map(why.as_ref().unwrap_or(&cause));
+        let spoke = why.is_some() || matches!(cause.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
+        if spoke || failed.kind() != Kind::Unavailable {
+            return failed;
+        }
+        self.misunderstood(failed).await
+    }
+
+    async fn misunderstood(&self, failed: Error) -> Error {
+        match self.misunderstanding().await {
+            Some(message) => self.place.refused(Kind::Config, message).because(&failed),
+            None => failed,
         }
     }
 
@@ -292,6 +320,72 @@ impl Link {
         }
     }
 
+    /// Finds out now what would otherwise fail in one command and not in another: a missing password, a server that
+    /// loads its data, one of another kind than the URL says.
+    async fn greet(&self, connection: Connection) -> Result<Connection> {
+        let Connection::Node(node) = &connection else {
+            return Ok(connection);
+        };
+        let mut node = node.clone();
+        let hello = redis::cmd("HELLO");
+        let greeting = async {
+            let hello = node.req_packed_command(&hello).await;
+            let ping = node.req_packed_command(&redis::cmd("PING")).await;
+            (hello, ping)
+        };
+        let Ok((hello, ping)) = timeout(self.config.connect_timeout, greeting).await else {
+            let text = "the server did not answer in time";
+            return Err(self.place.refused(Kind::Timeout, text));
+        };
+        match ping.and_then(Value::extract_error) {
+            // Not every user may ask; what it may, the next command will tell.
+            Err(cause) if cause.code() == Some("NOPERM") => {}
+            Err(cause) => {
+                let why = if cause.is_io_error() {
+                    self.farewell().await
+                } else {
+                    None
+                };
+                return Err(self.place.map(&why.unwrap_or(cause)));
+            }
+            Ok(_) => {}
+        }
+        match hello.ok().as_ref().and_then(mode).as_deref() {
+            Some("sentinel") => Err(self.place.refused(Kind::Config, errors::SENTINEL)),
+            Some("cluster") => Err(self.place.refused(Kind::Config, errors::CLUSTER)),
+            _ => Ok(connection),
+        }
+    }
+
+    /// Why the server ends connections at once, if it says so: it writes that before anything is asked, and the
+    /// driver, which writes first, does not get to read it.
+    async fn farewell(&self) -> Option<RedisError> {
+        let nodes = match &self.config.topology {
+            _ if self.config.tls.is_some() => return None,
+            Topology::Single(address) => std::slice::from_ref(address),
+            Topology::Cluster(nodes) => nodes.as_slice(),
+            Topology::Socket(_) | Topology::Sentinel { .. } => return None,
+        };
+        let listen = async {
+            for node in nodes {
+                let Ok(mut stream) = TcpStream::connect((node.0.as_str(), node.1)).await else {
+                    continue;
+                };
+                let mut line = Vec::with_capacity(512);
+                // A server that takes the connection says nothing, and one that does not ends it.
+                let _ = timeout(FAREWELL, stream.read_to_end(&mut line)).await;
+                if line.first() == Some(&b'-')
+                    && let Ok(said) = redis::parse_redis_value(&line)
+                    && let Err(why) = said.extract_error()
+                {
+                    return Some(why);
+                }
+            }
+            None
+        };
+        timeout(self.config.connect_timeout, listen).await.ok().flatten()
+    }
+
     async fn connect(&self) -> RedisResult<Connection> {
         let dial = Dial { config: &self.config };
         Ok(match &self.config.topology {
@@ -314,6 +408,12 @@ impl Link {
             Topology::Cluster(nodes) => Connection::Cluster(dial.cluster(nodes).await?),
         })
     }
+}
+
+/// `standalone`, `cluster` or `sentinel`, from the answer to HELLO.
+fn mode(hello: &Value) -> Option<String> {
+    let pairs: HashMap<String, Value> = redis::from_redis_value(hello.clone()).ok()?;
+    redis::from_redis_value(pairs.get("mode")?.clone()).ok()
 }
 
 /// Makes connections with the options of one link.

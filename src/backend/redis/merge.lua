@@ -3,7 +3,7 @@
 -- ARGV, for each session: the version expected or "", the number of patches, the commit id, the time in ms, the
 -- time to live in ms or "0", twice the number of puts, the number of deletes; fields and values; deleted fields.
 -- Answer, for each session: "+version:updated" if committed, now or before; else what "@" holds ("" for nothing),
--- or "E" and an error.
+-- or "E" and an error. What only deletes does so first: see commit.lua.
 local answers = {}
 local at = 1
 for i = 1, #KEYS do
@@ -36,15 +36,21 @@ for i = 1, #KEYS do
       ids = string.sub(id .. ',' .. ids, 1, 8 * 17)
       local becomes = token .. ':' .. version .. ':' .. id .. ':' .. (ttl ~= '0' and 't' or '-') .. ':'
         .. ARGV[at + 3] .. ':' .. ids
-      local to = math.min(last, first + 3999)
+      local puts = last >= first
+      local from, to = last + 1, first - 1
+      while not puts and from <= stop do
+        to = math.min(stop, from + 3999)
+        redis.call('HDEL', key, unpack(ARGV, from, to))
+        from = to + 1
+      end
+      to = math.min(last, first + 3999)
       redis.call('HSET', key, '@', becomes, unpack(ARGV, first, to))
       while to < last do
         local from = to + 1
         to = math.min(last, from + 3999)
         redis.call('HSET', key, unpack(ARGV, from, to))
       end
-      local from = last + 1
-      while from <= stop do
+      while puts and from <= stop do
         to = math.min(stop, from + 3999)
         redis.call('HDEL', key, unpack(ARGV, from, to))
         from = to + 1

@@ -8,12 +8,14 @@
 mod answers;
 mod backend;
 mod batch;
+mod commit;
 mod config;
 mod connection;
 mod errors;
 mod held;
 mod hot;
 mod keys;
+mod large;
 mod scripts;
 mod sentinel;
 mod warnings;

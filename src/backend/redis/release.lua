@@ -11,8 +11,8 @@ local head, claim = unpack(redis.call('HMGET', hash, '@', '@claim'))
 if head and string.sub(head, 1, #token + 3) == token .. ':0:' then
   if claim then
     -- The flag lets the next commit lift the time limit.
-    redis.call('HSET', hash, '@', token .. ':0:0000000000000000:t:0:')
     redis.call('PEXPIRE', hash, ARGV[2])
+    redis.call('HSET', hash, '@', token .. ':0:0000000000000000:t:0:')
   else
     redis.call('DEL', hash)
   end

@@ -68,7 +68,7 @@ impl Call {
         command.arg("EVALSHA").arg(&self.hash);
         arguments(&mut command);
         match link.send(&command, deadline).await {
-            Err(Fault::Redis(cause)) if is_unknown_script(&cause) => {
+            Err(Fault::Redis(cause, _)) if is_unknown_script(&cause) => {
                 let mut command = Cmd::new();
                 command.arg("EVAL").arg(self.text);
                 arguments(&mut command);

@@ -13,21 +13,16 @@ use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Whether there is a `redis-server`. Where there is none, the test `name` is reported as skipped; on CI it fails.
+use crate::backend::servers::found_for;
+
+/// Whether there is a `redis-server` for the test `name`.
 pub fn redis_server_found(name: &str) -> bool {
     let found = Command::new("redis-server")
         .arg("--version")
         .stdout(Stdio::null())
         .status()
         .is_ok();
-    if !found {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{name} needs redis-server in the PATH"
-        );
-        eprintln!("skipped {name}: redis-server not found, install Redis 6.2 or later");
-    }
-    found
+    found_for(name, "redis-server (6.2 or later) in the PATH", found)
 }
 
 /// A port that nobody listens on; its cluster bus port (10,000 higher) is free as well.

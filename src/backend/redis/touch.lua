@@ -14,10 +14,11 @@ if version == '0' then
   return 0
 end
 local flag = ttl == '0' and '-' or 't'
-redis.call('HSET', hash, '@', current .. ':' .. version .. ':' .. id .. ':' .. flag .. rest)
+-- First what a server that is out of memory lets through.
 if ttl == '0' then
   redis.call('PERSIST', hash)
 else
   redis.call('PEXPIRE', hash, ttl)
 end
+redis.call('HSET', hash, '@', current .. ':' .. version .. ':' .. id .. ':' .. flag .. rest)
 return 1

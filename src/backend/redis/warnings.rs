@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::config::Address;
 use super::connection::{Fault, Link};
-use crate::error::{Kind, Result};
+use crate::error::Result;
+
+/// A page of records, or what Baileys asks for at once, may have so many bytes.
+const SMALL_BUFFER: u64 = 32 << 20;
 
 /// One sentence for each thing that an operator should change, of every master.
 pub(super) async fn check(link: &Link, deadline: Instant) -> Result<Vec<String>> {
@@ -75,7 +78,23 @@ async fn check_node(
                 .to_owned(),
         ),
     }
+
+    let buffers = setting("client-output-buffer-limit").await?.unwrap_or_default();
+    match reply_limit(&buffers) {
+        Some(limit) if limit < SMALL_BUFFER => warnings.push(format!(
+            "client-output-buffer-limit ends connections (class normal) that have {limit} bytes waiting: larger reads \
+             fail once and are asked again in halves; set it to 0"
+        )),
+        _ => {}
+    }
     Ok(())
+}
+
+/// The hard limit of `normal 0 0 0 slave 268435456 …`, if there is one.
+fn reply_limit(setting: &str) -> Option<u64> {
+    let mut words = setting.split_whitespace();
+    words.find(|word| *word == "normal")?;
+    words.next()?.parse().ok().filter(|limit| *limit > 0)
 }
 
 async fn info(link: &Link, node: Option<&Address>, deadline: Instant) -> Result<HashMap<String, String>> {
@@ -107,14 +126,7 @@ async fn config(
 fn allowed(answer: std::result::Result<Value, Fault>) -> Result<Option<Value>> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(Fault::Redis(cause)) if matches!(cause.code(), Some("NOPERM" | "ERR")) => Ok(None),
-        Err(fault) => {
-            let error = crate::error::Error::from(fault);
-            if error.kind() == Kind::Config {
-                Ok(None)
-            } else {
-                Err(error)
-            }
-        }
+        Err(Fault::Redis(cause, _)) if matches!(cause.code(), Some("NOPERM" | "ERR")) => Ok(None),
+        Err(fault) => Err(fault.into()),
     }
 }

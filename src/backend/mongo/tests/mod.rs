@@ -1,4 +1,4 @@
-//! Tests against a server: `BAILEYS_VAULT_TEST_MONGO` is its URL, without a database; every test uses one of its own.
+//! Tests against a server; every test uses a database of its own.
 
 mod commits;
 mod cost;
@@ -13,23 +13,9 @@ use mongodb::bson::doc;
 
 use super::{MongoBackend, MongoConfig};
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
+use crate::backend::servers::mongo_for;
 use crate::backend::{Acquire, Acquired, Backend, Commit, Fence, Grant, SessionId};
 use crate::record::Change;
-
-const SERVER: &str = "BAILEYS_VAULT_TEST_MONGO";
-
-/// The server's URL. Without one the test is reported as skipped; on CI that is a failure.
-fn server(test: &str) -> Option<String> {
-    if let Ok(url) = std::env::var(SERVER) {
-        return Some(url.trim_end_matches('/').to_owned());
-    }
-    assert!(
-        std::env::var("CI").is_err(),
-        "{SERVER} is not set: {test} needs a MongoDB server"
-    );
-    eprintln!("skipped: {test} (start a MongoDB server and set {SERVER}=mongodb://host:port)");
-    None
-}
 
 /// A database that no other test uses.
 fn config(url: &str) -> MongoConfig {
@@ -48,7 +34,7 @@ async fn drop_database(backend: &MongoBackend) {
 
 /// Runs `test` with the configuration of an empty database, or skips it.
 async fn with_server<F: Future<Output = ()>>(name: &str, test: impl FnOnce(MongoConfig) -> F) {
-    let Some(url) = server(name) else { return };
+    let Some(url) = mongo_for(name) else { return };
     let config = config(&url);
     test(config.clone()).await;
     drop_database(&connect(&config).await).await;

@@ -9,7 +9,7 @@ use crate::error::Kind;
 #[tokio::test]
 async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     let name = "an_outage_is_an_error_in_bounded_time_and_loses_nothing";
-    let Some(url) = server(name) else { return };
+    let Some(url) = mongo_for(name) else { return };
     let mut way = Way::to(&url).await;
     let config = MongoConfig {
         operation_timeout: seconds(3),
@@ -68,7 +68,7 @@ async fn nobody_there_is_unavailable() {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_not_shown() {
-    let Some(url) = server("a_wrong_password_is_refused_and_not_shown") else {
+    let Some(url) = mongo_for("a_wrong_password_is_refused_and_not_shown") else {
         return;
     };
     let url = url.replace("mongodb://", "mongodb://bot:s3cr3t@");

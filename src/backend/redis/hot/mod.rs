@@ -24,6 +24,7 @@ use super::config::RedisConfig;
 use super::connection::Link;
 use super::errors::error;
 use super::keys::{HEAD, Keys};
+use super::large::{self, Shrinking};
 use super::{held, scripts, warnings};
 use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -209,14 +210,9 @@ impl HotCopies {
         versions.sort_unstable();
         let mut entries = Vec::with_capacity(versions.len());
         for versions in versions.chunks(ENTRIES) {
-            let mut command = cmd("HMGET");
-            command.arg(&key);
-            for version in versions {
-                command.arg(version);
-            }
-            let Value::Array(values) = self.link.send(&command, self.begin()?).await? else {
-                return Err(unexpected());
-            };
+            let fields: Vec<_> = versions.iter().map(u64::to_string).collect();
+            let fields: Vec<_> = fields.iter().map(String::as_bytes).collect();
+            let values = large::fields(&self.link, &key, &fields, self.begin()?).await?;
             for (version, value) in versions.iter().zip(values) {
                 // What is gone was trimmed meanwhile: the truth has it.
                 if let Some(entry) = record(value)? {
@@ -317,12 +313,43 @@ impl HotCopies {
 
     /// What the hot copy has of `keys`.
     pub async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Copied> {
+        let deadline = self.begin()?;
+        let mut reading = Shrinking::new(&self.link);
+        let mut all: Option<Copied> = None;
+        let mut rest = keys;
+        loop {
+            let (some, others) = rest.split_at(rest.len().min(reading.portion));
+            match self.read_some(session, some, deadline).await {
+                Ok(found) => {
+                    rest = others;
+                    match &mut all {
+                        None => all = Some(found),
+                        // Something was written between two parts: together they are no state that ever was.
+                        Some(all) if all.mark != found.mark => all.mark = None,
+                        Some(all) => {
+                            all.complete &= found.complete;
+                            all.records.extend(found.records);
+                        }
+                    }
+                }
+                Err(error) => reading.after(error, some.len())?,
+            }
+            if let Some(mut all) = all.take_if(|all| rest.is_empty() || all.mark.is_none()) {
+                let sizes = all.records.iter().flatten().map(Bytes::len);
+                reading.learn(&self.link, sizes.sum());
+                all.records.resize(keys.len(), None);
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn read_some(&self, session: &SessionId, keys: &[RecordKey], deadline: Instant) -> Result<Copied> {
         let mut command = cmd("HMGET");
         command.arg(self.keys.hot(session)).arg(HEAD).arg("@full");
         for key in keys {
             command.arg(key.as_bytes());
         }
-        let Value::Array(values) = self.link.send(&command, self.begin()?).await? else {
+        let Value::Array(values) = self.link.send(&command, deadline).await? else {
             return Err(unexpected());
         };
         let mut values = values.into_iter().map(record);

@@ -1,5 +1,6 @@
 //! Tests against real servers.
 
+mod answers;
 mod commits;
 mod faults;
 mod hot;

@@ -1,0 +1,118 @@
+//! Reads of many fields. A server ends the connection, everybody's, when an answer is larger than it lets wait for a
+//! client (`client-output-buffer-limit`). Asked again as a whole it would do so again: so it is asked in halves, and
+//! what that teaches is remembered.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use redis::{Value, cmd};
+use tokio::time::Instant;
+
+use super::answers::unexpected;
+use super::connection::Link;
+use crate::error::{Error, Result};
+
+/// Smaller answers are not what a connection ended for; it may have stood idle for longer than the server likes.
+const LARGE: usize = 256 * 1024;
+
+/// How many fields one read may ask for.
+#[derive(Debug)]
+pub(super) struct Portion(AtomicUsize);
+
+impl Default for Portion {
+    fn default() -> Self {
+        Self(AtomicUsize::new(usize::MAX))
+    }
+}
+
+impl Portion {
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A read that is made smaller while connections end under it.
+pub(super) struct Shrinking {
+    pub portion: usize,
+    shrunk: bool,
+    again: bool,
+}
+
+impl Shrinking {
+    pub fn new(link: &Link) -> Self {
+        Self {
+            portion: link.portion.get(),
+            shrunk: false,
+            again: false,
+        }
+    }
+
+    /// After a read of `asked` fields failed: whether it is worth another try, with what [`Self::portion`] says now.
+    pub fn after(&mut self, error: Error, asked: usize) -> Result<()> {
+        if !error.is_of_ended_connection() {
+            return Err(error);
+        }
+        if asked > 1 {
+            self.portion = asked.div_ceil(2);
+            self.shrunk = true;
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.again, true) {
+            return Ok(());
+        }
+        let text = format!(
+            "{}; it does so whenever this record is read: raise client-output-buffer-limit (normal) on the server",
+            error.message()
+        );
+        Err(Error::new(error.kind(), error.layer(), text)
+            .because(&error.cause().unwrap_or_default())
+            .with("setting", "client-output-buffer-limit")
+            .of_ended_connection())
+    }
+
+    /// After all was read: remembers what was learnt if the answers had so many bytes.
+    pub fn learn(&self, link: &Link, bytes: usize) {
+        if self.shrunk && bytes >= LARGE {
+            link.portion.0.fetch_min(self.portion, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The values of `fields` in the hash `key`, in the order asked.
+pub(super) async fn fields(
+    link: &Link,
+    key: &str,
+    fields: &[&[u8]],
+    deadline: Instant,
+) -> Result<Vec<Value>> {
+    let mut reading = Shrinking::new(link);
+    let mut values = Vec::new();
+    let mut rest = fields;
+    while !rest.is_empty() {
+        let (some, others) = rest.split_at(rest.len().min(reading.portion));
+        let mut command = cmd("HMGET");
+        command.arg(key).arg(some);
+        match link.send(&command, deadline).await {
+            Ok(Value::Array(found)) if found.len() == some.len() => {
+                if values.is_empty() {
+                    values = found;
+                } else {
+                    values.extend(found);
+                }
+                rest = others;
+            }
+            Ok(_) => return Err(unexpected()),
+            Err(fault) => reading.after(fault.into(), some.len())?,
+        }
+    }
+    reading.learn(link, bytes(&values));
+    Ok(values)
+}
+
+/// Bytes of records among `values`.
+pub(super) fn bytes(values: &[Value]) -> usize {
+    let sizes = values.iter().map(|value| match value {
+        Value::BulkString(bytes) => bytes.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
