@@ -85,6 +85,7 @@ export {
   type TypedKeyPair,
   ValueError,
   type VaultKeyStore,
+  type VerifyResult,
   type Versioned,
   type VersionedResult,
   VersionMismatchError,

@@ -21,6 +21,7 @@ export interface NativeCore {
   storeImport(session: number, frame: Buffer, length: number): number;
   storeListIds(session: number, type: string): number;
   storeClear(session: number): number;
+  storeVerify(store: number): number;
   storePing(store: number): number;
   storeStats(store: number): string;
   metricsText(): string;

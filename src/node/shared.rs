@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::agreed::Agreed;
 use super::port::{Payload, Port, describe};
 use super::queue::{Added, Jobs, Taker};
 use super::stores::{self, Extras, Share};
@@ -69,12 +70,15 @@ impl Shared {
 
     pub(super) async fn open_store(
         self: &Arc<Self>,
-        config: &StoreConfig,
-        options: OpenOptions,
-        lane: Lane,
-        location: String,
+        Prepared {
+            config,
+            agreed,
+            options,
+            lane,
+            location,
+        }: Prepared,
     ) -> Result<Payload> {
-        let share = stores::open(config, lane, location).await?;
+        let share = stores::open(&config, agreed, lane, location).await?;
         if let Some(bytes) = config.cache_bytes {
             cache::set_budget(bytes);
         }
@@ -153,10 +157,18 @@ impl Listener for Shared {
     }
 }
 
-pub(super) type Prepared = (StoreConfig, OpenOptions, Lane, String);
+/// What a store is to be opened with.
+pub(super) struct Prepared {
+    config: StoreConfig,
+    agreed: Agreed,
+    options: OpenOptions,
+    pub(super) lane: Lane,
+    location: String,
+}
 
-pub(super) fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Result<Prepared> {
-    let config: StoreConfig = config::parse(config)?;
+pub(super) fn prepare(json: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Result<Prepared> {
+    let config: StoreConfig = config::parse(json)?;
+    config.check()?;
     let active = master_key
         .map(|key| MasterKey::from_bytes("masterKey", key))
         .transpose()?;
@@ -173,5 +185,11 @@ pub(super) fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffe
         ttl: config.ttl.map(Duration::from_secs),
     };
     let (lane, location) = stores::locate(&config)?;
-    Ok((config, options, lane, location))
+    Ok(Prepared {
+        agreed: Agreed::of(json)?,
+        config,
+        options,
+        lane,
+        location,
+    })
 }

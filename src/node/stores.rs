@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::agreed::Agreed;
 use super::queue::Relay;
 use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
@@ -33,6 +34,7 @@ struct Place {
 struct InUse {
     vault: Arc<Vault>,
     extras: Arc<Extras>,
+    agreed: Agreed,
     users: usize,
 }
 
@@ -111,7 +113,7 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     match config.backend {
         BackendKind::Embedded => {
             let folder = &section(config.embedded.as_ref(), "embedded")?.folder;
-            let location = format!("embedded {} {}", canonical(folder), config.exclusive);
+            let location = format!("embedded {}", canonical(folder));
             Ok((Lane::disk(&location), location))
         }
         BackendKind::Redis => {
@@ -147,8 +149,13 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     }
 }
 
-/// Opens the store, or shares it if it is open. Must run in its lane.
-pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<Share> {
+/// Opens the store, or shares it if it is open with the same settings. Must run in its lane.
+pub(super) async fn open(
+    config: &StoreConfig,
+    agreed: Agreed,
+    lane: Lane,
+    location: String,
+) -> Result<Share> {
     let place = places().lock().entry(location.clone()).or_default().clone();
     let mut open = place.open.lock().await;
     if let Some(in_use) = open.take_if(|in_use| !in_use.vault.backend().is_in_place()) {
@@ -157,6 +164,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
     }
     if let Some(in_use) = &mut *open {
         in_use.vault.ensure_open()?;
+        in_use.agreed.check(&agreed)?;
         in_use.users += 1;
         let (vault, extras) = (in_use.vault.clone(), in_use.extras.clone());
         drop(open);
@@ -191,6 +199,7 @@ pub async fn open(config: &StoreConfig, lane: Lane, location: String) -> Result<
     *open = Some(InUse {
         vault: vault.clone(),
         extras: extras.clone(),
+        agreed,
         users: 1,
     });
     drop(open);

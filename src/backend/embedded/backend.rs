@@ -10,13 +10,15 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::config::{Durability, EmbeddedConfig};
-use super::database::Database;
+use super::database::{Beside, Database};
 use super::failure::LAYER;
-use super::files::{Files, Identity};
+use super::files::Files;
 use super::grants::Grants;
 use super::lock::FolderLock;
+use super::place::Place;
 use super::schema;
 use super::session::{self, Now, Range};
+use super::turn::Turn;
 use super::upkeep::{self, Pulse};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
@@ -39,9 +41,10 @@ pub struct Embedded {
 pub(super) struct Store {
     // Dropped in this order: the folder is free when the files are closed.
     pub database: Mutex<Option<Database>>,
-    lock: Mutex<Option<FolderLock>>,
-    pub files: Files,
-    pub identity: Identity,
+    pub place: Arc<Place>,
+    /// Held by whoever moves the log into the database; taken before `database`.
+    pub moving: Mutex<()>,
+    shared: bool,
     pub durability: Durability,
     pub pulse: Arc<Pulse>,
     pub grants: Grants,
@@ -73,17 +76,21 @@ impl Embedded {
         let pulse = Arc::new(Pulse::default());
         let heard = pulse.clone();
         on_blocking_thread(move || {
-            if config.exclusive {
-                schema::create_if_absent(&files)?;
-            }
+            // Also where the folder is shared: it may have been emptied since.
+            schema::create_if_absent(&files)?;
+            lock.sign(&files)?;
             files.tighten();
-            let database = Database::open(&files, config.durability, move |pages| heard.committed(pages))?;
+            let place = Arc::new(Place::new(files, lock)?);
+            let shared = !config.exclusive;
+            let database = Database::open(place.clone(), config.durability, shared, move |pages| {
+                heard.committed(pages);
+            })?;
             Ok(Self {
                 store: Arc::new(Store {
-                    identity: database.identity(),
                     database: Mutex::new(Some(database)),
-                    lock: Mutex::new(Some(lock)),
-                    files,
+                    place,
+                    moving: Mutex::default(),
+                    shared,
                     durability: config.durability,
                     pulse,
                     grants: Grants::new(config.exclusive),
@@ -103,6 +110,9 @@ impl Embedded {
         let done = self
             .store
             .with(|database| database.write(|db| work(db, Now::get())));
+        if let Err(error) = &done {
+            self.store.pulse.note_failed_flush(error);
+        }
         upkeep::after_write(&self.store);
         done
     }
@@ -114,6 +124,11 @@ impl Store {
             Some(database) => work(database),
             None => Err(Error::new(Kind::Closed, LAYER, "the store is closed")),
         }
+    }
+
+    /// To be held by other processes' turn as well while the log is moved.
+    pub fn turn(&self) -> Result<Turn> {
+        Turn::take(&self.place.files, self.shared)
     }
 
     /// Removes the records of one expired session; `false` if there is none.
@@ -157,9 +172,7 @@ impl Backend for Embedded {
     }
 
     fn is_in_place(&self) -> bool {
-        self.store
-            .with(|database| Ok(database.is_in_place()))
-            .unwrap_or(false)
+        self.store.with(|_| self.store.place.look()).is_ok()
     }
 
     async fn ping(&self) -> Result<()> {
@@ -239,6 +252,9 @@ impl Backend for Embedded {
                     .with(|database| Ok(database.commit(&commits, &self.store.grants)))
             })
             .unwrap_or_else(|error| vec![Err(error); commits.len()]);
+        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.store.pulse.note_failed_flush(error);
+        }
         upkeep::after_write(&self.store);
         commits
             .iter()
@@ -248,9 +264,38 @@ impl Backend for Embedded {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.writing(|db, now| session::delete(db, session, fence, &self.store.grants, now))
+        let deleted = self
+            .writing(|db, now| session::delete(db, session, fence, &self.store.grants, now))
             .and_then(|deleted| deleted)
-            .map_err(|error| error.in_session(session))
+            .map_err(|error| error.in_session(session))?;
+        if deleted {
+            // The session is gone all the same, and closing tries again.
+            let _ = self.scrub().await;
+        }
+        Ok(deleted)
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        let store = self.store.clone();
+        on_blocking_thread(move || {
+            let _alone = store.moving.lock();
+            let _turn = store.turn()?;
+            store.with(|database| {
+                database.scrub()?;
+                store.pulse.emptied();
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn verify(&self) -> Result<()> {
+        let store = self.store.clone();
+        on_blocking_thread(move || {
+            store.with(|_| store.place.look())?;
+            Beside::open(&store.place.files)?.verify()
+        })
+        .await
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
@@ -266,11 +311,11 @@ impl Backend for Embedded {
     /// Moves the log into the database and frees the folder. Closing again does nothing.
     async fn close(&self) -> Result<()> {
         let database = self.store.database.lock().take();
-        let lock = self.store.lock.lock().take();
         self.store.pulse.stop().await;
+        let place = self.store.place.clone();
         on_blocking_thread(move || {
             let closed = database.map_or(Ok(()), Database::close);
-            drop(lock);
+            place.release();
             closed
         })
         .await

@@ -13,11 +13,15 @@ mod failure;
 mod files;
 mod grants;
 mod lock;
+mod mark;
+mod place;
 mod schema;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod upkeep;
 
 pub use backend::Embedded;
 pub use config::{Durability, EmbeddedConfig};
+pub use failure::LAYER as NAME;

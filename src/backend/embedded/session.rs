@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ffi, params};
 
 use super::failure::LAYER;
 use super::grants::Grants;
@@ -14,8 +14,9 @@ use crate::backend::{Acquire, Commit, Cursor, Fence, Grant, Head, Page, SessionI
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
-const FIND: &str =
-    "SELECT id, token, claim, version, commit_id, updated_at, expires_at FROM session WHERE name = ?1";
+// The name comes after what is in the row alone, so that it is the row's and not the index's.
+const FIND: &str = "SELECT id, token, claim, version, commit_id, updated_at, expires_at, name = ?1
+    FROM session WHERE name = ?1";
 const INSERT: &str = "INSERT INTO session (name, token, claim, version, commit_id, updated_at, expires_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const GRANT: &str = "UPDATE session SET token = ?2, claim = ?3 WHERE id = ?1";
@@ -37,6 +38,30 @@ const REMOVE: &str = "DELETE FROM record WHERE session = ?1 AND key = ?2";
 const GET: &str = "SELECT value FROM record WHERE session = ?1 AND key = ?2";
 const SCAN: &str = "SELECT key, value FROM record
     WHERE session = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
+
+// What stands in an index on either side of where something was not found, and whether the row that it leads to says
+// the same. NULL: there is no such row.
+const RECORDS_BESIDE: [&str; 2] = [
+    "SELECT t.session = i.session AND t.key = i.key FROM (
+        SELECT rowid AS at, session, key FROM record INDEXED BY record_key
+        WHERE (session, key) >= (?1, ?2) ORDER BY session, key LIMIT 1
+    ) AS i LEFT JOIN record AS t NOT INDEXED ON t.rowid = i.at",
+    "SELECT t.session = i.session AND t.key = i.key FROM (
+        SELECT rowid AS at, session, key FROM record INDEXED BY record_key
+        WHERE (session, key) < (?1, ?2) ORDER BY session DESC, key DESC LIMIT 1
+    ) AS i LEFT JOIN record AS t NOT INDEXED ON t.rowid = i.at",
+];
+const SESSIONS_BESIDE: [&str; 2] = [
+    "SELECT t.name = i.name FROM (
+        SELECT rowid AS at, name FROM session INDEXED BY sqlite_autoindex_session_1
+        WHERE name >= ?1 ORDER BY name LIMIT 1
+    ) AS i LEFT JOIN session AS t NOT INDEXED ON t.rowid = i.at",
+    "SELECT t.name = i.name FROM (
+        SELECT rowid AS at, name FROM session INDEXED BY sqlite_autoindex_session_1
+        WHERE name < ?1 ORDER BY name DESC LIMIT 1
+    ) AS i LEFT JOIN session AS t NOT INDEXED ON t.rowid = i.at",
+];
+const HAS_RECORDS: &str = "SELECT 1 FROM record WHERE session = ?1 LIMIT 1";
 
 /// A point in time, in microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +100,46 @@ struct Row {
     expired: bool,
 }
 
+/// Fails if the index is damaged about the place where something was not found: then it may be there all the same.
+/// Damage to one entry leads every search for it to its side.
+fn check_beside(
+    db: &Connection,
+    statements: [&str; 2],
+    sought: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<()> {
+    for statement in statements {
+        let same: Option<Option<bool>> = db
+            .prepare_cached(statement)?
+            .query_row(sought, |row| row.get(0))
+            .optional()?;
+        if same.is_some_and(|same| same != Some(true)) {
+            return Err(damaged());
+        }
+    }
+    Ok(())
+}
+
+fn damaged() -> rusqlite::Error {
+    let text = "a row and what leads to it do not agree".to_owned();
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT_INDEX), Some(text))
+}
+
 fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row>> {
+    let found = find_row(db, session, now)?;
+    match &found {
+        None => check_beside(db, SESSIONS_BESIDE, params![session])?,
+        // Neither of a session that was never written nor of a deleted one.
+        Some(row) if row.head.version == 0 && !row.expired => {
+            if db.prepare_cached(HAS_RECORDS)?.exists([row.id])? {
+                return Err(damaged());
+            }
+        }
+        Some(_) => {}
+    }
+    Ok(found)
+}
+
+fn find_row(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row>> {
     let unsigned = |row: &rusqlite::Row<'_>, at| {
         let value: i64 = row.get(at)?;
         u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, value))
@@ -83,6 +147,10 @@ fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row
     db.prepare_cached(FIND)?
         .query_row([session], |row| {
             let expires_at: Option<i64> = row.get(6)?;
+            let ends_before_it_was_written = expires_at.is_some_and(|at| at < row.get(5).unwrap_or(0));
+            if ends_before_it_was_written || row.get(7) != Ok(true) {
+                return Err(damaged());
+            }
             let expired = expires_at.is_some_and(|at| at <= number(now.millis()));
             let head = Head {
                 version: unsigned(row, 3)?,
@@ -105,7 +173,8 @@ fn admit(row: Option<Row>, session: &str, fence: Fence, grants: &Grants) -> Resu
     let Fence::Owner(token) = fence else {
         return Ok(row);
     };
-    let current = grants.current(session).or(row.as_ref().map(|row| row.token));
+    // What was stored counts too: if the lock on the folder was got around, another process has granted the session.
+    let current = grants.current(session).max(row.as_ref().map(|row| row.token));
     if current == Some(token) {
         Ok(row)
     } else {
@@ -230,10 +299,14 @@ fn get(db: &Connection, id: i64, keys: &[RecordKey]) -> rusqlite::Result<Vec<Opt
     let mut statement = db.prepare_cached(GET)?;
     keys.iter()
         .map(|key| {
-            statement
+            let found = statement
                 .query_row(params![id, key.as_bytes()], |row| row.get::<_, Vec<u8>>(0))
                 .map(Bytes::from)
-                .optional()
+                .optional()?;
+            if found.is_none() {
+                check_beside(db, RECORDS_BESIDE, params![id, key.as_bytes()])?;
+            }
+            Ok(found)
         })
         .collect()
 }
