@@ -85,7 +85,7 @@ impl Database {
 
     /// Answers if the files are in their place and can be read.
     pub fn ping(&self) -> Result<()> {
-        self.place.look()?;
+        self.place.look_only()?;
         self.read(|db| db.prepare_cached("SELECT 1 FROM session LIMIT 1")?.exists([]))
             .map(drop)
     }
@@ -151,7 +151,7 @@ impl Database {
 
     /// To be called before the log is moved beside the commits; `false` if there is nothing to move.
     pub fn before_checkpoint(&self) -> Result<bool> {
-        self.place.look()?;
+        self.place.look_only()?;
         if self.raised.get() {
             self.raise().map_err(|error| self.failed(&error))?;
         }

@@ -17,6 +17,7 @@ pub(super) struct Files {
     pub shm: PathBuf,
     pub lock: PathBuf,
     pub holder: PathBuf,
+    pub turn: PathBuf,
 }
 
 /// Which file a path led to when it was looked up.
@@ -42,6 +43,7 @@ impl Files {
             shm: folder.join("vault.db-shm"),
             lock: folder.join("vault.lock"),
             holder: folder.join("vault.holder"),
+            turn: folder.join("vault.turn"),
             folder,
         })
     }
@@ -50,7 +52,7 @@ impl Files {
     /// belong to somebody else, they stay as they are: the folder's owner has decided.
     pub fn tighten(&self) {
         #[cfg(unix)]
-        for path in [&self.database, &self.wal, &self.lock, &self.holder] {
+        for path in [&self.database, &self.wal, &self.lock, &self.holder, &self.turn] {
             use std::os::unix::fs::PermissionsExt;
             if let Ok(found) = fs::metadata(path)
                 && found.permissions().mode() & 0o077 != 0

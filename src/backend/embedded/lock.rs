@@ -98,6 +98,11 @@ impl FolderLock {
             .map_err(|error| failure::file(&files.holder, "cannot write", &error))
     }
 
+    /// Whether the file that is locked has its name still.
+    pub fn is_in_place(&self, files: &Files) -> bool {
+        self.file.is_in_place(files)
+    }
+
     /// Makes sure that the lock still keeps others out. Where its file has lost its name, another one is locked in its
     /// place; `false` if somebody else has done so before.
     pub fn keep(&mut self, files: &Files) -> Result<bool> {

@@ -79,20 +79,37 @@ impl Place {
 
     /// [`Place::check`] without regard to what was seen before.
     pub fn look(&self) -> Result<()> {
+        self.look_at_files()?;
+        match &mut *self.lock.lock() {
+            Some(lock) if !lock.keep(&self.files)? => Err(self.lost_lock()),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Place::look`] for what runs by itself: that takes no folder that whoever deleted its lock may want for another
+    /// process.
+    pub fn look_only(&self) -> Result<()> {
+        self.look_at_files()?;
+        match &*self.lock.lock() {
+            Some(lock) if !lock.is_in_place(&self.files) => Err(self.lost_lock()),
+            _ => Ok(()),
+        }
+    }
+
+    fn lost_lock(&self) -> Error {
+        let text = format!(
+            "{} was deleted or replaced, and another process may have the folder now",
+            self.files.lock.display()
+        );
+        Error::new(Kind::Fenced, LAYER, text)
+    }
+
+    fn look_at_files(&self) -> Result<()> {
         self.check_file(&self.files.database, self.database)?;
-        if let Some(log) = *self.log.lock() {
-            self.check_file(&self.files.wal, log)?;
+        match *self.log.lock() {
+            Some(log) => self.check_file(&self.files.wal, log),
+            None => Ok(()),
         }
-        if let Some(lock) = &mut *self.lock.lock()
-            && !lock.keep(&self.files)?
-        {
-            let text = format!(
-                "{} was deleted or replaced, and another process has the folder now",
-                self.files.lock.display()
-            );
-            return Err(Error::new(Kind::Fenced, LAYER, text));
-        }
-        Ok(())
     }
 
     fn check_file(&self, path: &Path, identity: Identity) -> Result<()> {

@@ -23,8 +23,8 @@ impl Turn {
         if !shared {
             return Ok(Self(None));
         }
-        let failed = |action: &'static str| move |error| failure::file(&files.holder, action, &error);
-        let file = open_private(&files.holder, OpenOptions::new().create(true).truncate(false))
+        let failed = |action: &'static str| move |error| failure::file(&files.turn, action, &error);
+        let file = open_private(&files.turn, OpenOptions::new().create(true).truncate(false))
             .map_err(failed("cannot open"))?;
         let deadline = Instant::now() + WAIT;
         loop {
