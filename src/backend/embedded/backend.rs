@@ -9,15 +9,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::checked::Checked;
 use super::config::{Durability, EmbeddedConfig};
 use super::database::{Beside, Database};
 use super::failure::LAYER;
 use super::files::Files;
 use super::grants::Grants;
+use super::listing::{self, Range};
 use super::lock::FolderLock;
 use super::place::Place;
 use super::schema;
-use super::session::{self, Now, Range};
+use super::session::{self, Now};
 use super::turn::Turn;
 use super::upkeep::{self, Pulse};
 use crate::backend::{
@@ -48,6 +50,7 @@ pub(super) struct Store {
     pub durability: Durability,
     pub pulse: Arc<Pulse>,
     pub grants: Grants,
+    pub checked: Checked,
 }
 
 impl Embedded {
@@ -94,6 +97,7 @@ impl Embedded {
                     durability: config.durability,
                     pulse,
                     grants: Grants::new(config.exclusive),
+                    checked: Checked::default(),
                 }),
             })
         })
@@ -181,10 +185,10 @@ impl Backend for Embedded {
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        let grants = &self.store.grants;
-        let granted = match self.reading(|db, now| session::grant(db, &request, grants, now)) {
+        let (grants, checked) = (&self.store.grants, &self.store.checked);
+        let granted = match self.reading(|db, now| session::grant(db, &request, grants, checked, now)) {
             Ok(Some(grant)) => Ok(Ok(grant)),
-            Ok(None) => self.writing(|db, now| session::acquire(db, &request, grants, now)),
+            Ok(None) => self.writing(|db, now| session::acquire(db, &request, grants, checked, now)),
             Err(error) => Err(error),
         };
         match granted {
@@ -202,7 +206,9 @@ impl Backend for Embedded {
         let renewed = self.reading(|db, now| {
             leases
                 .iter()
-                .map(|(session, token)| session::renew(db, session, *token, &self.store.grants, now))
+                .map(|(session, token)| {
+                    session::renew(db, session, *token, &self.store.grants, &self.store.checked, now)
+                })
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         let answers = renewed.unwrap_or_else(|error| vec![Err(error); leases.len()]);
@@ -220,12 +226,12 @@ impl Backend for Embedded {
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.reading(|db, now| session::head(db, session, now))
+        self.reading(|db, now| session::head(db, session, &self.store.checked, now))
             .map_err(|error| error.in_session(session))
     }
 
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.reading(|db, now| session::read(db, session, keys, now))
+        self.reading(|db, now| session::read(db, session, keys, &self.store.checked, now))
             .map_err(|error| error.in_session(session))
     }
 
@@ -237,7 +243,7 @@ impl Backend for Embedded {
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let range = Range::new(kind, cursor.as_ref())?;
-        self.reading(|db, now| session::scan(db, session, &range, limit, now))
+        self.reading(|db, now| listing::scan(db, session, &range, limit, &self.store.checked, now))
             .and_then(|page| page)
             .map_err(|error| error.in_session(session))
     }
@@ -249,7 +255,7 @@ impl Backend for Embedded {
             .check_flushed()
             .and_then(|()| {
                 self.store
-                    .with(|database| Ok(database.commit(&commits, &self.store.grants)))
+                    .with(|database| Ok(database.commit(&commits, &self.store.grants, &self.store.checked)))
             })
             .unwrap_or_else(|error| vec![Err(error); commits.len()]);
         for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
@@ -265,7 +271,9 @@ impl Backend for Embedded {
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
         let deleted = self
-            .writing(|db, now| session::delete(db, session, fence, &self.store.grants, now))
+            .writing(|db, now| {
+                session::delete(db, session, fence, &self.store.grants, &self.store.checked, now)
+            })
             .and_then(|deleted| deleted)
             .map_err(|error| error.in_session(session))?;
         if deleted {
@@ -299,13 +307,23 @@ impl Backend for Embedded {
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.writing(|db, now| session::touch(db, session, fence, ttl, &self.store.grants, now))
-            .and_then(|touched| touched)
-            .map_err(|error| error.in_session(session))
+        self.writing(|db, now| {
+            session::touch(
+                db,
+                session,
+                fence,
+                ttl,
+                &self.store.grants,
+                &self.store.checked,
+                now,
+            )
+        })
+        .and_then(|touched| touched)
+        .map_err(|error| error.in_session(session))
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        self.reading(|db, now| session::list(db, cursor.as_ref(), limit, now))
+        self.reading(|db, now| listing::list(db, cursor.as_ref(), limit, &self.store.checked, now))
     }
 
     /// Moves the log into the database and frees the folder. Closing again does nothing.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::checked::Checked;
 use super::config::Durability;
 use super::failure::{self, LAYER};
 use super::files::{Files, Identity, open_private};
@@ -210,12 +211,12 @@ impl Database {
     }
 
     /// Commits all in one transaction; should that fail for the sake of one, each in its own.
-    pub fn commit(&self, commits: &[Commit], grants: &Grants) -> Vec<Result<Head>> {
+    pub fn commit(&self, commits: &[Commit], grants: &Grants, checked: &Checked) -> Vec<Result<Head>> {
         let now = Now::get();
         let together = self.write(|db| {
             commits
                 .iter()
-                .map(|commit| session::commit(db, commit, grants, now))
+                .map(|commit| session::commit(db, commit, grants, checked, now))
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         match together {
@@ -226,7 +227,7 @@ impl Database {
             }
             Err(_) => commits
                 .iter()
-                .flat_map(|commit| self.commit(std::slice::from_ref(commit), grants))
+                .flat_map(|commit| self.commit(std::slice::from_ref(commit), grants, checked))
                 .collect(),
         }
     }

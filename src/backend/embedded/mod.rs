@@ -7,11 +7,13 @@
 //! database is described in `docs/embedded.md`.
 
 mod backend;
+mod checked;
 mod config;
 mod database;
 mod failure;
 mod files;
 mod grants;
+mod listing;
 mod lock;
 mod mark;
 mod place;

@@ -80,10 +80,12 @@ impl Place {
     /// [`Place::check`] without regard to what was seen before.
     pub fn look(&self) -> Result<()> {
         self.look_at_files()?;
-        match &mut *self.lock.lock() {
-            Some(lock) if !lock.keep(&self.files)? => Err(self.lost_lock()),
-            _ => Ok(()),
+        if let Some(lock) = &mut *self.lock.lock()
+            && !lock.keep(&self.files)?
+        {
+            return Err(self.lost_lock());
         }
+        Ok(())
     }
 
     /// [`Place::look`] for what runs by itself: that takes no folder that whoever deleted its lock may want for another

@@ -35,7 +35,9 @@ const CREATE: &str = "
         version INTEGER NOT NULL,
         commit_id INTEGER NOT NULL,
         updated_at INTEGER NOT NULL,
-        expires_at INTEGER
+        expires_at INTEGER,
+        records INTEGER NOT NULL,
+        checksums INTEGER NOT NULL
     );
     CREATE TABLE record (
         session INTEGER NOT NULL,
@@ -47,7 +49,7 @@ const CREATE: &str = "
 
 /// Fails to compile unless the tables are there.
 const CHECK: [&str; 2] = [
-    "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at FROM session",
+    "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at, records, checksums FROM session",
     "SELECT session, key, value FROM record INDEXED BY record_key WHERE session = 1 AND key = x''",
 ];
 
