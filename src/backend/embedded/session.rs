@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checked::{Checked, Sum, damaged};
 use super::failure::LAYER;
 use super::grants::Grants;
-use crate::backend::{Acquire, Commit, Fence, Grant, Head, SessionId, Token};
+use crate::backend::{Acquire, Commit, Fence, Grant, Head, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
@@ -89,7 +89,7 @@ pub(super) fn find(
         None => checked.no_session(db)?,
         // Neither of a session that was never written nor of a deleted one.
         Some(row) if row.head.version == 0 && !row.expired => {
-            checked.no_record(db, row.id, Sum::default())?
+            checked.no_record(db, row.id, Sum::default())?;
         }
         Some(_) => {}
     }
@@ -360,20 +360,17 @@ pub(super) fn commit(
 
 fn apply(db: &Connection, id: i64, change: &Change, sum: &mut Sum) -> rusqlite::Result<()> {
     let key = change.key.as_bytes();
-    match &change.value {
-        Some(value) => {
-            let value = &value[..];
-            let overwritten = db.prepare_cached(OVERWRITE)?.execute(params![id, key, value])?;
-            if overwritten == 0 {
-                db.prepare_cached(PUT)?.execute(params![id, key, value])?;
-                sum.add(key);
-            }
+    if let Some(value) = &change.value {
+        let value = &value[..];
+        let overwritten = db.prepare_cached(OVERWRITE)?.execute(params![id, key, value])?;
+        if overwritten == 0 {
+            db.prepare_cached(PUT)?.execute(params![id, key, value])?;
+            sum.add(key);
         }
-        None => {
-            let removed = db.prepare_cached(REMOVE)?.execute(params![id, key])?;
-            if removed > 0 {
-                sum.remove(key);
-            }
+    } else {
+        let removed = db.prepare_cached(REMOVE)?.execute(params![id, key])?;
+        if removed > 0 {
+            sum.remove(key);
         }
     }
     Ok(())

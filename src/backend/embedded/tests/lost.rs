@@ -51,27 +51,18 @@ async fn refused(folder: &Path, word: &str) {
 
 #[tokio::test]
 async fn a_database_that_was_there_is_not_made_anew() {
-    let holder = |folder: &TempDir| fs::write(path(folder, "vault.holder"), "{}").unwrap();
-    let log = |folder: &TempDir| fs::write(path(folder, "vault.db-wal"), "").unwrap();
-    let index = |folder: &TempDir| fs::write(path(folder, "vault.db-shm"), "").unwrap();
-    let marker = |folder: &TempDir| {
-        fs::write(
-            path(folder, "creds.json"),
-            r#"{"me":null,"baileysVault":{"a":1}}"#,
-        )
-        .unwrap();
-    };
-    let imported = |folder: &TempDir| fs::create_dir(path(folder, "imported-2025-01-01")).unwrap();
-    let traces: [(&str, &dyn Fn(&TempDir)); 5] = [
-        ("vault.holder", &holder),
-        ("vault.db-wal", &log),
-        ("vault.db-shm", &index),
-        ("creds.json", &marker),
-        ("imported-2025-01-01", &imported),
-    ];
-    for (name, leave) in traces {
+    for (name, content) in [
+        ("vault.holder", Some("{}")),
+        ("vault.db-wal", Some("")),
+        ("vault.db-shm", Some("")),
+        ("creds.json", Some(r#"{"me":null,"baileysVault":{"a":1}}"#)),
+        ("imported-2025-01-01", None),
+    ] {
         let folder = TempDir::new().unwrap();
-        leave(&folder);
+        match content {
+            Some(content) => fs::write(path(&folder, name), content).unwrap(),
+            None => fs::create_dir(path(&folder, name)).unwrap(),
+        }
         for exclusive in [true, false] {
             let config = EmbeddedConfig {
                 exclusive,

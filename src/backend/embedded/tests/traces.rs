@@ -44,7 +44,7 @@ async fn with_secrets(folder: &Path) -> (Embedded, u64, u64) {
                     (at * 7 + round) % 60,
                     &planted(sizes[(random >> 33) % sizes.len()]),
                 );
-                if (random >> 20) % 5 == 0 {
+                if (random >> 20).is_multiple_of(5) {
                     change.value = None;
                 }
                 change
