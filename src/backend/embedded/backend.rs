@@ -79,8 +79,9 @@ impl Embedded {
         let pulse = Arc::new(Pulse::default());
         let heard = pulse.clone();
         on_blocking_thread(move || {
-            // Also where the folder is shared: it may have been emptied since.
-            schema::create_if_absent(&files)?;
+            if config.exclusive {
+                schema::create_if_absent(&files)?;
+            }
             lock.sign(&files)?;
             files.tighten();
             let place = Arc::new(Place::new(files, lock)?);
