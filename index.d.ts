@@ -47,6 +47,8 @@ export declare class Core {
    * JSON `{ resealed, total }`.
    */
   rotateKey(store: number, sessionId: string): number
+  /** Request: looks whether everything stored is sound and opens. JSON `{ sessions, records }`. */
+  storeVerify(store: number): number
   /** Request: answers once the storage does. */
   storePing(store: number): number
   /** Figures of a store and of the process' memory, as JSON; `null` for a closed store. */

@@ -86,6 +86,7 @@ export {
   type TypedKeyPair,
   ValueError,
   type VaultKeyStore,
+  type VerifyResult,
   type Versioned,
   type VersionedResult,
   VersionMismatchError,

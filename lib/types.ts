@@ -49,6 +49,7 @@ export type {
   BatchUpdate,
   RotationResult,
   SessionId,
+  VerifyResult,
   Versioned,
   VersionedResult,
 } from './store/types.js';

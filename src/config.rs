@@ -44,6 +44,20 @@ pub struct StoreConfig {
     pub open_timeout: u64,
 }
 
+impl StoreConfig {
+    /// Refuses a time to live that would end sessions in use.
+    pub fn check(&self) -> Result<()> {
+        let refused = match self.ttl {
+            Some(0) => "expected at least 1 second",
+            Some(_) if self.backend == BackendKind::Embedded => {
+                "the embedded store keeps sessions until they are deleted: it has no time to live"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(Kind::Config, "config", refused).with("field", "ttl"))
+    }
+}
+
 /// Which backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

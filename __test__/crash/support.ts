@@ -32,17 +32,15 @@ export async function fingerprint(folder: string): Promise<Record<string, string
   return found;
 }
 
-/** A process running one of the parts in `child.mjs`. */
-export class Child {
+/** A process running a program. */
+export class Program {
   readonly process: ChildProcess;
   readonly closed: Promise<[code: number | null, signal: NodeJS.Signals | null]>;
   private readonly lines: AsyncIterator<string>;
   private errors = '';
 
-  constructor(t: TestContext, part: string, ...args: string[]) {
-    const child = spawn(process.execPath, [join(__dirname, 'child.mjs'), part, ...args], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+  constructor(t: TestContext, path: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+    const child = spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'pipe'], env });
     this.process = child;
     this.closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -90,5 +88,12 @@ export class Child {
   async ended(): Promise<{ code: number | null; signal: NodeJS.Signals | null; errors: string }> {
     const [code, signal] = await this.closed;
     return { code, signal, errors: this.errors };
+  }
+}
+
+/** A process running one of the parts in `child.mjs`. */
+export class Child extends Program {
+  constructor(t: TestContext, part: string, ...args: string[]) {
+    super(t, join(__dirname, 'child.mjs'), [part, ...args]);
   }
 }

@@ -22,6 +22,7 @@ export interface NativeCore {
   storeNotes(session: number): number;
   storeListIds(session: number, type: string): number;
   storeClear(session: number): number;
+  storeVerify(store: number): number;
   storePing(store: number): number;
   storeStats(store: number): string;
   metricsText(): string;

@@ -62,6 +62,12 @@ export interface AuthStore {
   batchDelete?(sessionIds: SessionId[]): Promise<BatchResult<void>>;
 }
 
+/** What `verify` read, all of it sound. */
+export interface VerifyResult {
+  sessions: number;
+  records: number;
+}
+
 /** Progress of a key rotation: records sealed again with the active key, of all records. */
 export interface RotationResult {
   resealed: number;

@@ -14,6 +14,7 @@ import type {
   BatchUpdate,
   RotationResult,
   SessionId,
+  VerifyResult,
   Versioned,
   VersionedResult,
 } from './types.js';
@@ -185,9 +186,11 @@ export class VaultStore implements AuthStore {
   }
 
   /**
-   * Renews the TTL of the session, without a name the hook's: `ttlSeconds` from now, or the configured `ttl`.
+   * Renews the TTL of the session, without a name the hook's: `ttlSeconds` from now, 1 or more, or the configured
+   * `ttl`. A session in the embedded store lives until it is deleted, so there `ttlSeconds` is refused.
    *
    * @returns false when there is no such session
+   * @throws ConfigError
    */
   async touch(sessionId?: SessionId, ttlSeconds?: number): Promise<boolean> {
     const { thread, id } = this.use();
@@ -275,6 +278,17 @@ export class VaultStore implements AuthStore {
   async rotateKey(sessionId?: SessionId): Promise<RotationResult> {
     const { thread, id } = this.use();
     return (await thread.json(thread.core.rotateKey(id, this.nameOf(sessionId)))) as RotationResult;
+  }
+
+  /**
+   * Reads everything that is stored: the database itself, where it is an embedded one, and every record of every
+   * session, each of which must open with the keys given. Takes as long as that takes; reads and writes go on meanwhile.
+   *
+   * @throws CorruptRecordError, EncryptionError, CompressionError naming what is damaged
+   */
+  async verify(): Promise<VerifyResult> {
+    const { thread, id } = this.use();
+    return (await thread.json(thread.core.storeVerify(id))) as VerifyResult;
   }
 
   /** @internal Warns once, when `security.keyRotationDays` have passed. */

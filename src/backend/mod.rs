@@ -232,6 +232,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletes the session and all its records; `false` if there was none. An owner's lease stays held.
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool>;
 
+    /// Leaves nothing of what was overwritten or deleted where it was stored, as far as that is in this backend's hands.
+    async fn scrub(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Fails if what holds the records is damaged. Says nothing about the records themselves; may take long.
+    async fn verify(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the session live `ttl` from now (`None`: for ever); `false` if there is none.
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool>;
 

@@ -61,9 +61,9 @@ impl Core {
         let shared = self.shared.clone();
         self.numbered(identity, |request, answer| {
             match prepare(&config, master_key.as_deref(), &previous_master_keys) {
-                Ok((config, options, lane, location)) => {
-                    lane.clone().spawn(async move {
-                        answer.give(shared.open_store(request, &config, options, lane, location).await);
+                Ok(prepared) => {
+                    prepared.lane.clone().spawn(async move {
+                        answer.give(shared.open_store(request, prepared).await);
                     });
                 }
                 Err(error) => answer.give(Err(error)),

@@ -5,8 +5,10 @@
 //! - `shared`: what one thread of JavaScript has open, and what reaches it unasked.
 //! - [`port`]: answers and events on their way back, many in one hop.
 //! - [`queue`]: jobs for the program's own queue.
+//! - [`agreed`]: what all who share a store must agree on.
 //! - [`stores`]: stores in use in this process, shared by all its threads.
 
+mod agreed;
 pub mod core;
 mod port;
 pub mod queue;

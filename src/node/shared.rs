@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::agreed::Agreed;
 use super::port::{Payload, Port, describe};
 use super::queue::{Added, Jobs, Taker};
 use super::stores::{self, Extras, Share};
@@ -70,10 +71,13 @@ impl Shared {
     pub(super) async fn open_store(
         self: &Arc<Self>,
         request: u32,
-        config: &StoreConfig,
-        options: OpenOptions,
-        lane: Lane,
-        location: String,
+        Prepared {
+            config,
+            agreed,
+            options,
+            lane,
+            location,
+        }: Prepared,
     ) -> Result<Payload> {
         let tell = |error: &Error| {
             let message =
@@ -83,7 +87,7 @@ impl Shared {
                 "event": "log", "opening": request, "level": "warn", "message": message, "fields": fields,
             }));
         };
-        let share = stores::open(config, lane, location, tell).await?;
+        let share = stores::open(&config, agreed, lane, location, tell).await?;
         if let Some(bytes) = config.cache_bytes {
             cache::set_budget(bytes);
         }
@@ -167,10 +171,18 @@ impl Listener for Shared {
     }
 }
 
-pub(super) type Prepared = (StoreConfig, OpenOptions, Lane, String);
+/// What a store is to be opened with.
+pub(super) struct Prepared {
+    config: StoreConfig,
+    agreed: Agreed,
+    options: OpenOptions,
+    pub(super) lane: Lane,
+    location: String,
+}
 
-pub(super) fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Result<Prepared> {
-    let config: StoreConfig = config::parse(config)?;
+pub(super) fn prepare(json: &str, master_key: Option<&[u8]>, previous: &[Buffer]) -> Result<Prepared> {
+    let config: StoreConfig = config::parse(json)?;
+    config.check()?;
     let active = master_key
         .map(|key| MasterKey::from_bytes("masterKey", key))
         .transpose()?;
@@ -187,5 +199,11 @@ pub(super) fn prepare(config: &str, master_key: Option<&[u8]>, previous: &[Buffe
         ttl: config.ttl.map(Duration::from_secs),
     };
     let (lane, location) = stores::locate(&config)?;
-    Ok((config, options, lane, location))
+    Ok(Prepared {
+        agreed: Agreed::of(json)?,
+        config,
+        options,
+        lane,
+        location,
+    })
 }

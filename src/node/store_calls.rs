@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::core::{Core, decode, version};
 use super::port::Payload;
+use super::shared::Store;
+use crate::backend::embedded;
+use crate::error::{Error, Kind, Result};
 use crate::observe::{self, text, text::ProcessGauge};
 use crate::record::frame;
 use crate::session::{Deletion, OpenOptions, cache, whole};
@@ -75,9 +78,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_touch(&self, store: u32, session_id: String, ttl_seconds: f64) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let ttl = version(ttl_seconds)
-                .map(Duration::from_secs)
-                .or(store.options.ttl);
+            let ttl = time_to_live(&store, ttl_seconds)?;
             store
                 .vault
                 .touch(&session_id.into(), ttl)
@@ -147,6 +148,16 @@ impl Core {
             let outcome = whole::rotate(&store.vault, &session).await;
             store.vault.close_session(&session).await;
             outcome.map(|rotation| Payload::Json(json!(rotation)))
+        })
+    }
+
+    /// Request: looks whether everything stored is sound and opens. JSON `{ sessions, records }`.
+    #[napi(catch_unwind)]
+    pub fn store_verify(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            whole::verify(&store.vault, &store.options)
+                .await
+                .map(|verified| Payload::Json(json!(verified)))
         })
     }
 
@@ -251,5 +262,18 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn queue_done(&self, request: u32, error: Option<String>) {
         self.shared.jobs.done(request, error.map_or(Ok(()), Err));
+    }
+}
+
+/// What a touch asks for: its own time, or the configured one.
+fn time_to_live(store: &Store, seconds: f64) -> Result<Option<Duration>> {
+    let refused = |text: &'static str| Error::new(Kind::Config, "store", text).with("field", "ttlSeconds");
+    match version(seconds) {
+        None => Ok(store.options.ttl),
+        Some(0) => Err(refused("expected at least 1 second")),
+        Some(_) if store.vault.backend().name() == embedded::NAME => Err(refused(
+            "the embedded store keeps sessions until they are deleted: it has no time to live",
+        )),
+        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
     }
 }

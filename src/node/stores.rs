@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::agreed::Agreed;
 use super::queue::Relay;
 use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
@@ -39,6 +40,7 @@ struct Place {
 struct InUse {
     vault: Arc<Vault>,
     extras: Arc<Extras>,
+    agreed: Agreed,
     users: usize,
 }
 
@@ -117,7 +119,7 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     match config.backend {
         BackendKind::Embedded => {
             let folder = &section(config.embedded.as_ref(), "embedded")?.folder;
-            let location = format!("embedded {} {}", canonical(folder), config.exclusive);
+            let location = format!("embedded {}", canonical(folder));
             Ok((Lane::disk(&location), location))
         }
         BackendKind::Redis => {
@@ -153,10 +155,11 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
     }
 }
 
-/// Opens the store, or shares it if it is open. Must run in its lane. A server that is not up yet, or loads its data,
-/// is waited for up to `openTimeout`, and `tell` hears why.
-pub async fn open(
+/// Opens the store, or shares it if it is open with the same settings. Must run in its lane. A server that is not up
+/// yet, or loads its data, is waited for up to `openTimeout`, and `tell` hears why.
+pub(super) async fn open(
     config: &StoreConfig,
+    agreed: Agreed,
     lane: Lane,
     location: String,
     tell: impl Fn(&Error) + Send,
@@ -170,6 +173,7 @@ pub async fn open(
     }
     if let Some(in_use) = &mut *open {
         in_use.vault.ensure_open()?;
+        in_use.agreed.check(&agreed)?;
         in_use.users += 1;
         let (vault, extras) = (in_use.vault.clone(), in_use.extras.clone());
         drop(open);
@@ -204,6 +208,7 @@ pub async fn open(
     *open = Some(InUse {
         vault: vault.clone(),
         extras: extras.clone(),
+        agreed,
         users: 1,
     });
     drop(open);

@@ -1,4 +1,4 @@
-//! Work on a whole session: reading it, sealing it anew, clearing it.
+//! Work on whole sessions: reading one, sealing it anew, clearing it, verifying all.
 //!
 //! All of it goes page by page beside the session's own commits. What they change meanwhile is noted in a journal,
 //! and wins: so a snapshot is what the session held at one version, and sealing anew never brings an old value back.
@@ -37,6 +37,42 @@ pub struct Rotation {
     pub resealed: usize,
     /// Records looked at.
     pub total: usize,
+}
+
+/// What [`verify`] looked at.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Verified {
+    /// Sessions that exist.
+    pub sessions: usize,
+    /// Their records.
+    pub records: usize,
+}
+
+/// Looks at everything that is stored: the storage's own structure, and every record of every session, which must open.
+pub async fn verify(vault: &Vault, options: &OpenOptions) -> Result<Verified> {
+    vault.backend().verify().await?;
+    let ids = vault.list().await?;
+    let mut records = 0;
+    for id in &ids {
+        let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
+        let mut cursor = None;
+        loop {
+            let page = vault.backend().scan(id, None, cursor, PAGE).await;
+            let page = page.map_err(|error| error.in_session(id))?;
+            for (key, sealed) in &page.items {
+                sealer.open(key, sealed).map_err(|error| error.in_session(id))?;
+            }
+            records += page.items.len();
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(Verified {
+        sessions: ids.len(),
+        records,
+    })
 }
 
 /// Reads a whole session, open here or not; `None` if it does not exist.
@@ -201,6 +237,8 @@ pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
         if cursor.is_none() {
             // A record whose last change is in doubt was left as it is.
             journal.read()?;
+            drop(journal);
+            vault.backend().scrub().await?;
             return Ok(rotation);
         }
     }

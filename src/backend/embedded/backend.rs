@@ -9,14 +9,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::checked::Checked;
 use super::config::{Durability, EmbeddedConfig};
-use super::database::Database;
+use super::database::{Beside, Database};
 use super::failure::LAYER;
-use super::files::{Files, Identity};
+use super::files::Files;
 use super::grants::Grants;
+use super::listing::{self, Range};
 use super::lock::FolderLock;
+use super::place::Place;
 use super::schema;
-use super::session::{self, Now, Range};
+use super::session::{self, Now};
+use super::turn::Turn;
 use super::upkeep::{self, Pulse};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
@@ -39,12 +43,14 @@ pub struct Embedded {
 pub(super) struct Store {
     // Dropped in this order: the folder is free when the files are closed.
     pub database: Mutex<Option<Database>>,
-    lock: Mutex<Option<FolderLock>>,
-    pub files: Files,
-    pub identity: Identity,
+    pub place: Arc<Place>,
+    /// Held by whoever moves the log into the database; taken before `database`.
+    pub moving: Mutex<()>,
+    shared: bool,
     pub durability: Durability,
     pub pulse: Arc<Pulse>,
     pub grants: Grants,
+    pub checked: Checked,
 }
 
 impl Embedded {
@@ -76,17 +82,23 @@ impl Embedded {
             if config.exclusive {
                 schema::create_if_absent(&files)?;
             }
+            lock.sign(&files)?;
             files.tighten();
-            let database = Database::open(&files, config.durability, move |pages| heard.committed(pages))?;
+            let place = Arc::new(Place::new(files, lock)?);
+            let shared = !config.exclusive;
+            let database = Database::open(place.clone(), config.durability, shared, move |pages| {
+                heard.committed(pages);
+            })?;
             Ok(Self {
                 store: Arc::new(Store {
-                    identity: database.identity(),
                     database: Mutex::new(Some(database)),
-                    lock: Mutex::new(Some(lock)),
-                    files,
+                    place,
+                    moving: Mutex::default(),
+                    shared,
                     durability: config.durability,
                     pulse,
                     grants: Grants::new(config.exclusive),
+                    checked: Checked::default(),
                 }),
             })
         })
@@ -103,6 +115,9 @@ impl Embedded {
         let done = self
             .store
             .with(|database| database.write(|db| work(db, Now::get())));
+        if let Err(error) = &done {
+            self.store.pulse.note_failed_flush(error);
+        }
         upkeep::after_write(&self.store);
         done
     }
@@ -114,6 +129,11 @@ impl Store {
             Some(database) => work(database),
             None => Err(Error::new(Kind::Closed, LAYER, "the store is closed")),
         }
+    }
+
+    /// To be held by other processes' turn as well while the log is moved.
+    pub fn turn(&self) -> Result<Turn> {
+        Turn::take(&self.place.files, self.shared)
     }
 
     /// Removes the records of one expired session; `false` if there is none.
@@ -157,9 +177,7 @@ impl Backend for Embedded {
     }
 
     fn is_in_place(&self) -> bool {
-        self.store
-            .with(|database| Ok(database.is_in_place()))
-            .unwrap_or(false)
+        self.store.with(|_| self.store.place.look()).is_ok()
     }
 
     async fn ping(&self) -> Result<()> {
@@ -168,10 +186,10 @@ impl Backend for Embedded {
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        let grants = &self.store.grants;
-        let granted = match self.reading(|db, now| session::grant(db, &request, grants, now)) {
+        let (grants, checked) = (&self.store.grants, &self.store.checked);
+        let granted = match self.reading(|db, now| session::grant(db, &request, grants, checked, now)) {
             Ok(Some(grant)) => Ok(Ok(grant)),
-            Ok(None) => self.writing(|db, now| session::acquire(db, &request, grants, now)),
+            Ok(None) => self.writing(|db, now| session::acquire(db, &request, grants, checked, now)),
             Err(error) => Err(error),
         };
         match granted {
@@ -189,7 +207,9 @@ impl Backend for Embedded {
         let renewed = self.reading(|db, now| {
             leases
                 .iter()
-                .map(|(session, token)| session::renew(db, session, *token, &self.store.grants, now))
+                .map(|(session, token)| {
+                    session::renew(db, session, *token, &self.store.grants, &self.store.checked, now)
+                })
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         let answers = renewed.unwrap_or_else(|error| vec![Err(error); leases.len()]);
@@ -207,7 +227,7 @@ impl Backend for Embedded {
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.reading(|db, now| session::head(db, session, now))
+        self.reading(|db, now| session::head(db, session, &self.store.checked, now))
             .map_err(|error| error.in_session(session))
     }
 
@@ -222,7 +242,7 @@ impl Backend for Embedded {
     }
 
     async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.reading(|db, now| session::read(db, session, keys, now))
+        self.reading(|db, now| session::read(db, session, keys, &self.store.checked, now))
             .map_err(|error| error.in_session(session))
     }
 
@@ -234,7 +254,7 @@ impl Backend for Embedded {
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let range = Range::new(kind, cursor.as_ref())?;
-        self.reading(|db, now| session::scan(db, session, &range, limit, now))
+        self.reading(|db, now| listing::scan(db, session, &range, limit, &self.store.checked, now))
             .and_then(|page| page)
             .map_err(|error| error.in_session(session))
     }
@@ -246,9 +266,12 @@ impl Backend for Embedded {
             .check_flushed()
             .and_then(|()| {
                 self.store
-                    .with(|database| Ok(database.commit(&commits, &self.store.grants)))
+                    .with(|database| Ok(database.commit(&commits, &self.store.grants, &self.store.checked)))
             })
             .unwrap_or_else(|error| vec![Err(error); commits.len()]);
+        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.store.pulse.note_failed_flush(error);
+        }
         upkeep::after_write(&self.store);
         commits
             .iter()
@@ -258,29 +281,70 @@ impl Backend for Embedded {
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.writing(|db, now| session::delete(db, session, fence, &self.store.grants, now))
+        let deleted = self
+            .writing(|db, now| {
+                session::delete(db, session, fence, &self.store.grants, &self.store.checked, now)
+            })
             .and_then(|deleted| deleted)
-            .map_err(|error| error.in_session(session))
+            .map_err(|error| error.in_session(session))?;
+        if deleted {
+            // The session is gone all the same, and closing tries again.
+            let _ = self.scrub().await;
+        }
+        Ok(deleted)
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        let store = self.store.clone();
+        on_blocking_thread(move || {
+            let _alone = store.moving.lock();
+            let _turn = store.turn()?;
+            store.with(|database| {
+                database.scrub()?;
+                store.pulse.emptied();
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn verify(&self) -> Result<()> {
+        let store = self.store.clone();
+        on_blocking_thread(move || {
+            store.with(|_| store.place.look())?;
+            Beside::open(&store.place.files)?.verify()
+        })
+        .await
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.writing(|db, now| session::touch(db, session, fence, ttl, &self.store.grants, now))
-            .and_then(|touched| touched)
-            .map_err(|error| error.in_session(session))
+        self.writing(|db, now| {
+            session::touch(
+                db,
+                session,
+                fence,
+                ttl,
+                &self.store.grants,
+                &self.store.checked,
+                now,
+            )
+        })
+        .and_then(|touched| touched)
+        .map_err(|error| error.in_session(session))
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        self.reading(|db, now| session::list(db, cursor.as_ref(), limit, now))
+        self.reading(|db, now| listing::list(db, cursor.as_ref(), limit, &self.store.checked, now))
     }
 
     /// Moves the log into the database and frees the folder. Closing again does nothing.
     async fn close(&self) -> Result<()> {
         let database = self.store.database.lock().take();
-        let lock = self.store.lock.lock().take();
         self.store.pulse.stop().await;
+        let place = self.store.place.clone();
         on_blocking_thread(move || {
             let closed = database.map_or(Ok(()), Database::close);
-            drop(lock);
+            place.release();
             closed
         })
         .await

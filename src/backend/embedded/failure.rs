@@ -7,8 +7,8 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::error::{Error, Kind};
 
-/// The `layer` of this backend's errors.
-pub(super) const LAYER: &str = "embedded";
+/// The backend's name, and the `layer` of its errors.
+pub const LAYER: &str = "embedded";
 
 /// An error of `SQLite` on the database at `path`.
 pub(super) fn database(path: &Path, connection: Option<&Connection>, error: &rusqlite::Error) -> Error {
@@ -72,6 +72,15 @@ pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Error {
         _ => Kind::Unavailable,
     };
     Error::new(kind, LAYER, format!("{action} {}", path.display())).because(error)
+}
+
+/// Whether the system failed to bring to the disk what was written. It may say so once and forget what it was about, so
+/// that succeeding later proves nothing.
+pub(super) fn is_failed_flush(error: &Error) -> bool {
+    let code = error.detail("sqliteCode").and_then(serde_json::Value::as_i64);
+    [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC]
+        .iter()
+        .any(|failed| code == Some(i64::from(*failed)))
 }
 
 fn is_no_room(errno: i32) -> bool {

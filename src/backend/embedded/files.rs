@@ -1,6 +1,6 @@
 //! The files in the folder: names, modes, identity.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,10 @@ pub(super) struct Files {
     pub folder: PathBuf,
     pub database: PathBuf,
     pub wal: PathBuf,
+    pub shm: PathBuf,
     pub lock: PathBuf,
     pub holder: PathBuf,
+    pub turn: PathBuf,
 }
 
 /// Which file a path led to when it was looked up.
@@ -38,8 +40,10 @@ impl Files {
         Ok(Self {
             database: folder.join("vault.db"),
             wal: folder.join("vault.db-wal"),
+            shm: folder.join("vault.db-shm"),
             lock: folder.join("vault.lock"),
             holder: folder.join("vault.holder"),
+            turn: folder.join("vault.turn"),
             folder,
         })
     }
@@ -48,7 +52,7 @@ impl Files {
     /// belong to somebody else, they stay as they are: the folder's owner has decided.
     pub fn tighten(&self) {
         #[cfg(unix)]
-        for path in [&self.database, &self.wal, &self.lock, &self.holder] {
+        for path in [&self.database, &self.wal, &self.lock, &self.holder, &self.turn] {
             use std::os::unix::fs::PermissionsExt;
             if let Ok(found) = fs::metadata(path)
                 && found.permissions().mode() & 0o077 != 0
@@ -58,20 +62,24 @@ impl Files {
         }
     }
 
-    /// Which file the database is now.
-    pub fn identity(&self) -> io::Result<Identity> {
-        let found = fs::metadata(&self.database)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            Ok(Identity(found.dev(), found.ino()))
+    /// The first thing found that says that there was a database in the folder.
+    pub fn trace(&self) -> io::Result<Option<PathBuf>> {
+        for path in [&self.wal, &self.shm, &self.holder] {
+            if path.try_exists()? {
+                return Ok(Some(path.clone()));
+            }
         }
-        // Elsewhere the system does not let anybody move or delete an open database.
-        #[cfg(not(unix))]
-        {
-            drop(found);
-            Ok(Identity(0, 0))
+        let marker = self.folder.join("creds.json");
+        if is_marker(&marker) {
+            return Ok(Some(marker));
         }
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if is_imported(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_dir() {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes the names in the folder survive power loss.
@@ -88,6 +96,42 @@ impl Files {
         }
         Ok(())
     }
+}
+
+impl Identity {
+    /// Of the file at `path` now.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|found| Self::of(&found))
+    }
+
+    /// Of the file described.
+    pub fn of(found: &Metadata) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Self(found.dev(), found.ino())
+        }
+        // Elsewhere the system does not let anybody move or delete an open file.
+        #[cfg(not(unix))]
+        {
+            let _ = found;
+            Self(0, 0)
+        }
+    }
+}
+
+/// Whether a file is the `creds.json` that is left for programs that look for one.
+fn is_marker(path: &Path) -> bool {
+    fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes).ok())
+        .is_some_and(|fields| fields.contains_key("baileysVault"))
+}
+
+/// Whether a folder's name is that of files put aside after an import: `imported-`, then a date.
+fn is_imported(name: &str) -> bool {
+    name.strip_prefix("imported-")
+        .is_some_and(|date| date.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// Opens a file of ours for writing; created with mode 0600 if there is none.

@@ -7,17 +7,23 @@
 //! database is described in `docs/embedded.md`.
 
 mod backend;
+mod checked;
 mod config;
 mod database;
 mod failure;
 mod files;
 mod grants;
+mod listing;
 mod lock;
+mod mark;
+mod place;
 mod schema;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod upkeep;
 
 pub use backend::Embedded;
 pub use config::{Durability, EmbeddedConfig};
+pub use failure::LAYER as NAME;

@@ -11,12 +11,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::failure::{self, LAYER};
 use super::files::{Files, open_private};
+use super::mark::{self, Mark};
 use crate::error::{Error, Kind, Result};
 
 /// Marks a database as ours: `BVlt`, big-endian at offset 68 of the file.
 const APPLICATION_ID: u32 = 0x4256_6c74;
-/// The layout below, big-endian at offset 60. A release reads all layouts up to its own.
-const USER_VERSION: u32 = 1;
+/// The layout below: the low byte of what stands big-endian at offset 60 (see [`mark`]). A release reads all layouts up
+/// to its own.
+const LAYOUT: u32 = 1;
 
 /// A session whose `version` is 0 has no records: opened but never written, or deleted. Its row stays, so that
 /// fencing tokens keep growing and an owner from before the deletion is still refused.
@@ -33,7 +35,9 @@ const CREATE: &str = "
         version INTEGER NOT NULL,
         commit_id INTEGER NOT NULL,
         updated_at INTEGER NOT NULL,
-        expires_at INTEGER
+        expires_at INTEGER,
+        records INTEGER NOT NULL,
+        checksums INTEGER NOT NULL
     );
     CREATE TABLE record (
         session INTEGER NOT NULL,
@@ -50,7 +54,7 @@ const CREATE: &str = "
 
 /// Fails to compile unless the tables are there.
 const CHECK: [&str; 3] = [
-    "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at FROM session",
+    "SELECT id, name, token, claim, version, commit_id, updated_at, expires_at, records, checksums FROM session",
     "SELECT session, key, value FROM record INDEXED BY record_key WHERE session = 1 AND key = x''",
     "SELECT id, session, text FROM note",
 ];
@@ -64,9 +68,8 @@ pub(super) fn create_if_absent(files: &Files) -> Result<()> {
     if files.database.try_exists().map_err(failed("cannot look for"))? {
         return Ok(());
     }
-    if files.wal.try_exists().map_err(failed("cannot look for"))? {
-        // A new database would take the old one's log for its own.
-        return Err(corrupt(&files.database, "is missing, but its log is there"));
+    if let Some(trace) = files.trace().map_err(failed("cannot look into the folder of"))? {
+        return Err(lost(files, &trace));
     }
     let draft = files.folder.join("vault.db.new");
     [
@@ -92,7 +95,7 @@ pub(super) fn create_if_absent(files: &Files) -> Result<()> {
 fn make(draft: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(draft, flags())?;
     connection.execute_batch(&format!(
-        "BEGIN; {CREATE} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {USER_VERSION}; COMMIT;
+        "BEGIN; {CREATE} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; COMMIT;
          PRAGMA journal_mode = WAL;"
     ))?;
     connection.close().map_err(|(_, error)| error)
@@ -103,9 +106,9 @@ pub(super) fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-/// Looks at the file before `SQLite` does, which may write to any database that it opens. No connection to the
-/// database may be open in this process: see `lock::OPEN`.
-pub(super) fn check_file(files: &Files) -> Result<()> {
+/// Looks at the file and its log before `SQLite` does, which may write to any database that it opens. What the file
+/// alone says about its log. No connection to the database may be open in this process: see `lock::OPEN`.
+pub(super) fn check_file(files: &Files) -> Result<Mark> {
     let path = &files.database;
     let failed = |error| failure::file(path, "cannot read", &error);
     let mut file = File::open(path).map_err(failed)?;
@@ -118,7 +121,8 @@ pub(super) fn check_file(files: &Files) -> Result<()> {
         return Err(corrupt(path, "is not a database"));
     }
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    check_marks(path, number(68), number(60))?;
+    let mark = Mark::new(number(60));
+    check_marks(path, number(68), mark)?;
     let page = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         size => u64::from(size),
@@ -129,18 +133,43 @@ pub(super) fn check_file(files: &Files) -> Result<()> {
     if log == 0 && length < page * u64::from(number(28)) {
         return Err(corrupt(path, "is cut short"));
     }
-    Ok(())
+    if mark.has_log {
+        let begins =
+            first_bytes(&files.wal).map_err(|error| failure::file(&files.wal, "cannot read", &error))?;
+        if !mark::is_log(&begins) {
+            return Err(without_log(files, begins.is_empty()));
+        }
+    }
+    Ok(mark)
 }
 
-/// Checks the marks and the tables as `SQLite` sees them, the log included.
-pub(super) fn check_tables(path: &Path, connection: &Connection) -> Result<()> {
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(HEADER as u64).read_to_end(&mut bytes).map(drop)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(bytes)
+}
+
+/// Checks the marks and the tables as `SQLite` sees them, the log included. `alone` is what the file alone says.
+pub(super) fn check_tables(files: &Files, alone: Mark, connection: &Connection) -> Result<Mark> {
+    let path = &files.database;
     let failed = |error| failure::database(path, Some(connection), &error);
     let mark = |name: &str| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, u32>(0))
             .map_err(failed)
     };
-    check_marks(path, mark("application_id")?, mark("user_version")?)?;
+    let together = Mark::new(mark("user_version")?);
+    check_marks(path, mark("application_id")?, together)?;
+    if !alone.goes_with(together) {
+        return Err(corrupt(
+            &files.wal,
+            "is not the log of the database beside it: one of them is from another time",
+        ));
+    }
     for statement in CHECK {
         match connection.prepare(statement) {
             Ok(_) => {}
@@ -153,10 +182,10 @@ pub(super) fn check_tables(path: &Path, connection: &Connection) -> Result<()> {
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(())
+    Ok(together)
 }
 
-fn check_marks(path: &Path, application: u32, version: u32) -> Result<()> {
+fn check_marks(path: &Path, application: u32, mark: Mark) -> Result<()> {
     if application != APPLICATION_ID {
         return Err(Error::new(
             Kind::Config,
@@ -164,22 +193,44 @@ fn check_marks(path: &Path, application: u32, version: u32) -> Result<()> {
             format!("{} is a database of another program", path.display()),
         ));
     }
-    if version > USER_VERSION {
+    let version = mark.layout;
+    if version > LAYOUT {
         return Err(Error::new(
             Kind::Config,
             LAYER,
             format!(
-                "{} was written by a newer release (layout {version}, this one knows {USER_VERSION})",
+                "{} was written by a newer release (layout {version}, this one knows {LAYOUT})",
                 path.display()
             ),
         )
         .with("layout", version)
-        .with("newestKnownLayout", USER_VERSION));
+        .with("newestKnownLayout", LAYOUT));
     }
     if version == 0 {
         return Err(corrupt(path, "has no layout number"));
     }
     Ok(())
+}
+
+/// There was a database; a new one in its place would be a new identity.
+fn lost(files: &Files, trace: &Path) -> Error {
+    let text = format!(
+        "{} is missing, but {} says that it was there: put it back. To begin anew, remove what is left of it in the folder",
+        files.database.display(),
+        trace.file_name().unwrap_or_default().display()
+    );
+    Error::new(Kind::Corrupt, LAYER, text)
+}
+
+fn without_log(files: &Files, missing: bool) -> Error {
+    let what = if missing { "is missing" } else { "is damaged" };
+    let text = format!(
+        "{} {what}, and part of what was stored is in it alone: put it back, or restore a backup of the whole folder; {} \
+         was left as it is",
+        files.wal.display(),
+        files.database.display()
+    );
+    Error::new(Kind::Corrupt, LAYER, text)
 }
 
 fn corrupt(path: &Path, what: &str) -> Error {

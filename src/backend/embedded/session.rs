@@ -8,26 +8,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::checked::{Checked, Sum, damaged};
 use super::failure::LAYER;
 use super::grants::Grants;
-use crate::backend::{Acquire, Commit, Cursor, Fence, Grant, Head, Page, SessionId, Token};
+use crate::backend::{Acquire, Commit, Fence, Grant, Head, Token};
 use crate::error::{Error, Kind, Result};
-use crate::record::RecordKey;
+use crate::record::{Change, RecordKey};
 
+// The name comes after what is in the row alone, so that it is the row's and not the index's.
 const FIND: &str =
-    "SELECT id, token, claim, version, commit_id, updated_at, expires_at FROM session WHERE name = ?1";
-const INSERT: &str = "INSERT INTO session (name, token, claim, version, commit_id, updated_at, expires_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    "SELECT id, token, claim, version, commit_id, updated_at, expires_at, name = ?1, records, checksums
+    FROM session WHERE name = ?1";
+const INSERT: &str =
+    "INSERT INTO session (name, token, claim, version, commit_id, updated_at, records, checksums)
+    VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0)";
 const GRANT: &str = "UPDATE session SET token = ?2, claim = ?3 WHERE id = ?1";
 const ADVANCE: &str =
-    "UPDATE session SET version = ?2, commit_id = ?3, updated_at = ?4, expires_at = ?5, token = ?6
-    WHERE id = ?1";
+    "UPDATE session SET version = ?2, commit_id = ?3, updated_at = ?4, expires_at = ?5, token = ?6,
+    records = ?7, checksums = ?8 WHERE id = ?1";
 const TOUCH: &str = "UPDATE session SET expires_at = ?2 WHERE id = ?1";
 const FORGET: &str =
-    "UPDATE session SET version = 0, commit_id = 0, updated_at = 0, expires_at = NULL WHERE id = ?1";
+    "UPDATE session SET version = 0, commit_id = 0, updated_at = 0, expires_at = NULL, records = 0, checksums = 0
+    WHERE id = ?1";
 const FORGET_RECORDS: &str = "DELETE FROM record WHERE session = ?1";
-const LIST: &str = "SELECT name FROM session
-    WHERE name > ?1 AND version > 0 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY name LIMIT ?3";
 const EXPIRED: &str = "SELECT id FROM session WHERE expires_at <= ?1 LIMIT 1";
 
 // Overwriting is the common case, and an UPDATE that finds its record costs half of an upsert.
@@ -38,8 +41,6 @@ const GET: &str = "SELECT value FROM record WHERE session = ?1 AND key = ?2";
 const NOTE: &str = "INSERT INTO note (session, text) VALUES (?1, ?2)";
 const NOTES: &str = "SELECT note.text FROM note JOIN session ON session.id = note.session
     WHERE session.name = ?1 ORDER BY note.id";
-const SCAN: &str = "SELECT key, value FROM record
-    WHERE session = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
 
 /// A point in time, in microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +52,7 @@ impl Now {
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
-    fn millis(self) -> u64 {
+    pub fn millis(self) -> u64 {
         self.0 / 1000
     }
 
@@ -63,22 +64,42 @@ impl Now {
 }
 
 /// `SQLite`'s integers are signed; ours stay far below.
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// A row of `session`, seen at a point in time.
-struct Row {
-    id: i64,
+pub(super) struct Row {
+    pub id: i64,
     token: Token,
     claim: Option<Token>,
     head: Head,
     commit_id: u64,
+    /// What is known of its records.
+    pub sum: Sum,
     /// Its time is over: `head` is that of a session that does not exist, but the records are there still.
-    expired: bool,
+    pub expired: bool,
 }
 
-fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row>> {
+pub(super) fn find(
+    db: &Connection,
+    session: &str,
+    checked: &Checked,
+    now: Now,
+) -> rusqlite::Result<Option<Row>> {
+    let found = find_row(db, session, now)?;
+    match &found {
+        None => checked.no_session(db)?,
+        // Neither of a session that was never written nor of a deleted one.
+        Some(row) if row.head.version == 0 && !row.expired => {
+            checked.no_record(db, row.id, Sum::default())?;
+        }
+        Some(_) => {}
+    }
+    Ok(found)
+}
+
+fn find_row(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row>> {
     let unsigned = |row: &rusqlite::Row<'_>, at| {
         let value: i64 = row.get(at)?;
         u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, value))
@@ -86,6 +107,10 @@ fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row
     db.prepare_cached(FIND)?
         .query_row([session], |row| {
             let expires_at: Option<i64> = row.get(6)?;
+            let ends_before_it_was_written = expires_at.is_some_and(|at| at < row.get(5).unwrap_or(0));
+            if ends_before_it_was_written || row.get(7) != Ok(true) {
+                return Err(damaged());
+            }
             let expired = expires_at.is_some_and(|at| at <= number(now.millis()));
             let head = Head {
                 version: unsigned(row, 3)?,
@@ -97,6 +122,10 @@ fn find(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option<Row
                 claim: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
                 head: if expired { Head::default() } else { head },
                 commit_id: row.get::<_, i64>(4)?.cast_unsigned(),
+                sum: Sum {
+                    keys: row.get(8)?,
+                    checksums: row.get(9)?,
+                },
                 expired,
             })
         })
@@ -108,7 +137,8 @@ fn admit(row: Option<Row>, session: &str, fence: Fence, grants: &Grants) -> Resu
     let Fence::Owner(token) = fence else {
         return Ok(row);
     };
-    let current = grants.current(session).or(row.as_ref().map(|row| row.token));
+    // What was stored counts too: if the lock on the folder was got around, another process has granted the session.
+    let current = grants.current(session).max(row.as_ref().map(|row| row.token));
     if current == Some(token) {
         Ok(row)
     } else {
@@ -134,14 +164,15 @@ pub(super) fn grant(
     db: &Connection,
     request: &Acquire,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Option<Grant>> {
-    let row = find(db, &request.session, now)?;
+    let row = find(db, &request.session, checked, now)?;
     if request.claim.is_some() || !grants.are_kept() || row.as_ref().is_some_and(|row| row.expired) {
         return Ok(None);
     }
     let (records, head) = match &row {
-        Some(row) => (get(db, row.id, &request.read)?, row.head),
+        Some(row) => (get(db, row.id, row.sum, &request.read, checked)?, row.head),
         None => (vec![None; request.read.len()], Head::default()),
     };
     Ok(Some(Grant {
@@ -158,9 +189,10 @@ pub(super) fn acquire(
     db: &Connection,
     request: &Acquire,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Result<Grant>> {
-    let row = find(db, &request.session, now)?;
+    let row = find(db, &request.session, checked, now)?;
     let accepted = row.as_ref().and_then(|row| row.claim);
     if let (Some(claim), Some(accepted)) = (request.claim, accepted)
         && claim < accepted
@@ -175,29 +207,23 @@ pub(super) fn acquire(
     }
     let claim = request.claim.or(accepted).map(u64::cast_signed);
     let token = grants.issue(&request.session, row.as_ref().map_or(0, |row| row.token), now.0);
-    let (id, head) = if let Some(row) = row {
+    let (id, head, sum) = if let Some(row) = row {
         if row.expired {
             forget(db, row.id)?;
         }
         db.prepare_cached(GRANT)?
             .execute(params![row.id, number(token), claim])?;
-        (row.id, row.head)
+        let sum = if row.expired { Sum::default() } else { row.sum };
+        (row.id, row.head, sum)
     } else {
-        db.prepare_cached(INSERT)?.execute(params![
-            &*request.session,
-            number(token),
-            claim,
-            0,
-            0,
-            0,
-            None::<i64>
-        ])?;
-        (db.last_insert_rowid(), Head::default())
+        db.prepare_cached(INSERT)?
+            .execute(params![&*request.session, number(token), claim])?;
+        (db.last_insert_rowid(), Head::default(), Sum::default())
     };
     Ok(Ok(Grant {
         token,
         head,
-        records: get(db, id, &request.read)?,
+        records: get(db, id, sum, &request.read, checked)?,
         expires: false,
     }))
 }
@@ -208,35 +234,53 @@ pub(super) fn renew(
     session: &str,
     token: Token,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Result<()>> {
-    Ok(admit(find(db, session, now)?, session, Fence::Owner(token), grants).map(drop))
+    Ok(admit(
+        find(db, session, checked, now)?,
+        session,
+        Fence::Owner(token),
+        grants,
+    )
+    .map(drop))
 }
 
-pub(super) fn head(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Head> {
-    Ok(find(db, session, now)?.map_or_else(Head::default, |row| row.head))
+pub(super) fn head(db: &Connection, session: &str, checked: &Checked, now: Now) -> rusqlite::Result<Head> {
+    Ok(find(db, session, checked, now)?.map_or_else(Head::default, |row| row.head))
 }
 
 pub(super) fn read(
     db: &Connection,
     session: &str,
     keys: &[RecordKey],
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Vec<Option<Bytes>>> {
-    match find(db, session, now)? {
-        Some(row) if !row.expired => get(db, row.id, keys),
+    match find(db, session, checked, now)? {
+        Some(row) if !row.expired => get(db, row.id, row.sum, keys, checked),
         _ => Ok(vec![None; keys.len()]),
     }
 }
 
-fn get(db: &Connection, id: i64, keys: &[RecordKey]) -> rusqlite::Result<Vec<Option<Bytes>>> {
+fn get(
+    db: &Connection,
+    id: i64,
+    sum: Sum,
+    keys: &[RecordKey],
+    checked: &Checked,
+) -> rusqlite::Result<Vec<Option<Bytes>>> {
     let mut statement = db.prepare_cached(GET)?;
     keys.iter()
         .map(|key| {
-            statement
+            let found = statement
                 .query_row(params![id, key.as_bytes()], |row| row.get::<_, Vec<u8>>(0))
                 .map(Bytes::from)
-                .optional()
+                .optional()?;
+            if found.is_none() {
+                checked.no_record(db, id, sum)?;
+            }
+            Ok(found)
         })
         .collect()
 }
@@ -246,10 +290,11 @@ pub(super) fn commit(
     db: &Connection,
     commit: &Commit,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Result<Head>> {
     let row = match admit(
-        find(db, &commit.session, now)?,
+        find(db, &commit.session, checked, now)?,
         &commit.session,
         commit.fence,
         grants,
@@ -288,50 +333,53 @@ pub(super) fn commit(
         Fence::Owner(token) => Some(number(token)),
         Fence::Shared => None,
     };
-    let id = if let Some(row) = row {
-        if row.expired {
+    let (id, token, mut sum) = match row {
+        Some(row) if row.expired => {
             forget(db, row.id)?;
+            (row.id, row.token, Sum::default())
         }
-        db.prepare_cached(ADVANCE)?.execute(params![
-            row.id,
-            version,
-            commit_id,
-            updated_at,
-            expires_at,
-            owner.unwrap_or(number(row.token))
-        ])?;
-        row.id
-    } else {
-        db.prepare_cached(INSERT)?.execute(params![
-            &*commit.session,
-            owner.unwrap_or(0),
-            None::<i64>,
-            version,
-            commit_id,
-            updated_at,
-            expires_at
-        ])?;
-        db.last_insert_rowid()
+        Some(row) => (row.id, row.token, row.sum),
+        None => {
+            db.prepare_cached(INSERT)?
+                .execute(params![&*commit.session, 0, None::<i64>])?;
+            (db.last_insert_rowid(), 0, Sum::default())
+        }
     };
     for change in &commit.changes {
-        let key = change.key.as_bytes();
-        match &change.value {
-            Some(value) => {
-                let value = &value[..];
-                let overwritten = db.prepare_cached(OVERWRITE)?.execute(params![id, key, value])?;
-                if overwritten == 0 {
-                    db.prepare_cached(PUT)?.execute(params![id, key, value])?;
-                }
-            }
-            None => {
-                db.prepare_cached(REMOVE)?.execute(params![id, key])?;
-            }
-        }
+        apply(db, id, change, &mut sum)?;
     }
+    db.prepare_cached(ADVANCE)?.execute(params![
+        id,
+        version,
+        commit_id,
+        updated_at,
+        expires_at,
+        owner.unwrap_or(number(token)),
+        sum.keys,
+        sum.checksums
+    ])?;
     if let Some(note) = &commit.note {
         db.prepare_cached(NOTE)?.execute(params![id, &**note])?;
     }
     Ok(Ok(head))
+}
+
+fn apply(db: &Connection, id: i64, change: &Change, sum: &mut Sum) -> rusqlite::Result<()> {
+    let key = change.key.as_bytes();
+    if let Some(value) = &change.value {
+        let value = &value[..];
+        let overwritten = db.prepare_cached(OVERWRITE)?.execute(params![id, key, value])?;
+        if overwritten == 0 {
+            db.prepare_cached(PUT)?.execute(params![id, key, value])?;
+            sum.add(key);
+        }
+    } else {
+        let removed = db.prepare_cached(REMOVE)?.execute(params![id, key])?;
+        if removed > 0 {
+            sum.remove(key);
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn notes(db: &Connection, session: &str) -> rusqlite::Result<Vec<String>> {
@@ -346,9 +394,10 @@ pub(super) fn delete(
     session: &str,
     fence: Fence,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Result<bool>> {
-    match admit(find(db, session, now)?, session, fence, grants) {
+    match admit(find(db, session, checked, now)?, session, fence, grants) {
         Ok(Some(row)) => {
             if row.expired || row.head.version > 0 {
                 forget(db, row.id)?;
@@ -366,9 +415,10 @@ pub(super) fn touch(
     fence: Fence,
     ttl: Option<Duration>,
     grants: &Grants,
+    checked: &Checked,
     now: Now,
 ) -> rusqlite::Result<Result<bool>> {
-    match admit(find(db, session, now)?, session, fence, grants) {
+    match admit(find(db, session, checked, now)?, session, fence, grants) {
         Ok(Some(row)) if row.head.version > 0 => {
             db.prepare_cached(TOUCH)?
                 .execute(params![row.id, ttl.map(|ttl| now.after(ttl))])?;
@@ -395,104 +445,4 @@ pub(super) fn purge_one(db: &Connection, now: Now) -> rusqlite::Result<bool> {
         Some(id) => forget(db, id).map(|()| true),
         None => Ok(false),
     }
-}
-
-/// Part of a session's records, as bounds on their keys.
-pub(super) struct Range {
-    from: Vec<u8>,
-    before: Vec<u8>,
-}
-
-impl Range {
-    /// The records of a type, or all, after the one that `cursor` names.
-    pub fn new(kind: Option<&str>, cursor: Option<&Cursor>) -> Result<Self> {
-        // A type's last byte, as any byte of UTF-8, is less than 0xFF.
-        let (mut from, mut before) = (Vec::new(), vec![0xFF, 0xFF]);
-        if let Some(kind) = kind {
-            from = RecordKey::new(kind, "")?.as_bytes().to_vec();
-            before.clone_from(&from);
-            if let Some(last) = before.last_mut() {
-                *last += 1;
-            }
-        }
-        if let Some(cursor) = cursor {
-            from = parse_hex(cursor)
-                .ok_or_else(|| Error::new(Kind::InvalidValue, LAYER, "not a cursor of this backend"))?;
-            from.push(0);
-        }
-        Ok(Self { from, before })
-    }
-}
-
-pub(super) fn scan(
-    db: &Connection,
-    session: &str,
-    range: &Range,
-    limit: usize,
-    now: Now,
-) -> rusqlite::Result<Result<Page<(RecordKey, Bytes)>>> {
-    let mut items = Vec::new();
-    let mut next = None;
-    if let Some(row) = find(db, session, now)?.filter(|row| !row.expired) {
-        let mut statement = db.prepare_cached(SCAN)?;
-        let mut rows = statement.query(params![row.id, range.from, range.before, page_size(limit)])?;
-        while let Some(row) = rows.next()? {
-            let key = row.get_ref(0)?.as_blob()?;
-            match RecordKey::from_bytes(key) {
-                Ok(key) => items.push((key, Bytes::from(row.get::<_, Vec<u8>>(1)?))),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        if items.len() >= limit.max(1) {
-            next = items.last().map(|(key, _)| hex(key.as_bytes()).into());
-        }
-    }
-    Ok(Ok(Page { items, next }))
-}
-
-pub(super) fn list(
-    db: &Connection,
-    cursor: Option<&Cursor>,
-    limit: usize,
-    now: Now,
-) -> rusqlite::Result<Page<SessionId>> {
-    let after = cursor.map_or("", |cursor| cursor);
-    let items = db
-        .prepare_cached(LIST)?
-        .query_map(
-            params![after, number(now.millis()), page_size(limit)],
-            |row| -> rusqlite::Result<SessionId> { Ok(row.get_ref(0)?.as_str()?.into()) },
-        )?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let next = if items.len() >= limit.max(1) {
-        items.last().cloned()
-    } else {
-        None
-    };
-    Ok(Page { items, next })
-}
-
-fn page_size(limit: usize) -> i64 {
-    i64::try_from(limit.max(1)).unwrap_or(i64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    let bytes = text.as_bytes();
-    if !bytes.len().is_multiple_of(2) {
-        return None;
-    }
-    bytes
-        .chunks_exact(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

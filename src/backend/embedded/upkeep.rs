@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::backend::{Store, on_blocking_thread};
 use super::config::Durability;
-use super::database::{Checkpointer, flush};
+use super::database::{Beside, Database, flush};
+use super::failure;
 use crate::error::{Error, Result};
 use crate::runtime;
 
@@ -64,12 +65,32 @@ impl Pulse {
         }
     }
 
+    /// The log was emptied.
+    pub fn emptied(&self) {
+        self.pages.store(0, Ordering::SeqCst);
+        self.done.store(0, Ordering::SeqCst);
+    }
+
     fn backlog(&self) -> u32 {
         let pages = self.pages.load(Ordering::SeqCst);
         pages.saturating_sub(self.done.load(Ordering::SeqCst))
     }
 
-    /// Fails while acknowledged commits cannot be flushed: more of them would be promises not kept.
+    /// After a flush that failed. `dirty`, so that the task goes on until a checkpoint has made up for it.
+    pub fn note_failed_flush(&self, error: &Error) {
+        if failure::is_failed_flush(error) {
+            self.flush_failed(error.clone());
+        }
+    }
+
+    fn flush_failed(&self, error: Error) {
+        *self.flush_failed.lock() = Some(error);
+        self.dirty.store(true, Ordering::SeqCst);
+    }
+
+    /// Fails once acknowledged commits could not be flushed, until a checkpoint has brought them all into the
+    /// database: more of them would be promises not kept. Another flush that works proves nothing, since the system
+    /// tells of a failed one once and may have dropped what it was to write.
     pub fn check_flushed(&self) -> Result<()> {
         self.flush_failed.lock().clone().map_or(Ok(()), Err)
     }
@@ -133,7 +154,10 @@ async fn run(store: Weak<Store>, pulse: Arc<Pulse>) {
         let flush_due = Instant::now() >= next_flush;
         if flush_due {
             next_flush = Instant::now() + FLUSH_EVERY;
-            if pulse.dirty.swap(false, Ordering::SeqCst) {
+            if pulse.check_flushed().is_err() {
+                quiet = 0;
+                checkpoint(&store).await;
+            } else if pulse.dirty.swap(false, Ordering::SeqCst) {
                 quiet = 0;
                 flush_log(&store).await;
             } else {
@@ -169,35 +193,59 @@ async fn flush_log(store: &Arc<Store>) {
     if store.durability == Durability::Full {
         return;
     }
-    let files = store.files.clone();
-    let flushed = on_blocking_thread(move || flush(&files)).await;
-    if flushed.is_err() {
-        store.pulse.dirty.store(true, Ordering::SeqCst);
+    let place = store.place.clone();
+    if let Err(error) = on_blocking_thread(move || flush(&place.files, place.log())).await {
+        store.pulse.flush_failed(error);
     }
-    *store.pulse.flush_failed.lock() = flushed.err();
 }
 
 async fn checkpoint(store: &Arc<Store>) {
     let theirs = store.clone();
     let done = on_blocking_thread(move || checkpoint_in_rounds(&theirs)).await;
+    if matches!(done, Ok(true)) {
+        *store.pulse.flush_failed.lock() = None;
+    }
     *store.pulse.checkpoint_failed.lock() = done.err();
 }
 
-fn checkpoint_in_rounds(store: &Store) -> Result<()> {
+/// Whether everything was moved that was in the log when it began.
+fn checkpoint_in_rounds(store: &Store) -> Result<bool> {
     let pulse = &store.pulse;
-    let behind = |done: u32| pulse.pages.load(Ordering::SeqCst) > done;
-    let checkpointer = Checkpointer::open(&store.files, store.identity)?;
-    let mut done = checkpointer.run()?;
+    let pages = || pulse.pages.load(Ordering::SeqCst);
+    let _alone = store.moving.lock();
+    let _turn = store.turn()?;
+    if !store.with(Database::before_checkpoint)? {
+        return Ok(true);
+    }
+    let began = pages();
+    let beside = Beside::open(&store.place.files)?;
+    let mut moved = beside.run()?;
+    let mut complete = moved.is_complete();
     for _ in 1..ROUNDS {
-        if !behind(done) {
+        if pages() <= moved.pages {
             break;
         }
-        done = checkpointer.run()?;
+        moved = beside.run()?;
+        complete |= moved.is_complete();
     }
-    if behind(done) && pulse.pages.load(Ordering::SeqCst) >= LIMIT_PAGES {
+    if pages() > moved.pages && pages() >= LIMIT_PAGES {
         let _no_commits = store.database.lock();
-        done = checkpointer.run()?;
+        moved = beside.run()?;
+        complete |= moved.is_complete();
     }
-    pulse.done.store(done, Ordering::SeqCst);
-    Ok(())
+    // What was committed meanwhile may be left, but not what was there before.
+    complete |= began > 0 && moved.pages >= began;
+    pulse.done.store(moved.pages, Ordering::SeqCst);
+    if complete {
+        store.with(|database| {
+            let before = pages();
+            database.after_checkpoint()?;
+            // The mark itself is nothing that waits to be moved.
+            let after = pages();
+            let marks = if after > before { after - before } else { after };
+            pulse.done.fetch_add(marks, Ordering::SeqCst);
+            Ok(())
+        })?;
+    }
+    Ok(complete)
 }

@@ -178,3 +178,91 @@ async fn a_path_that_cannot_be_a_store_is_unavailable() {
     let error = open_error(config(folder.path())).await;
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
 }
+
+#[tokio::test]
+async fn a_flipped_bit_never_makes_something_absent() {
+    const RECORDS: u64 = 120;
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path()).await;
+    for at in 0..20 {
+        let session: SessionId = format!("bot-{at}").into();
+        let token = grant(&store, &session).await.token;
+        let count = if at == 7 { RECORDS } else { 3 };
+        let changes = (0..count).map(|id| put(id, &value(60))).collect();
+        commit_one(&store, commit(&session, Fence::Owner(token), 0, changes))
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    let sound = fs::read(folder.path().join("vault.db")).unwrap();
+
+    let session: SessionId = "bot-7".into();
+    let keys: Vec<_> = (0..RECORDS).map(|id| key("session", &id.to_string())).collect();
+    let mut random = 0x2545_F491_4F6C_DD1D_u64;
+    let (mut noticed, mut flips, mut absent) = (0, 0, Vec::new());
+    let until = std::time::Instant::now() + Duration::from_secs(6);
+    while std::time::Instant::now() < until {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let at = usize::try_from(random >> 8).unwrap() % sound.len();
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1 << (random % 8);
+        fs::write(folder.path().join("vault.db"), &bytes).unwrap();
+        flips += 1;
+        let where_ = format!(
+            "page {}, byte {} of it, bit {}",
+            at / 4096 + 1,
+            at % 4096,
+            random % 8
+        );
+        let Ok(store) = Embedded::open(config(folder.path())).await else {
+            noticed += 1;
+            continue;
+        };
+        match store.acquire(acquire(&session)).await {
+            Ok(Acquired::Granted(grant)) if grant.head.version > 0 => {}
+            Ok(_) => absent.push(format!("the session: {where_}")),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Corrupt, "{where_}: {error}");
+                noticed += 1;
+            }
+        }
+        for key in &keys {
+            match store.read(&session, std::slice::from_ref(key)).await {
+                Ok(found) if found[0].is_some() => {}
+                Ok(_) => absent.push(format!("{key:?}: {where_}")),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Corrupt, "{where_}: {error}");
+                    noticed += 1;
+                    break;
+                }
+            }
+        }
+        drop(store);
+    }
+    assert_eq!(absent, [""; 0], "of {flips}");
+    assert!(flips > 100 && noticed > 10, "{noticed} of {flips}");
+}
+
+#[tokio::test]
+async fn verifying_finds_an_entry_that_is_missing_from_the_index() {
+    let folder = TempDir::new().unwrap();
+    filled(folder.path()).await;
+    let store = open(folder.path()).await;
+    store.verify().await.unwrap();
+    store.close().await.unwrap();
+    let path = folder.path().join("vault.db");
+    let mut bytes = fs::read(&path).unwrap();
+    // The last byte of a key that stands in the index and in the table: the first of them in the file is enough.
+    let needle = key("session", "150");
+    let at = bytes
+        .windows(needle.as_bytes().len())
+        .position(|window| window == needle.as_bytes())
+        .unwrap();
+    bytes[at + needle.as_bytes().len() - 1] ^= 0x40;
+    fs::write(&path, &bytes).unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.verify().await.unwrap_err().kind(), Kind::Corrupt);
+    drop(store);
+}

@@ -1,9 +1,11 @@
 //! What the embedded backend adds to the contract: its files, its lock, and what it survives.
 
 mod damage;
+mod lost;
 mod notes;
 mod process;
 mod room;
+mod traces;
 mod upkeep;
 
 use std::fs;
@@ -69,7 +71,7 @@ fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("vault.lock") && !path.ends_with("vault.holder"))
+        .filter(|path| path.is_file() && !path.ends_with("vault.lock") && !path.ends_with("vault.holder"))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     files.sort();

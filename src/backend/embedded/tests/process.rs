@@ -53,7 +53,7 @@ impl Process {
     }
 
     /// Lets it end by itself.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         drop(self.child.stdin.take());
         assert!(self.child.wait().unwrap().success());
     }
@@ -86,6 +86,14 @@ mod child {
                 .await;
             }
             "write" => write_on(&folder).await,
+            "try" => match Embedded::open(config(&folder)).await {
+                Ok(store) => {
+                    println!("opened OK");
+                    drop(store);
+                }
+                Err(error) => println!("opened {}", error.kind().code()),
+            },
+            "write once" => write_once(&folder).await,
             "merge" => merge(&folder).await,
             role => panic!("no such role: {role}"),
         }
@@ -113,6 +121,23 @@ mod child {
             .unwrap();
             println!("acknowledged {}", base + 1);
         }
+    }
+
+    /// Commits once and stays until told to close.
+    async fn write_once(folder: &Path) {
+        let store = open(folder).await;
+        let grant = grant(&store, &session()).await;
+        let base = grant.head.version;
+        let changes = vec![change("session", "theirs", "1")];
+        commit_one(
+            &store,
+            commit(&session(), Fence::Owner(grant.token), base, changes),
+        )
+        .await
+        .unwrap();
+        println!("acknowledged {}", base + 1);
+        std::io::stdin().lines().for_each(drop);
+        store.close().await.unwrap();
     }
 
     /// Commits 200 times beside others.
