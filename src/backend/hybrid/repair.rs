@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced};
-use crate::backend::SessionId;
 use crate::backend::mongo::{MongoBackend, Opened};
 use crate::backend::redis::{Installed, Mark};
+use crate::backend::{Backend, SessionId, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 use crate::runtime;
@@ -85,8 +85,9 @@ impl Core {
         match self.truth(told).await? {
             Opened::Yes => Ok(()),
             Opened::Moved => {
-                let message = "somebody else changed the session";
-                Err(Error::new(Kind::VersionMismatch, LAYER, message))
+                // Somebody else changed the session.
+                let found = self.truth(self.mongo.head(&slot.session)).await?;
+                Err(version_mismatch(LAYER, version, found.version))
             }
             Opened::Fenced => {
                 let error = fenced(None);

@@ -12,6 +12,7 @@ mod commit;
 mod config;
 mod connection;
 mod errors;
+mod greeting;
 mod held;
 mod hot;
 mod keys;
