@@ -183,7 +183,7 @@ async fn run(store: Weak<Store>, pulse: Arc<Pulse>) {
 /// Makes what was committed survive power loss now.
 pub(super) async fn flush_now(store: &Arc<Store>) -> Result<()> {
     // Without a log everything is in the database, and flushed.
-    if store.files.wal.exists() {
+    if store.place.files.wal.exists() {
         flush_log(store).await;
     }
     store.pulse.check_flushed()
