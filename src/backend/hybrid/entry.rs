@@ -134,6 +134,7 @@ mod tests {
                 },
             ],
             ttl: Some(Duration::from_millis(5)),
+            note: None,
         };
         let entry = encode(&commit);
         let back = decode(&commit.session, 9, entry.clone()).unwrap();
