@@ -16,8 +16,8 @@ export interface FolderSession {
   version(): number;
   /** The stored creds, undefined if there are none. */
   creds(): Promise<unknown>;
-  /** Names of all stored records, and the version at which they are all. */
-  names(): Promise<{ version: number; names: { type: string; id: string }[] }>;
+  /** Names of all stored records. */
+  names(): Promise<{ type: string; id: string }[]>;
   /** Commits a patch with a note, if the session is at `version`; whether it was. */
   import(frame: Buffer, length: number, version: number, note: string): Promise<boolean>;
   /** The notes of all imports; they and what was committed with them survive power loss from now on. */
@@ -60,8 +60,12 @@ export class FolderLife {
     if (stored !== undefined && found.kind === 'marker') {
       this.found = found.text;
       await this.keep(stored);
-      return;
+    } else {
+      await inTurn(this.folder, () => this.takeIn(session));
     }
+  }
+
+  private async takeIn(session: FolderSession): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       if (await this.settle(session)) {
         break;
@@ -132,6 +136,8 @@ export class FolderLife {
 
   /** Whether nothing is left to do; else somebody else was ahead and all has to be looked at again. */
   private async settle(session: FolderSession): Promise<boolean> {
+    // All that is decided here is about this version: an import is refused if there is another by then.
+    const version = session.version();
     const stored = await session.creds();
     const found = lookAtCreds(this.folder);
     if (found.kind === 'marker') {
@@ -149,10 +155,10 @@ export class FolderLife {
     }
     const foreign = await this.foreignCreds(survey, stored);
     if (foreign === undefined) {
-      this.checkStrays(survey, session.version() > 0);
+      this.checkStrays(survey, version > 0);
       return true;
     }
-    return await this.decide(session, survey, stored, foreign);
+    return await this.decide(session, version, survey, stored, foreign);
   }
 
   private async foreignCreds(survey: Survey, stored: unknown): Promise<unknown> {
@@ -189,6 +195,7 @@ export class FolderLife {
 
   private async decide(
     session: FolderSession,
+    version: number,
     survey: Survey,
     stored: unknown,
     foreign: unknown,
@@ -207,6 +214,10 @@ export class FolderLife {
         }
         return true;
       }
+    }
+    if (survey.creds.includes(CREDS_FILE) && lookAtCreds(this.folder).kind !== 'foreign') {
+      // Another thread has just moved them.
+      return false;
     }
     if (stored !== undefined && isPaired(stored) && !isPaired(foreign)) {
       await this.putAside(names, 'put files aside that were never paired: the stored session is', {
@@ -231,7 +242,7 @@ export class FolderLife {
           );
       }
     }
-    return await this.import(session, survey, foreign);
+    return await this.import(session, version, survey, foreign);
   }
 
   /** The import that these files are of, if they are as they were then. */
@@ -247,9 +258,14 @@ export class FolderLife {
     return undefined;
   }
 
-  private async import(session: FolderSession, survey: Survey, creds: unknown): Promise<boolean> {
+  private async import(
+    session: FolderSession,
+    version: number,
+    survey: Survey,
+    creds: unknown,
+  ): Promise<boolean> {
     const { records, files } = await readFolder(this.folder, survey, creds, this.log);
-    const { version, names } = session.version() > 0 ? await session.names() : { version: 0, names: [] };
+    const replaced = version > 0 ? without(await session.names(), records) : [];
     const now = new Date();
     const note: Note = {
       at: now.toISOString(),
@@ -257,7 +273,7 @@ export class FolderLife {
       digest: await digestOf(this.folder, namesOf(survey)),
     };
     const scratch = new Scratch();
-    const length = encodeRecords(scratch, [...without(names, records), ...records]);
+    const length = encodeRecords(scratch, [...replaced, ...records]);
     if (!(await session.import(scratch.bytes, length, version, JSON.stringify(note)))) {
       return false;
     }
@@ -303,6 +319,23 @@ export class FolderLife {
 
   private readonly log = (level: LogLevel, message: string, facts: Record<string, unknown> = {}): void =>
     this.settings.log(level, message, { folder: this.folder, ...facts });
+}
+
+/** What is under way in each folder. */
+const turns = new Map<string, Promise<void>>();
+
+/** Runs `work` when what this thread has begun in the folder is over. */
+async function inTurn(folder: string, work: () => Promise<void>): Promise<void> {
+  const done = (turns.get(folder) ?? Promise.resolve()).then(work);
+  const over = done
+    .catch(() => {})
+    .then(() => {
+      if (turns.get(folder) === over) {
+        turns.delete(folder);
+      }
+    });
+  turns.set(folder, over);
+  await done;
 }
 
 const COPY = `${CREDS_FILE}.bak`;

@@ -41,10 +41,7 @@ export class FolderAuthStore extends EmbeddedAuthStore {
     return {
       version: () => session.version(),
       creds: async () => (await session.get(CREDS_TYPE, [CREDS_ID]))[CREDS_ID],
-      names: async () => {
-        const found = await this.snapshot(session.sessionId);
-        return { version: found?.info.version ?? 0, names: found?.records ?? [] };
-      },
+      names: async () => (await this.snapshot(session.sessionId))?.records ?? [],
       import: (frame, length, version, note) => session.import(frame, length, version, note),
       notes: () => session.notes(),
     };
