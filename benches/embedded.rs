@@ -51,6 +51,7 @@ fn commit(session: &SessionId, token: Token, base: u64, changes: Vec<Change>) ->
         id: base + 1,
         changes,
         ttl: None,
+        note: None,
     }
 }
 
