@@ -155,6 +155,7 @@ async fn core(backend: &Arc<RedisBackend>, sessions: usize, value: &Bytes) -> Fi
                             value: Some(value.clone()),
                         }],
                         ttl: None,
+                        note: None,
                     };
                     let answer = backend.commit(vec![commit]).await.remove(0);
                     version = answer.expect("the commit works").version;
