@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, ffi, params};
 
 /// How many keys there are, and the sum of their checksums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,21 +27,47 @@ impl Sum {
         self.checksums = self.checksums.wrapping_sub(i64::from(crc32fast::hash(key)));
     }
 
-    /// Of a query's first column.
-    fn of(db: &Connection, query: &str, session: Option<i64>) -> rusqlite::Result<Self> {
+    fn of(keys: &[Vec<u8>]) -> Self {
         let mut sum = Self::default();
-        let mut statement = db.prepare_cached(query)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(session))?;
-        while let Some(row) = rows.next()? {
-            sum.add(row.get_ref(0)?.as_bytes()?);
-        }
-        Ok(sum)
+        keys.iter().for_each(|key| sum.add(key));
+        sum
     }
 }
 
-const RECORDS: &str = "SELECT key FROM record INDEXED BY record_key WHERE session = ?1";
+const RECORDS: &str = "SELECT key, session FROM record INDEXED BY record_key WHERE session = ?1";
+const RECORD: &str = "SELECT 1 FROM record INDEXED BY record_key WHERE session = ?1 AND key = ?2";
 const SESSIONS: &str = "SELECT name FROM session INDEXED BY sqlite_autoindex_session_1 ORDER BY name";
 const SESSION_ROWS: &str = "SELECT name FROM session NOT INDEXED";
+
+/// Records of a session up to which each is sought: a search may also be led astray by damage to what is another
+/// session's. Some 20 ms for as many.
+const SOUGHT: usize = 10_000;
+
+/// A session's keys as the index holds them, which must come one after the other. What is text and what are bytes
+/// matters to their order.
+fn record_keys(db: &Connection, session: i64) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement = db.prepare_cached(RECORDS)?;
+    let mut rows = statement.query([session])?;
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = row.get_ref(0)?.as_blob()?.to_vec();
+        if row.get::<_, i64>(1)? != session || keys.last().is_some_and(|last| key <= *last) {
+            return Err(damaged());
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn names(db: &Connection, query: &str) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement = db.prepare_cached(query)?;
+    let mut rows = statement.query([])?;
+    let mut names = Vec::new();
+    while let Some(row) = rows.next()? {
+        names.push(row.get_ref(0)?.as_str()?.as_bytes().to_vec());
+    }
+    Ok(names)
+}
 
 /// What was compared since the store was opened.
 #[derive(Default)]
@@ -58,7 +84,10 @@ impl Checked {
     pub fn no_session(&self, db: &Connection) -> rusqlite::Result<()> {
         let mut done = self.0.lock();
         if !done.sessions {
-            if Sum::of(db, SESSIONS, None)? != Sum::of(db, SESSION_ROWS, None)? {
+            let indexed = names(db, SESSIONS)?;
+            if !indexed.is_sorted_by(|one, next| one < next)
+                || Sum::of(&indexed) != Sum::of(&names(db, SESSION_ROWS)?)
+            {
                 return Err(damaged());
             }
             done.sessions = true;
@@ -70,8 +99,17 @@ impl Checked {
     pub fn no_record(&self, db: &Connection, session: i64, written: Sum) -> rusqlite::Result<()> {
         let mut done = self.0.lock();
         if !done.records.contains(&session) {
-            if Sum::of(db, RECORDS, Some(session))? != written {
+            let keys = record_keys(db, session)?;
+            if Sum::of(&keys) != written {
                 return Err(damaged());
+            }
+            if keys.len() <= SOUGHT {
+                let mut statement = db.prepare_cached(RECORD)?;
+                for key in &keys {
+                    if !statement.exists(params![session, key])? {
+                        return Err(damaged());
+                    }
+                }
             }
             done.records.insert(session);
         }
