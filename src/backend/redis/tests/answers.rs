@@ -1,6 +1,6 @@
 //! What servers of other kinds, or in other states, say: by their own words, not by ours.
 
-use super::super::testing::{Server, free_port, redis_server_found};
+use super::super::testing::{Server, free_port, redis_server_found, wait_until};
 use super::*;
 
 /// The error of a first command, which must be the same when it is asked again.
@@ -102,7 +102,13 @@ async fn a_server_that_takes_no_more_clients_says_so() {
         return;
     }
     let server = Server::start(&["--maxclients", "1"]);
-    let held = server.connect();
+    let mut held = None;
+    // The server may not have noticed yet that the connection which found it ready is gone.
+    wait_until("the only place is free", || {
+        held = server.client().get_connection().ok();
+        held.as_mut()
+            .is_some_and(|held| redis::cmd("PING").query::<()>(held).is_ok())
+    });
     for url in [
         format!("redis://127.0.0.1:{}", server.port),
         format!("redis://127.0.0.1:{}/1", server.port),
@@ -220,7 +226,7 @@ async fn a_read_that_the_server_cuts_off_is_asked_in_halves() {
     if !redis_server_found("a_read_that_the_server_cuts_off_is_asked_in_halves") {
         return;
     }
-    let server = Server::start(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let server = Server::start(&["--client-output-buffer-limit", "normal", "1mb", "0", "0"]);
     let backend = backend(&server.url());
     let value = "x".repeat(30_000);
     let ids: Vec<_> = (0..200).map(|id| format!("id{id}")).collect();
