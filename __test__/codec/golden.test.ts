@@ -160,7 +160,7 @@ describe('the written format', () => {
   });
 
   it('has an example that is right', () => {
-    const [, example = ''] = /```\n(01 [\s\S]*?)```/.exec(written) ?? [];
+    const [, example = ''] = /```text\n(01 [\s\S]*?)```/.exec(written) ?? [];
     const hex = example
       .split('\n')
       .map((line) => /^ *((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: {2}|$)/.exec(line)?.[1] ?? '')

@@ -37,6 +37,9 @@ function stored(files: Record<string, string>): Record<string, string> {
   return rest;
 }
 
+/** A key that is named but empty is refused, so a missing one is left out. */
+const keyed = (masterKey: string | undefined) => (masterKey === undefined ? {} : { masterKey });
+
 /** A closed session with some records, and its creds' secret. */
 async function makeSession(
   t: TestContext,
@@ -44,7 +47,7 @@ async function makeSession(
 ): Promise<{ location: string; secret: string }> {
   const { folder } = await light();
   const location = await makeFolder(t);
-  const { state, saveCreds, store } = await folder(location, { masterKey });
+  const { state, saveCreds, store } = await folder(location, keyed(masterKey));
   await saveCreds();
   for (let n = 0; n < 50; n++) {
     await state.keys.set({ session: { [n]: { n, text: 'x'.repeat(2_000) } as never } });
@@ -56,7 +59,7 @@ async function makeSession(
 /** All that a session holds, as its right key opens it. */
 async function contents(location: string, masterKey?: string): Promise<unknown> {
   const { folder } = await light();
-  const { store } = await folder(location, { masterKey });
+  const { store } = await folder(location, keyed(masterKey));
   const found = await store.get('default');
   await store.close();
   return found;
@@ -72,7 +75,7 @@ async function refusesKey(
   const before = await contents(location, rightKey);
   const bytes = stored(await fingerprint(location));
   for (let attempt = 0; attempt < 2; attempt++) {
-    await assert.rejects(folder(location, { masterKey }), (error: unknown) => {
+    await assert.rejects(folder(location, keyed(masterKey)), (error: unknown) => {
       assert.ok(error instanceof vault.EncryptionError, String(error));
       assert.equal(error.code, 'ENCRYPTION_FAILED');
       assert.equal(error.retryable, false);
@@ -111,7 +114,7 @@ describe('master keys', () => {
     it(`refuses ${JSON.stringify(masterKey)} as a master key before anything is touched`, async (t) => {
       const { folder } = await light();
       const location = await makeFolder(t);
-      await refuses(location, () => folder(location, { masterKey }), {
+      await refuses(location, () => folder(location, keyed(masterKey)), {
         code: 'CONFIG_INVALID',
         name: 'ConfigError',
         message: /masterKey/,
