@@ -29,7 +29,9 @@ impl Sum {
 
     fn of(keys: &[Vec<u8>]) -> Self {
         let mut sum = Self::default();
-        keys.iter().for_each(|key| sum.add(key));
+        for key in keys {
+            sum.add(key);
+        }
         sum
     }
 }
