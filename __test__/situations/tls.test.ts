@@ -236,20 +236,24 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
       onRedis('true', 'REDIS_PORT'),
       `vault.useRedisAuthState({ ...base, redis: { redisUrl: \`rediss://127.0.0.1:\${REDIS_PORT}\` } })`,
       `vault.useRedisAuthState({ ...base, redis: { host: '127.0.0.1', port: REDIS_PORT, tls: {} } })`,
+      `vault.useMongoAuthState({ ...base, mongodb: { mongoUrl: MONGO_URL, tls: true } })`,
     ]);
     for (const { outcome, retryable, message } of outcomes) {
       assert.deepEqual([outcome, retryable], ['CONFIG_INVALID', false], message);
       assert.match(message ?? '', /does not speak TLS at this port/);
     }
-    const [reverse] = await run(t, [
+    const reverse = await run(t, [
       `vault.useRedisAuthState({ ...base, redis: { redisUrl: 'redis://127.0.0.1:' + TLS_PORT } })`,
+      `vault.useMongoAuthState({ ...base, mongodb: { mongoUrl: 'mongodb://127.0.0.1:' + MONGO_PORT } })`,
     ]);
     assert.deepEqual(
-      [reverse?.outcome, reverse?.field],
-      ['CONFIG_INVALID', 'redis.redisUrl'],
-      reverse?.message,
+      reverse.map(({ outcome, field }) => `${outcome} ${field}`),
+      ['CONFIG_INVALID redis.redisUrl', 'CONFIG_INVALID mongodb.mongoUrl'],
+      JSON.stringify(reverse),
     );
-    assert.match(reverse?.message ?? '', /speaks TLS at this port/);
+    for (const { message } of reverse) {
+      assert.match(message ?? '', /speaks TLS at this port/);
+    }
   });
 
   it('names the part that is wrong before it connects', async (t) => {

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadConcernLevel, ReadPreference,
-    SelectionCriteria, WriteConcern,
+    SelectionCriteria, TlsOptions, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
 use super::{LAYER, MongoConfig};
-use crate::backend::Tls;
+use crate::backend::{Tls, tls};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 
@@ -33,6 +33,8 @@ const CLOCK: &str = "clock";
 
 /// The longest that setting a connection up may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take to show whether it speaks TLS.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
 /// Most connections to each server. A command holds one for its round trip: the driver's 10 are few when that takes
 /// long.
 const POOL_SIZE: u32 = 50;
@@ -142,6 +144,7 @@ impl Connection {
         let hosts: Vec<_> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
         let key = key_of(config);
+        let asked = options.clone();
         let client = {
             let mut clients = clients().lock();
             if let Some((client, users)) = clients.get_mut(&key) {
@@ -179,8 +182,14 @@ impl Connection {
             key,
             hosts,
         };
-        connection.create_indexes().await?;
-        Ok(connection)
+        match connection.create_indexes().await {
+            Ok(()) => Ok(connection),
+            Err(failed) if failed.kind() == Kind::Unavailable => Err(match misunderstanding(asked).await {
+                Some(message) => Error::new(Kind::Config, LAYER, message).because(&failed),
+                None => failed,
+            }),
+            Err(failed) => Err(failed),
+        }
     }
 
     /// Sessions that outlived their time, the tombstones of deleted records, and the leases of processes that are no
@@ -362,6 +371,30 @@ impl Connection {
         self.clock.lock().estimate = Some(estimate);
         Ok(later(estimate.1, estimate.0.elapsed()))
     }
+}
+
+/// Whether the servers speak TLS where we do not, or the reverse: what comes of that looks like any other failed
+/// connection. They are asked without a login.
+async fn misunderstanding(mut options: ClientOptions) -> Option<&'static str> {
+    let encrypted = matches!(options.tls, Some(mongodb::options::Tls::Enabled(_)));
+    options.tls = Some(if encrypted {
+        mongodb::options::Tls::Disabled
+    } else {
+        TlsOptions::builder()
+            .allow_invalid_certificates(true)
+            .build()
+            .into()
+    });
+    options.credential = None;
+    options.server_selection_timeout = Some(FIRST_ANSWER);
+    let client = Client::with_options(options).ok()?;
+    let hello = async { client.database("admin").run_command(doc! { "hello": 1 }).await };
+    tokio::time::timeout(FIRST_ANSWER, hello).await.ok()?.ok()?;
+    Some(if encrypted {
+        tls::NOT_TLS
+    } else {
+        "the server speaks TLS at this port: connect by TLS (tls=true in the URL, or the option tls)"
+    })
 }
 
 /// Gives the driver, which takes certificates as files, files of them. They are only their owner's to read, and are gone
