@@ -145,13 +145,16 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
       outcomes.map(() => 'opened'),
     );
 
+  it('trusts each of several authorities', async (t) => {
+    opened(await run(t, [onRedis(`{ ca: [text('other.pem'), bytes('ca.pem')] }`)]));
+  });
+
   it('trusts the authority that is given, as text, bytes or path', async (t) => {
     opened(
       await run(t, [
         onRedis(`{ ca: text('ca.pem') }`),
         onRedis(`{ ca: bytes('ca.pem') }`),
         onRedis(`{ ca: path('ca.pem') }`),
-        onRedis(`{ ca: [text('other.pem'), bytes('ca.pem')] }`),
         onMongo(`{ ca: path('ca.pem') }`),
         `vault.useHybridAuthState({ ...base, hybrid: {
           redisUrl: \`redis://127.0.0.1:\${TLS_PORT}\`, redisTls: { ca: path('ca.pem') },
