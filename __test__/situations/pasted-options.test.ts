@@ -1,19 +1,11 @@
 /** Options as programs have them for ioredis, node-redis, mongoose and the package that this one replaces. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, before, it, type TestContext } from 'node:test';
 import { Redis } from 'ioredis';
 import { describeWith, type Server, sharedMongo, startRedis } from '../support/services.js';
-import { makeFolder, runNode } from './support.js';
-
-const ROOT = join(__dirname, '..', '..');
-
-interface Outcome {
-  outcome: string;
-  field?: string;
-  message?: string;
-  warnings: string[];
-}
+import { allOpened, type Outcome, outcomesOf } from './outcomes.js';
+import { makeFolder } from './support.js';
 
 const PROGRAM = (calls: readonly string[]): string => `
 import * as vault from 'baileys-vault';
@@ -66,24 +58,12 @@ describeWith(['redis', 'mongo'], 'options pasted from another program', () => {
   });
   after(() => server?.stop());
 
-  async function run(t: Parameters<typeof runNode>[0], calls: readonly string[]): Promise<Outcome[]> {
-    const folder = await makeFolder(t);
-    const { code, stdout, stderr } = await runNode(t, ['--input-type=module', '-e', PROGRAM(calls)], {
-      cwd: ROOT,
-      env: { ...process.env, ...env, FOLDER: join(folder, 'auth') },
-    });
-    assert.equal(code, 0, stderr);
-    return JSON.parse(/^OUTCOMES (.*)$/m.exec(stdout)?.[1] ?? 'null') as Outcome[];
+  async function run(t: TestContext, calls: readonly string[]): Promise<Outcome[]> {
+    return await outcomesOf(t, PROGRAM(calls), { ...env, FOLDER: join(await makeFolder(t), 'auth') });
   }
 
-  const opened = (outcomes: Outcome[]): void =>
-    assert.deepEqual(
-      outcomes.map(({ outcome, message }) => message ?? outcome),
-      outcomes.map(() => 'opened'),
-    );
-
   it('are taken under the names of ioredis and node-redis', async (t) => {
-    opened(
+    allOpened(
       await run(t, [
         redis(`{ host: HOST, port: PORT, password: 'main' }`),
         redis(
@@ -108,7 +88,7 @@ describeWith(['redis', 'mongo'], 'options pasted from another program', () => {
   });
 
   it('are taken under the names of mongoose', async (t) => {
-    opened(
+    allOpened(
       await run(t, [
         mongo(`{ mongoUrl: MONGO, dbName: DATABASE, useNewUrlParser: true, useUnifiedTopology: true, autoIndex: false,
           maxPoolSize: 5, socketTimeoutMS: 1000, serverSelectionTimeoutMS: 1000, family: 4, bufferCommands: false }`),
@@ -124,7 +104,7 @@ describeWith(['redis', 'mongo'], 'options pasted from another program', () => {
     const [outcome] = await run(t, [
       redis(`{ host: HOST, port: PORT, password: 'main', maxRetriesPerRequest: 1, lazyConnect: true }`),
     ]);
-    opened([outcome as Outcome]);
+    allOpened([outcome as Outcome]);
     const about = outcome?.warnings.filter((text) => text.includes('no effect')) ?? [];
     assert.equal(about.length, 1);
     assert.match(
@@ -187,7 +167,7 @@ describeWith(['redis', 'mongo'], 'options pasted from another program', () => {
       mongodb: { mongoUrl: MONGO, databaseName: DATABASE },
       hybrid: { redisUrl: REDIS, redisPassword: 'main', mongoUrl: MONGO, mongoDatabase: DATABASE },
     }`;
-    opened(
+    allOpened(
       await run(t, [
         `vault.useRedisAuthState(${shared})`,
         `vault.useMongoAuthState(${shared})`,

@@ -5,12 +5,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, before, it, type TestContext } from 'node:test';
 import { createServer, type Server as TlsServer } from 'node:tls';
 import { describeWith, freePort, type Server, sharedMongo, startRedis } from '../support/services.js';
-import { runNode } from './support.js';
-
-const ROOT = join(__dirname, '..', '..');
+import { allOpened, type Outcome, outcomesOf } from './outcomes.js';
 
 /** An authority, a server's certificate for 127.0.0.1 alone, and a client's; another authority that signed nothing. */
 function makeCertificates(): string {
@@ -33,15 +31,6 @@ function makeCertificates(): string {
   }
   openssl('pkcs8', '-topk8', '-passout', 'pass:open', '-in', 'client.key', '-out', 'locked.key');
   return folder;
-}
-
-interface Outcome {
-  /** `opened`, or the error's code. */
-  outcome: string;
-  field?: string;
-  message?: string;
-  retryable?: boolean;
-  warnings: string[];
 }
 
 const PROGRAM = (calls: readonly string[]): string => `
@@ -126,31 +115,15 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
     rmSync(certs, { recursive: true, force: true });
   });
 
-  async function run(
-    t: Parameters<typeof runNode>[0],
-    calls: readonly string[],
-    more: NodeJS.ProcessEnv = {},
-  ): Promise<Outcome[]> {
-    const { code, stdout, stderr } = await runNode(t, ['--input-type=module', '-e', PROGRAM(calls)], {
-      cwd: ROOT,
-      env: { ...process.env, ...env, ...more },
-    });
-    assert.equal(code, 0, stderr);
-    return JSON.parse(/^OUTCOMES (.*)$/m.exec(stdout)?.[1] ?? 'null') as Outcome[];
-  }
-
-  const opened = (outcomes: Outcome[]): void =>
-    assert.deepEqual(
-      outcomes.map(({ outcome, message }) => message ?? outcome),
-      outcomes.map(() => 'opened'),
-    );
+  const run = (t: TestContext, calls: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Outcome[]> =>
+    outcomesOf(t, PROGRAM(calls), { ...env, ...more });
 
   it('trusts each of several authorities', async (t) => {
-    opened(await run(t, [onRedis(`{ ca: [text('other.pem'), bytes('ca.pem')] }`)]));
+    allOpened(await run(t, [onRedis(`{ ca: [text('other.pem'), bytes('ca.pem')] }`)]));
   });
 
   it('trusts the authority that is given, as text, bytes or path', async (t) => {
-    opened(
+    allOpened(
       await run(t, [
         onRedis(`{ ca: text('ca.pem') }`),
         onRedis(`{ ca: bytes('ca.pem') }`),
@@ -169,8 +142,8 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
 
   it('trusts what NODE_EXTRA_CA_CERTS and the system hold', async (t) => {
     const calls = [onRedis('true'), onRedis('{}'), onMongo('true')];
-    opened(await run(t, calls, { NODE_EXTRA_CA_CERTS: join(certs, 'ca.pem') }));
-    opened(await run(t, calls, { SSL_CERT_FILE: join(certs, 'ca.pem') }));
+    allOpened(await run(t, calls, { NODE_EXTRA_CA_CERTS: join(certs, 'ca.pem') }));
+    allOpened(await run(t, calls, { SSL_CERT_FILE: join(certs, 'ca.pem') }));
   });
 
   it('refuses a certificate that nobody trusted has signed, or of another name', async (t) => {
@@ -214,7 +187,7 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
       onRedis('{ rejectUnauthorized: false }'),
       onMongo('{ rejectUnauthorized: false }'),
     ]);
-    opened(outcomes);
+    allOpened(outcomes);
     for (const { warnings } of outcomes) {
       assert.equal(warnings.filter((text) => text.includes('rejectUnauthorized')).length, 1);
     }
@@ -228,7 +201,7 @@ describeWith(['redis', 'mongo'], 'TLS of one’s own', () => {
         'STRICT_PORT',
       ),
     ]);
-    opened(outcomes);
+    allOpened(outcomes);
     const [none] = await run(t, [onRedis(`{ ca: path('ca.pem') }`, 'STRICT_PORT')]);
     assert.deepEqual([none?.outcome, none?.field, none?.retryable], ['CONFIG_INVALID', 'redis.tls', false]);
     assert.match(none?.message ?? '', /`cert` and `key`/);

@@ -1,16 +1,15 @@
 import { ConfigError } from '../errors.js';
 import { type Found, fields, join, pick, refuse, text } from './check.js';
 import { DEFAULT_COLLECTION, DEFAULT_DATABASE } from './defaults.js';
-import type { ServerFields } from './redis-place.js';
 import {
   type Idle,
   idleNote,
   type Names,
   type Notes,
   namesIn,
-  noteIdle,
-  refuseUnsupported,
-  Section,
+  openSection,
+  type Section,
+  type ServerFields,
   unset,
 } from './section.js';
 import type { Places } from './security.js';
@@ -185,9 +184,9 @@ export function mongoPlace(
   places: Places,
   notes: Notes,
 ): { place: MongoPlace; fields: ServerFields } {
-  refuseUnsupported(path, options, UNSUPPORTED, 'mongo', shared);
-  noteIdle(path, options, IDLE_HERE, 'mongo', shared, notes);
-  const section: MongoSection = new Section(path, options, 'mongo', shared ? HYBRID_NAMES : NAMES, shared);
+  const names = shared ? HYBRID_NAMES : NAMES;
+  const others = { idle: IDLE_HERE, unsupported: UNSUPPORTED };
+  const section: MongoSection = openSection(path, options, 'mongo', names, shared, others, notes);
   const given = section.find('url');
   if (typeof given.value !== 'string' || !SCHEME.test(given.value)) {
     throw given.value === undefined && given.named

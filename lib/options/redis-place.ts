@@ -7,9 +7,9 @@ import {
   type Names,
   type Notes,
   namesIn,
-  noteIdle,
-  refuseUnsupported,
-  Section,
+  openSection,
+  type Section,
+  type ServerFields,
   unset,
   wholeNumber,
 } from './section.js';
@@ -22,13 +22,6 @@ export interface RedisPlace {
   url: string;
   prefix: string;
   tls?: TlsPlace;
-}
-
-/** Which options errors of a server are about. */
-export interface ServerFields {
-  server: string;
-  login: string;
-  tls: string;
 }
 
 const URL_SHAPE = 'a URL beginning with redis:// or rediss://';
@@ -151,9 +144,8 @@ export function redisPlace(
   places: Places,
   notes: Notes,
 ): { place: RedisPlace; fields: ServerFields } {
-  refuseUnsupported(path, options, UNSUPPORTED, 'redis', shared);
-  noteIdle(path, options, IDLE, 'redis', shared, notes);
-  const section: RedisSection = new Section(path, options, 'redis', NAMES, shared);
+  const others = { idle: IDLE, unsupported: UNSUPPORTED };
+  const section: RedisSection = openSection(path, options, 'redis', NAMES, shared, others, notes);
   const given = section.find('url');
   const decider = placeOption(section, given);
   const url = given.value === undefined ? fromParts(section, decider) : fromUrl(given, notes);

@@ -9,6 +9,13 @@ export interface Notes {
   warnings: string[];
 }
 
+/** Which options errors of a server are about. */
+export interface ServerFields {
+  server: string;
+  login: string;
+  tls: string;
+}
+
 /** The names of one option, the documented one first. */
 export type Names = readonly [string, ...string[]];
 
@@ -82,6 +89,25 @@ export function unset(field: string, expected: string, otherwise = ', or leave t
   );
 }
 
+/**
+ * The section of a server, of whose client's other options `idle` are noted.
+ *
+ * @throws ConfigError for one of `unsupported`
+ */
+export function openSection<Name extends string>(
+  path: string,
+  options: Record<string, unknown>,
+  server: 'redis' | 'mongo',
+  table: Readonly<Record<Name, Names>>,
+  shared: boolean,
+  { idle, unsupported }: { idle: Idle; unsupported: Idle },
+  notes: Notes,
+): Section<Name> {
+  refuseUnsupported(path, options, unsupported, server, shared);
+  noteIdle(path, options, idle, server, shared, notes);
+  return new Section(path, options, server, table, shared);
+}
+
 /** A whole number, also as the text that environment variables hold. */
 export function wholeNumber({ field, value }: Found, min: number, max: number, unit: string): number {
   return integer(
@@ -94,7 +120,7 @@ export function wholeNumber({ field, value }: Found, min: number, max: number, u
 }
 
 /** Notes each option of `idle` that is given. */
-export function noteIdle(
+function noteIdle(
   path: string,
   options: Record<string, unknown>,
   idle: Idle,
@@ -115,7 +141,7 @@ export const idleNote = (what: string, instead: string): string =>
   instead === '' ? what : `${what} (${instead})`;
 
 /** @throws ConfigError for an option that is understood and cannot be had */
-export function refuseUnsupported(
+function refuseUnsupported(
   path: string,
   options: Record<string, unknown>,
   unsupported: Idle,

@@ -2,8 +2,8 @@ import { ConfigError } from '../errors.js';
 import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.js';
 import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
 import { type MongoPlace, mongoNames, mongoPlace } from './mongo-place.js';
-import { type RedisPlace, redisNames, redisPlace, type ServerFields } from './redis-place.js';
-import { idleNote, type Notes } from './section.js';
+import { type RedisPlace, redisNames, redisPlace } from './redis-place.js';
+import { idleNote, type Notes, type ServerFields } from './section.js';
 import { type Places, parseMasterKey } from './security.js';
 import {
   resolveFencingToken,

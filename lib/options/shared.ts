@@ -4,8 +4,8 @@ import { DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
 import type { MongoPlace } from './mongo-place.js';
-import type { RedisPlace, ServerFields } from './redis-place.js';
-import { type Notes, notices } from './section.js';
+import type { RedisPlace } from './redis-place.js';
+import { type Notes, notices, type ServerFields } from './section.js';
 import { type Places, resolveSecurity, type SecuritySettings } from './security.js';
 import type { QueueAdapter } from './types.js';
 

@@ -34,8 +34,8 @@ impl Range {
             }
         }
         if let Some(cursor) = cursor {
-            from = parse_hex(cursor)
-                .ok_or_else(|| Error::new(Kind::InvalidValue, LAYER, "not a cursor of this backend"))?;
+            from = hex::decode(&**cursor)
+                .map_err(|_| Error::new(Kind::InvalidValue, LAYER, "not a cursor of this backend"))?;
             from.push(0);
         }
         Ok(Self { from, before })
@@ -64,7 +64,7 @@ pub(super) fn scan(
             }
         }
         if items.len() >= limit.max(1) {
-            next = items.last().map(|(key, _)| hex(key.as_bytes()).into());
+            next = items.last().map(|(key, _)| hex::encode(key.as_bytes()).into());
         }
     }
     Ok(Ok(Page { items, next }))
@@ -96,25 +96,4 @@ pub(super) fn list(
 
 fn page_size(limit: usize) -> i64 {
     i64::try_from(limit.max(1)).unwrap_or(i64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    let bytes = text.as_bytes();
-    if !bytes.len().is_multiple_of(2) {
-        return None;
-    }
-    bytes
-        .chunks_exact(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

@@ -1,8 +1,6 @@
 //! One client per URL, the indexes, the server's clock, and the one place where commands are sent.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,15 +9,15 @@ use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadConcernLevel, ReadPreference,
-    SelectionCriteria, TlsOptions, WriteConcern,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use parking_lot::Mutex;
-use tempfile::NamedTempFile;
 
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
+use super::tls::{certificates, misunderstanding};
 use super::{LAYER, MongoConfig};
-use crate::backend::{Tls, tls};
+use crate::backend::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 
@@ -33,8 +31,6 @@ const CLOCK: &str = "clock";
 
 /// The longest that setting a connection up may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take to show whether it speaks TLS.
-const FIRST_ANSWER: Duration = Duration::from_millis(500);
 /// Most connections to each server. A command holds one for its round trip: the driver's 10 are few when that takes
 /// long.
 const POOL_SIZE: u32 = 50;
@@ -371,70 +367,6 @@ impl Connection {
         self.clock.lock().estimate = Some(estimate);
         Ok(later(estimate.1, estimate.0.elapsed()))
     }
-}
-
-/// Whether the servers speak TLS where we do not, or the reverse: what comes of that looks like any other failed
-/// connection. They are asked without a login.
-async fn misunderstanding(mut options: ClientOptions) -> Option<&'static str> {
-    let encrypted = matches!(options.tls, Some(mongodb::options::Tls::Enabled(_)));
-    options.tls = Some(if encrypted {
-        mongodb::options::Tls::Disabled
-    } else {
-        TlsOptions::builder()
-            .allow_invalid_certificates(true)
-            .build()
-            .into()
-    });
-    options.credential = None;
-    options.server_selection_timeout = Some(FIRST_ANSWER);
-    let client = Client::with_options(options).ok()?;
-    let hello = async { client.database("admin").run_command(doc! { "hello": 1 }).await };
-    tokio::time::timeout(FIRST_ANSWER, hello).await.ok()?.ok()?;
-    Some(if encrypted {
-        tls::NOT_TLS
-    } else {
-        "the server speaks TLS at this port: connect by TLS (tls=true in the URL, or the option tls)"
-    })
-}
-
-/// Gives the driver, which takes certificates as files, files of them. They are only their owner's to read, and are gone
-/// when the result is dropped.
-fn certificates(options: &mut ClientOptions, tls: Option<&Tls>) -> Result<Vec<NamedTempFile>> {
-    let Some(mongodb::options::Tls::Enabled(driver)) = &mut options.tls else {
-        return Ok(Vec::new());
-    };
-    let mut files = Vec::new();
-    let mut file_of = |parts: &[&[u8]]| -> Result<PathBuf> {
-        let written = NamedTempFile::new().and_then(|mut file| {
-            for part in parts {
-                file.write_all(part)?;
-                file.write_all(b"\n")?;
-            }
-            Ok(file)
-        });
-        let file = written.map_err(|cause| {
-            Error::new(
-                Kind::Config,
-                LAYER,
-                "no room for certificates in the folder for temporary files",
-            )
-            .because(&cause)
-        })?;
-        let path = file.path().to_owned();
-        files.push(file);
-        Ok(path)
-    };
-    let tls = tls.cloned().unwrap_or_default();
-    if tls.authority.is_some() || driver.ca_file_path.is_none() {
-        driver.ca_file_path = Some(file_of(&[tls.roots()])?);
-    }
-    if let Some((certificate, key)) = &tls.client {
-        driver.cert_key_file_path = Some(file_of(&[certificate, key])?);
-    }
-    if tls.insecure {
-        driver.allow_invalid_certificates = Some(true);
-    }
-    Ok(files)
 }
 
 /// What is known of the server's clock.

@@ -1,7 +1,7 @@
 //! Sessions in `MongoDB`: one document per record and one per session.
 //!
 //! - `config`: what users set.
-//! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent.
+//! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent; `tls`: its certificates.
 //! - `held`: which leases still stand.
 //! - `documents`: how sessions, patches and records look as documents.
 //! - `errors`: the driver's errors as ours.
@@ -35,6 +35,7 @@ mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;

@@ -1,9 +1,11 @@
 //! The end of a session: deleted, or its time to live over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::super::Session;
 use super::super::vault::{OpenOptions, Vault};
 use super::super::whole;
 use super::{Bench, ID, kind, options, others_run, patch, ring};
@@ -193,16 +195,22 @@ async fn an_unavailable_storage_is_no_unreadable_session() {
     assert_eq!(bench.memory.version(ID), 1);
 }
 
-#[tokio::test]
-async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
-    let bench = Bench::new();
-    let id: SessionId = ID.into();
+/// A session that its owner has found to be lost.
+async fn lost_session(bench: &Bench) -> Arc<Session> {
     let session = bench.open().await;
     for value in ["1", "2"] {
         bench.set(&session, &[("a", value)]).await.unwrap();
     }
     bench.memory.restore_to(ID, 1);
     assert_eq!(kind(bench.set(&session, &[("a", "3")]).await), Kind::SessionLost);
+    session
+}
+
+#[tokio::test]
+async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
+    let bench = Bench::new();
+    let id: SessionId = ID.into();
+    let session = lost_session(&bench).await;
 
     // In whatever way it is asked for, with its handle open and closed, and after the store was closed.
     let shared = OpenOptions {
@@ -250,12 +258,7 @@ async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
 async fn a_lost_session_stays_lost_while_the_storage_cannot_delete_it() {
     let bench = Bench::new();
     let id: SessionId = ID.into();
-    let session = bench.open().await;
-    for value in ["1", "2"] {
-        bench.set(&session, &[("a", value)]).await.unwrap();
-    }
-    bench.memory.restore_to(ID, 1);
-    assert_eq!(kind(bench.set(&session, &[("a", "3")]).await), Kind::SessionLost);
+    let _session = lost_session(&bench).await;
     bench.memory.fail(Op::Delete, Fault::Refuse(Kind::Unavailable));
     assert_eq!(kind(bench.vault.delete(&id, &options()).await), Kind::Unavailable);
     let opened = bench.vault.open(&id, &options()).await.map(|_| ());
