@@ -8,7 +8,7 @@ import { checkCreds } from './creds.js';
 import { CorruptRecordError, fromNative, type StorageError } from './errors.js';
 import type { SessionSettings } from './options/servers.js';
 import { loadBaileys } from './peer.js';
-import { CREDS_ID, CREDS_TYPE, credsRecord } from './store/records.js';
+import { CREDS_TYPE, credsRecord } from './store/records.js';
 import type { Patch, Session } from './store/session.js';
 import type { VaultStore } from './store/vault-store.js';
 
@@ -47,8 +47,8 @@ export interface AuthStateResult<S extends VaultStore = VaultStore> {
 
 /** What goes along with a session. */
 export interface Companion {
-  /** Called before the creds are read. */
-  opened(session: Session): Promise<void>;
+  /** Called before anything is read; resolves to the creds that are stored then, undefined if there are none. */
+  opened(session: Session): Promise<unknown>;
   /** Called with creds that were stored, before that is told. It must not fail. */
   saved(creds: unknown): Promise<void>;
 }
@@ -68,11 +68,8 @@ export async function openState<S extends VaultStore>(
   try {
     const session = await store.openSession(settings.sessionId, settings.fencingToken);
     store.adopt(settings.sessionId);
-    await companion?.opened(session);
-    const stored = await session.get(CREDS_TYPE, [CREDS_ID]);
-    const creds = Object.hasOwn(stored, CREDS_ID)
-      ? wholeCreds(stored[CREDS_ID], settings.sessionId)
-      : baileys.initAuthCreds();
+    const stored = await (companion === undefined ? session.creds() : companion.opened(session));
+    const creds = stored === undefined ? baileys.initAuthCreds() : wholeCreds(stored, settings.sessionId);
     const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
     const saveCreds = async (): Promise<void> => {
       const { creds } = state;

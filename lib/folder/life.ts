@@ -7,7 +7,7 @@ import { namesOf, type Survey, surveyFolder } from '../import/survey.js';
 import type { FolderSettings } from '../options/embedded.js';
 import type { LogLevel } from '../options/logger.js';
 import { accountOf, isObject, isPaired, isSameIdentity } from './identity.js';
-import { gistOf, lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
+import { gistOf, isMarker, lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
 import { exists, freshName, putAside } from './put-aside.js';
 
 /** What the folder's life needs of the session in it. */
@@ -53,19 +53,17 @@ export class FolderLife {
     this.folder = settings.folder;
   }
 
-  /** Takes in, or puts aside, what Baileys' own function has left, and sees to the marker. */
-  async begin(session: FolderSession): Promise<void> {
+  /** Takes in, or puts aside, what Baileys' own function has left, and sees to the marker; the creds stored then. */
+  async begin(session: FolderSession): Promise<unknown> {
     const stored = await session.creds();
-    const found = lookAtCreds(this.folder);
-    if (stored !== undefined && found.kind === 'marker') {
-      this.found = found.text;
-      await this.keep(stored);
-    } else {
-      await inTurn(this.folder, () => this.takeIn(session));
+    if (isObject(stored) && isMarker(this.folder, markerOf(stored))) {
+      this.gist = gistOf(stored);
+      return stored;
     }
+    return await inTurn(this.folder, () => this.takeIn(session));
   }
 
-  private async takeIn(session: FolderSession): Promise<void> {
+  private async takeIn(session: FolderSession): Promise<unknown> {
     for (let attempt = 1; ; attempt += 1) {
       if (await this.settle(session)) {
         break;
@@ -81,6 +79,7 @@ export class FolderLife {
     } else if (this.found !== undefined) {
       await this.end();
     }
+    return creds;
   }
 
   /** Brings the marker up to date with creds that are stored. */
@@ -322,10 +321,10 @@ export class FolderLife {
 }
 
 /** What is under way in each folder. */
-const turns = new Map<string, Promise<void>>();
+const turns = new Map<string, Promise<unknown>>();
 
 /** Runs `work` when what this thread has begun in the folder is over. */
-async function inTurn(folder: string, work: () => Promise<void>): Promise<void> {
+async function inTurn<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const done = (turns.get(folder) ?? Promise.resolve()).then(work);
   const over = done
     .catch(() => {})
@@ -335,7 +334,7 @@ async function inTurn(folder: string, work: () => Promise<void>): Promise<void> 
       }
     });
   turns.set(folder, over);
-  await done;
+  return await done;
 }
 
 const COPY = `${CREDS_FILE}.bak`;

@@ -1,5 +1,4 @@
 import { FOLDER_SESSION } from '../options/embedded.js';
-import { CREDS_ID, CREDS_TYPE } from '../store/records.js';
 import type { Session } from '../store/session.js';
 import { EmbeddedAuthStore } from '../store/stores.js';
 import type { Prepared } from '../store/vault-store.js';
@@ -40,7 +39,7 @@ export class FolderAuthStore extends EmbeddedAuthStore {
   sessionOf(session: Session): FolderSession {
     return {
       version: () => session.version(),
-      creds: async () => (await session.get(CREDS_TYPE, [CREDS_ID]))[CREDS_ID],
+      creds: () => session.creds(),
       names: async () => (await this.snapshot(session.sessionId))?.records ?? [],
       import: (frame, length, version, note) => session.import(frame, length, version, note),
       notes: () => session.notes(),

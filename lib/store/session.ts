@@ -13,6 +13,7 @@ import { type Completion, Kind } from '../native/completion.js';
 import type { CoreThread } from '../native/thread.js';
 import type { StoreSettings } from '../options/shared.js';
 import { type Connection, named } from './connection.js';
+import { CREDS_ID, CREDS_TYPE } from './records.js';
 
 interface Handle {
   thread: CoreThread;
@@ -95,6 +96,11 @@ export class Session {
     }
     const answer = await thread.answer(-result);
     return this.decode(answer, answer.length, type, names, revive);
+  }
+
+  /** The stored creds, undefined if there are none: no value that is stored reads so. */
+  async creds(): Promise<unknown> {
+    return (await this.get(CREDS_TYPE, [CREDS_ID]))[CREDS_ID];
   }
 
   /** Patches committed, as far as this process knows; 0 when nothing is stored. */
