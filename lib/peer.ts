@@ -115,8 +115,8 @@ export async function findBaileys({ beside, file, folders, bundled, warn }: Sear
   throw new ConfigError(
     'baileys',
     'Baileys is not installed, or it was bundled and cannot be found by its name: run `npm install baileys` (or ' +
-      '`@whiskeysockets/baileys`), keep it external in the bundle (docs/bundlers.md), or pass the module as the option ' +
-      '`baileys`',
+      '`@whiskeysockets/baileys`), keep it external in the bundle (docs/guides/bundlers.md), or pass the module as ' +
+      'the option `baileys`',
   );
 }
 

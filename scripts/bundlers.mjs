@@ -1,5 +1,5 @@
 /**
- * `npm run test:bundlers`: builds a program with each bundler, with the very lines of docs/bundlers.md, and runs what
+ * `npm run test:bundlers`: builds a program with each bundler, with the very lines of docs/guides/bundlers.md, and runs what
  * came out: it must open a session, save creds and keys, and have them again. The bundlers are installed into a
  * temporary folder, from the packed tarball as users do; one that cannot be installed is named at the end, and is a
  * failure only with CI=true. `npm run test:bundlers -- <heading>` does one.
@@ -114,7 +114,7 @@ function freePort() {
   });
 }
 
-const blocks = codeBlocks(readFileSync(join(ROOT, 'docs/bundlers.md'), 'utf8'));
+const blocks = codeBlocks(readFileSync(join(ROOT, 'docs/guides/bundlers.md'), 'utf8'));
 const baileys = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).devDependencies.baileys;
 const tarball = join(work, command(`npm pack --silent --pack-destination ${work}`, ROOT).trim());
 const only = process.argv[2];
@@ -143,7 +143,7 @@ for (const [heading, { packages, prepare, run }] of Object.entries(BUNDLERS)) {
   try {
     prepare?.(folder);
     const own = blocks.filter((block) => block.heading === heading);
-    if (own.length === 0) throw new Error('docs/bundlers.md has no lines for it');
+    if (own.length === 0) throw new Error('docs/guides/bundlers.md has no lines for it');
     for (const { language, code } of own) {
       if (language === 'sh') command(`set -e\n${code}`, folder);
       else writeFileSync(join(folder, /^\/\/ (\S+)$/m.exec(code)[1]), code);

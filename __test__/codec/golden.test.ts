@@ -149,7 +149,7 @@ describe('stored bytes of earlier releases', () => {
 });
 
 describe('the written format', () => {
-  const written = readFileSync(join(__dirname, '../../docs/format.md'), 'utf8');
+  const written = readFileSync(join(__dirname, '../../docs/internals/format.md'), 'utf8');
 
   it('lists the dictionary, key by key', () => {
     const listed = [...written.matchAll(/`([0-9a-f]{2})` (\w+) \|/g)].map(([, code, key]) => [code, key]);

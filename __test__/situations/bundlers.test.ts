@@ -1,4 +1,4 @@
-/** What bundlers make of a program. `npm run test:bundlers` tries the others, and what docs/bundlers.md says of each. */
+/** What bundlers make of a program. `npm run test:bundlers` tries the others, with the lines of docs/guides/bundlers.md. */
 import assert from 'node:assert/strict';
 import { copyFileSync, cpSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -16,12 +16,13 @@ interface Block {
   code: string;
 }
 
-const DOCUMENTS = [
-  'README.md',
-  ...readdirSync(join(ROOT, 'docs'), { encoding: 'utf8', recursive: true })
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => `docs/${name}`),
-];
+const filesUnder = (folder: string, ending: RegExp): string[] =>
+  readdirSync(join(ROOT, folder), { encoding: 'utf8', recursive: true })
+    .filter((name) => ending.test(name))
+    .map((name) => `${folder}/${name.replaceAll('\\', '/')}`);
+
+const PAGES = filesUnder('docs', /\.md$/);
+const DOCUMENTS = [...readdirSync(ROOT).filter((name) => name.endsWith('.md')), ...PAGES];
 const TSX = ['--import', pathToFileURL(require.resolve('tsx')).href];
 const WAIT_MS = 60_000;
 
@@ -43,6 +44,22 @@ before(async () => {
     })),
   );
 });
+
+/** The anchors that GitHub gives the headings of a page. */
+function anchorsOf(document: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading] of textOf(document)
+    .replace(/^```[\s\S]*?^```/gm, '')
+    .matchAll(/^#+ (.+)$/gm)) {
+    const anchor = (heading as string)
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-');
+    assert.ok(!anchors.has(anchor), `${document} has two headings "${heading}"`);
+    anchors.add(anchor);
+  }
+  return anchors;
+}
 
 const inLanguage = (language: string) => blocks.filter((block) => block.language === language);
 
@@ -124,10 +141,16 @@ describe('the documents', () => {
     }
   });
 
-  it('link to files and name folders that there are', () => {
+  it('link to files and headings that there are, and name folders that there are', () => {
+    let anchors = 0;
     for (const document of DOCUMENTS) {
-      for (const [, link] of textOf(document).matchAll(/\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g)) {
-        assert.ok(existsSync(join(ROOT, dirname(document), link as string)), `${document}: ${link}`);
+      const links = textOf(document).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g);
+      for (const [link, path, anchor] of links) {
+        const target = path ? join(dirname(document), path) : document;
+        assert.ok(existsSync(join(ROOT, target)), `${document}: ${link}`);
+        if (anchor === undefined) continue;
+        assert.ok(anchorsOf(target).has(anchor), `${document}: no heading for ${link}`);
+        anchors += 1;
       }
       const paths = textOf(document).matchAll(
         /`((?:__test__|scripts|benches|examples|src|lib|npm)\/[\w./-]*)`/g,
@@ -136,13 +159,35 @@ describe('the documents', () => {
         assert.ok(existsSync(join(ROOT, path as string)), `${document}: ${path}`);
       }
     }
+    assert.ok(anchors > 0);
+  });
+
+  it('are all in the index', () => {
+    const linked = [...textOf('docs/README.md').matchAll(/\]\(([^)#]+\.md)\)/g)].map(
+      ([, path]) => `docs/${path}`,
+    );
+    assert.deepEqual(linked.sort(), PAGES.filter((page) => page !== 'docs/README.md').sort());
+  });
+
+  it('are where the sources say', () => {
+    const sources = ['src', 'lib', 'scripts', '__test__', 'benches', 'examples'].flatMap((folder) =>
+      filesUnder(folder, /\.(rs|lua|[cm]?[jt]s)$/),
+    );
+    let named = 0;
+    for (const source of sources) {
+      for (const [path] of textOf(source).matchAll(/\bdocs\/[\w/-]+\.md/g)) {
+        assert.ok(existsSync(join(ROOT, path)), `${source}: ${path}`);
+        named += 1;
+      }
+    }
+    assert.ok(named > 10);
   });
 
   it('say of every error code what to do', () => {
     const codes = (text: string) =>
       new Set(text.match(/`[A-Z]+_[A-Z_]+`|`(?:FENCED|CLOSED|TIMEOUT)`/g) ?? []);
-    const [, listed] = textOf('docs/options.md').split('\n## Errors\n');
-    const said = codes(textOf('docs/operation.md'));
+    const [, listed] = textOf('docs/guides/options.md').split('\n## Errors\n');
+    const said = codes(textOf('docs/guides/operation.md'));
     const missing = [...codes((listed as string).split('\n## ')[0] as string)].filter(
       (code) => !said.has(code) && code !== '`COMPRESSION_FAILED`',
     );
@@ -161,7 +206,7 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
     );
     project.write('node_modules/baileys/index.mjs', readFileSync(join(PROGRAMS, 'fake-baileys.mjs'), 'utf8'));
     project.write('use.mts', blockOf('README.md', 'Use', 'ts'));
-    project.write('bot.mts', blockOf('docs/operation.md', 'A bot that ends in order', 'ts'));
+    project.write('bot.mts', blockOf('docs/guides/operation.md', 'A bot that ends in order', 'ts'));
   });
   after(() => project.remove());
 
@@ -255,7 +300,7 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
 
   it('a rolling restart the other way round: the new process waits, and says who has the session', async (t) => {
     const READY = "process.send?.('ready');\n";
-    const right = blockOf('docs/operation.md', 'A bot that ends in order', 'ts');
+    const right = blockOf('docs/guides/operation.md', 'A bot that ends in order', 'ts');
     assert.ok(right.includes(READY));
     project.write('wrong.mts', right.replace(READY, '').replace('60_000', '500') + READY);
     const folder = folderOf('wrong');
@@ -270,12 +315,12 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
   });
 });
 
-describeWith(['redis', 'mongo'], 'the hooks of docs/options.md', () => {
+describeWith(['redis', 'mongo'], 'the hooks of docs/guides/options.md', () => {
   it('open on the servers that are named', async (t) => {
     const project = new Project();
     t.after(() => project.remove());
     project.link('baileys').linkVault();
-    const code = blockOf('docs/options.md', 'Options', 'ts')
+    const code = blockOf('docs/guides/options.md', 'Options', 'ts')
       .replace('redis://localhost:6379', await sharedRedis())
       .replace('mongodb://localhost:27017', await sharedMongo())
       .replaceAll("sessionId: 'bot", `sessionId: 'documents-${process.pid}`);

@@ -27,7 +27,13 @@ describe('the installed package', () => {
   after(() => project.remove());
 
   it('has what runs and what is read, and nothing else', () => {
-    for (const file of ['dist/index.js', 'dist/index.mjs', 'docs/bundlers.md', 'README.md', 'LICENSE']) {
+    for (const file of [
+      'dist/index.js',
+      'dist/index.mjs',
+      'docs/guides/bundlers.md',
+      'README.md',
+      'LICENSE',
+    ]) {
       assert.ok(existsSync(join(installed, file)), file);
     }
     for (const file of ['index.js', 'src', 'lib', '__test__', 'scripts']) {

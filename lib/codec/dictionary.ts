@@ -2,7 +2,7 @@ import { KEY_FIRST, KEY_LIMIT } from './format.js';
 
 /**
  * Object keys that Baileys and libsignal are known to store. The position of a key is part of the stored format:
- * append only, never reorder, rename or remove. `docs/format.md` has the numbered list.
+ * append only, never reorder, rename or remove. `docs/internals/format.md` has the numbered list.
  */
 export const DICTIONARY: readonly string[] = [
   // Key pairs and signed pre-keys

@@ -1,5 +1,5 @@
 /**
- * Constants of the stored value format; `docs/format.md` is the specification. Stored bytes outlive releases:
+ * Constants of the stored value format; `docs/internals/format.md` is the specification. Stored bytes outlive releases:
  * a tag, once released, keeps its meaning, and new meanings take unused tags or a new version byte.
  */
 

@@ -1,6 +1,6 @@
 /**
  * The frames that cross between JavaScript and the core, all integers little-endian. They live for one call and are
- * never stored; only the values inside them are (`docs/format.md`).
+ * never stored; only the values inside them are (`docs/internals/format.md`).
  *
  * Set frame, repeated until its length; the last entry for a (type, id) wins:
  *

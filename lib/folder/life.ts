@@ -39,7 +39,7 @@ const ATTEMPTS = 5;
 
 /**
  * The folder of `useMultiFileAuthState`: files of Baileys' own function that are found in it, and the `creds.json` that
- * stands in their place. `docs/embedded.md` tells all of it.
+ * stands in their place. `docs/guides/embedded.md` tells all of it.
  */
 export class FolderLife {
   private readonly folder: string;

@@ -90,7 +90,7 @@ export function missingBinary(): StorageError {
     `baileys-vault finds no native binary for ${platform}: it is not installed, or this program was bundled without ` +
       `it. If the platform is supported, install the package baileys-vault-${platform} (it comes by itself, unless ` +
       'with `--omit=optional` or on another platform). In a bundle, keep baileys-vault external or copy ' +
-      `baileys-vault.${platform}.node beside the bundle (docs/bundlers.md), or set ${VARIABLE} to its path. ` +
+      `baileys-vault.${platform}.node beside the bundle (docs/guides/bundlers.md), or set ${VARIABLE} to its path. ` +
       'From source: `npm run build:native`.',
     false,
     { layer: 'native', details: { platform: process.platform, arch: process.arch } },

@@ -25,7 +25,7 @@ function list(tags, count) {
   return value;
 }
 
-/** The envelope of an unsealed record, as docs/envelope.md describes it. */
+/** The envelope of an unsealed record, as docs/internals/envelope.md describes it. */
 function envelope(id, compression, body) {
   const prefix = Buffer.from([0xb1, compression]);
   const key = Buffer.from(`${String.fromCharCode(TYPE.length)}${TYPE}${id}`);

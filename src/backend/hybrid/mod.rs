@@ -13,7 +13,7 @@
 //!   `last_words`: what would be lost with the process.
 //! - `queue`, `stats`: what the outside sees of the outbox.
 //!
-//! `docs/hybrid.md` has the guarantees, and what happens when one of the servers is away.
+//! `docs/guides/hybrid.md` has the guarantees, and what happens when one of the servers is away.
 
 mod backend;
 mod config;

@@ -63,7 +63,7 @@ pub(super) fn from_driver(error: &mongodb::error::Error) -> Error {
     }
 }
 
-/// An error code of the server, with its text. `docs/mongodb.md` has the table.
+/// An error code of the server, with its text. `docs/guides/mongodb.md` has the table.
 pub(super) fn from_code(code: i32, text: &str) -> Error {
     let (kind, message) = meaning(code, text);
     Error::new(kind, LAYER, message)

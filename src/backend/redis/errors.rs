@@ -1,4 +1,4 @@
-//! What a driver error means: mapped once, here. `docs/redis.md` has the table.
+//! What a driver error means: mapped once, here. `docs/guides/redis.md` has the table.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 

@@ -2,7 +2,7 @@ use super::super::testing::{Server, redis_server_found};
 use super::super::{Login, Topology};
 use super::*;
 
-/// The commands that `docs/redis.md` tells operators to allow.
+/// The commands that `docs/guides/redis.md` tells operators to allow.
 const ALLOWED: &str = "+@connection +evalsha +eval +hget +hmget +hset +hdel +hscan +scan +get +mget +set +del +unlink +exists +pexpire +persist +pttl +time";
 
 #[tokio::test]
@@ -10,7 +10,7 @@ async fn a_user_with_the_documented_permissions_can_do_everything() {
     if !redis_server_found("a_user_with_the_documented_permissions_can_do_everything") {
         return;
     }
-    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md")).unwrap();
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides/redis.md")).unwrap();
     assert!(docs.contains(ALLOWED), "the documentation names other commands");
     let server = Server::start(&[]);
     server.run::<()>(&format!("ACL SETUSER bot on >p@ss ~bv:* {ALLOWED}"));
