@@ -11,7 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { useMultiFileAuthState } from 'baileys-vault';
-import { startWhatsAppServer, type WhatsAppServer } from '../__test__/whatsapp/server.mjs';
+import type { WhatsAppServer } from '../__test__/whatsapp/api.mjs';
+import { startWhatsAppServer } from '../__test__/whatsapp/server.mjs';
 import { BotProcess } from './support/process.mjs';
 
 const BOT = fileURLToPath(new URL('./bot.mts', import.meta.url));

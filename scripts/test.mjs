@@ -18,7 +18,7 @@ const FILE_TIMEOUT_MS = 900_000;
 const services = tsx.require('./services/index.ts', import.meta.url);
 
 /** Paths of the tests of a quick run: what most changes to `lib` break first. */
-const QUICK = /^__test__\/(codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
+const QUICK = /^__test__\/(architecture\/|codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
 
 const quick = process.argv[2] === '--quick';
 const filter = quick ? undefined : process.argv[2];

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import type { WhatsAppServer } from './server.mjs';
+import type { WhatsAppServer } from './api.mjs';
 
 type Remote = Pick<WhatsAppServer, 'scan' | 'disconnect' | 'stats'>;
 

@@ -1,21 +1,9 @@
 import { jidDecode, jidEncode } from 'baileys';
 import type { Connection } from './connection.mjs';
+import type { KeyBundle } from './key-bundle.mjs';
 import { Mailbox } from './mailbox.mjs';
 import { Phone } from './phone.mjs';
 import type { Stats } from './stats.mjs';
-
-export interface SignedPreKey {
-  id: number;
-  key: Buffer;
-  signature: Buffer;
-}
-
-/** What somebody needs to open a session with a device; one-time pre-keys aside. */
-export interface KeyBundle {
-  registrationId: number;
-  identity: Buffer;
-  signedPreKey: SignedPreKey;
-}
 
 /** A linked companion: one Baileys client. */
 export interface Device {

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { WhatsAppServer } from './api.mjs';
 import { spawnWhatsAppServer } from './control.mjs';
 import { type ExchangeReport, runExchange } from './harness.mjs';
-import type { WhatsAppServer } from './server.mjs';
 
 const authModule = (name: string) => fileURLToPath(new URL(`./auth/${name}.mts`, import.meta.url));
 

@@ -7,7 +7,8 @@
  */
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { BotProcess } from '../../examples/support/process.mjs';
-import { startWhatsAppServer, type WhatsAppServer } from './server.mjs';
+import type { WhatsAppServer } from './api.mjs';
+import { startWhatsAppServer } from './server.mjs';
 import type { Stats } from './stats.mjs';
 
 const CHILD = fileURLToPath(new URL('./bot-child.mts', import.meta.url));

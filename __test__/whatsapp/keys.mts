@@ -1,7 +1,8 @@
 /** The `encrypt` namespace: devices keep their pre-keys here, others fetch them to open sessions. */
 import { encodeBigEndian, jidDecode } from 'baileys';
 import type { Connection } from './connection.mjs';
-import type { Device, Directory, KeyBundle } from './directory.mjs';
+import type { Device, Directory } from './directory.mjs';
+import type { KeyBundle } from './key-bundle.mjs';
 import { type BinaryNode, bytes, child, children, node, uint, unixTime } from './nodes.mjs';
 import { signedPreKeyVerifies } from './pairing.mjs';
 import { takePreKey } from './phone.mjs';

@@ -13,7 +13,8 @@ import {
   WA_ADV_DEVICE_SIG_PREFIX,
 } from 'baileys';
 import type { Connection } from './connection.mjs';
-import type { Account, Device, Directory, KeyBundle } from './directory.mjs';
+import type { Account, Device, Directory } from './directory.mjs';
+import type { KeyBundle } from './key-bundle.mjs';
 import { type BinaryNode, bytes, child, node, uint, unixTime, verifies } from './nodes.mjs';
 import type { Stats } from './stats.mjs';
 

@@ -14,13 +14,25 @@ import {
   signedKeyPair,
 } from 'baileys';
 import * as libsignal from 'libsignal';
-import type { Device, KeyBundle } from './directory.mjs';
+import type { Connection } from './connection.mjs';
+import type { KeyBundle } from './key-bundle.mjs';
 import { node, unixTime } from './nodes.mjs';
 
 const { HISTORY_SYNC_NOTIFICATION, APP_STATE_SYNC_KEY_SHARE } = proto.Message.ProtocolMessage.Type;
 const { INITIAL_BOOTSTRAP } = proto.HistorySync.HistorySyncType;
 
 const withVersion = (key: Uint8Array): Buffer => Buffer.from(generateSignalPubKey(key));
+
+/** What the phone must know of a device that it sends to. */
+export interface Companion {
+  readonly jid: string;
+  readonly number: number;
+  readonly account: { readonly user: string; readonly lidUser: string };
+  readonly bundle: KeyBundle;
+  /** One-time pre-keys nobody has fetched yet. */
+  readonly preKeys: Map<number, Buffer>;
+  readonly connection: Connection | undefined;
+}
 
 export class Phone {
   readonly identity = Curve.generateKeyPair();
@@ -61,7 +73,7 @@ export class Phone {
    * Sends the app state key and an empty history, which lets a first login go online at once instead
    * of after 20 s. Repeated at each login until the companion has pulled the app state.
    */
-  async sync(device: Device): Promise<void> {
+  async sync(device: Companion): Promise<void> {
     const key = {
       keyId: { keyId: this.appStateKey.id },
       keyData: {
@@ -91,7 +103,7 @@ export class Phone {
   }
 
   private async sendProtocolMessage(
-    device: Device,
+    device: Companion,
     protocolMessage: proto.Message.IProtocolMessage,
   ): Promise<void> {
     const { type, body } = await this.encrypt(device, encodeWAMessage({ protocolMessage }));
@@ -105,7 +117,7 @@ export class Phone {
     device.connection?.send(node('message', attrs, [node('enc', { v: '2', type }, body)]));
   }
 
-  private async encrypt(device: Device, plaintext: Uint8Array): Promise<{ type: string; body: Buffer }> {
+  private async encrypt(device: Companion, plaintext: Uint8Array): Promise<{ type: string; body: Buffer }> {
     const address = new libsignal.ProtocolAddress(`${device.account.lidUser}_1`, device.number);
     if (!this.sessions.has(address.toString())) {
       const { registrationId, identity, signedPreKey } = device.bundle;
@@ -128,7 +140,7 @@ export class Phone {
 }
 
 /** Hands out a one-time pre-key, never the same one twice. */
-export function takePreKey(device: Device): { id: number; key: Buffer } | undefined {
+export function takePreKey(device: Companion): { id: number; key: Buffer } | undefined {
   const [first] = device.preKeys;
   if (!first) return undefined;
   const [id, key] = first;

@@ -6,37 +6,17 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer } from 'ws';
+import type { WhatsAppServer } from './api.mjs';
 import { Connection } from './connection.mjs';
 import { handleControl } from './control.mjs';
 import { type Device, Directory } from './directory.mjs';
 import { KeyServer } from './keys.mjs';
 import { type BinaryNode, child, firstChild, node, unixTime } from './nodes.mjs';
 import { type ClientHandshake, createServerIdentity } from './noise.mjs';
-import { Pairing, type ScanOptions } from './pairing.mjs';
+import { Pairing } from './pairing.mjs';
 import { Queries } from './queries.mjs';
 import { Router } from './routing.mjs';
 import { newStats, type Stats } from './stats.mjs';
-
-export interface Paired {
-  /** `<phone>:<device>@s.whatsapp.net` */
-  jid: string;
-  /** `<lid>:<device>@lid` */
-  lid: string;
-}
-
-export interface WhatsAppServer {
-  /** `ws://127.0.0.1:<port>`, for `waWebSocketUrl`. */
-  readonly url: string;
-  /** The same port, for `POST /scan`, `POST /disconnect` and `GET /stats`. */
-  readonly controlUrl: string;
-  /** The phone reads a QR code. Resolves once the companion has proved its identity. */
-  scan(qr: string, options?: ScanOptions): Promise<Paired>;
-  /** Drops a device's connection without a word, as a network failure does. */
-  disconnect(jid: string): Promise<void>;
-  /** `queueDepth` counts stanzas not yet acknowledged, by device JID. */
-  stats(): Promise<Stats & { queueDepth: Record<string, number> }>;
-  close(): Promise<void>;
-}
 
 /** Starts a server on a free port of 127.0.0.1. */
 export async function startWhatsAppServer(): Promise<WhatsAppServer> {

@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { BotProcess } from '../../examples/support/process.mjs';
+import type { WhatsAppServer } from './api.mjs';
 import type { TamperedOptions } from './auth/tampered.mjs';
 import { remoteControl } from './control.mjs';
 import type { ChildSetup } from './harness.mjs';
-import { startWhatsAppServer, type WhatsAppServer } from './server.mjs';
+import { startWhatsAppServer } from './server.mjs';
 
 const TIMEOUT_MS = 60_000;
 const CHILD = fileURLToPath(new URL('./bot-child.mts', import.meta.url));

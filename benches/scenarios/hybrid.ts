@@ -23,7 +23,7 @@ import {
   REDIS_NOTE,
   redisPlace,
 } from '../support/servers.js';
-import type { Scenario, Setup } from './index.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const SMALL_SIZES = [10, 100, 1_000];
 const SIZES = [...SMALL_SIZES, 100_000];

@@ -1,7 +1,3 @@
-import type { Contender } from '../support/contenders.js';
-import type { Effort, Result } from '../support/measure.js';
-import type { Baileys } from '../support/packages.js';
-import type { Records } from '../support/records.js';
 import { hybrid } from './hybrid.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
@@ -9,33 +5,8 @@ import { open } from './open.js';
 import { peers } from './peers.js';
 import { redis } from './redis.js';
 import { scale } from './scale.js';
+import type { Scenario } from './scenario.js';
 import { storm } from './storm.js';
-
-/** What every scenario is given. */
-export interface Setup {
-  baileys: Baileys;
-  contenders: readonly Contender[];
-  records: Records;
-  effort: Effort;
-  /** A fast round: fewer and smaller cases. */
-  quick: boolean;
-  /** Tells how far it is. */
-  progress(text: string): void;
-  /** Tells what the reader of the results must know. */
-  note(text: string): void;
-}
-
-export interface Scenario {
-  id: string;
-  title: string;
-  /** The contender that the others' ratios are of. Default: Baileys' own files. */
-  baseline?: string;
-  /** Takes minutes: runs only when it is asked for by its id. */
-  heavy?: boolean;
-  /** Why it cannot run here, or undefined. */
-  missing?(): string | undefined;
-  run(setup: Setup): Promise<Result[]>;
-}
 
 /** To add one, append it. */
 export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, peers, hybrid, scale];

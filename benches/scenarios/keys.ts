@@ -4,7 +4,7 @@ import { makeFolder } from '../support/contenders.js';
 import { interleave, type Result, resultOf, type Subject } from '../support/measure.js';
 import type { KeyStore, Patch } from '../support/packages.js';
 import { fill, type Records } from '../support/records.js';
-import type { Scenario, Setup } from './index.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const SIZES = [10, 1_000, 100_000];
 const QUICK_SIZES = [10, 1_000];

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { makeFolder } from '../support/contenders.js';
 import { median, type Result } from '../support/measure.js';
-import type { Scenario } from './index.js';
+import type { Scenario } from './scenario.js';
 
 const SESSIONS = 2_000;
 const ROUNDS = 3;

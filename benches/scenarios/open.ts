@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Contender, makeFolder, OURS, openInSharedStore, type Session } from '../support/contenders.js';
 import { interleave, resultOf, type Subject } from '../support/measure.js';
 import { fill } from '../support/records.js';
-import type { Scenario, Setup } from './index.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const KEYS = 1_000;
 

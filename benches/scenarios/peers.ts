@@ -6,8 +6,8 @@ import { interleave, type Result, repeated, resultOf, type Subject } from '../su
 import { baileysVersion, type KeyStore, type Patch } from '../support/packages.js';
 import { fill, fillWithSessions } from '../support/records.js';
 import { connectRedis, missing, REDIS_NOTE, redisPlace } from '../support/servers.js';
-import type { Scenario, Setup } from './index.js';
 import { measureLoad, openOne, patchOf } from './redis.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const SIZES = [10, 1_000, 100_000];
 const QUICK_SIZES = [10, 1_000];

@@ -7,7 +7,7 @@ import { type Load, load } from '../support/load.js';
 import { interleave, median, type Result, repeated, resultOf } from '../support/measure.js';
 import { type KeyStore, type Patch, vault } from '../support/packages.js';
 import { connectRedis, missing, REDIS_NOTE, redisPlace } from '../support/servers.js';
-import type { Scenario, Setup } from './index.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const SESSIONS = [1, 10, 100, 1_000];
 const QUICK_SESSIONS = [1, 100];

@@ -4,8 +4,8 @@ import { MASTER_KEY, makeFolder } from '../support/contenders.js';
 import type { Result } from '../support/measure.js';
 import { missing, mongoNote, mongoPlace, REDIS_NOTE, redisPlace } from '../support/servers.js';
 import { measureHandover } from './handover.js';
-import type { Scenario, Setup } from './index.js';
 import { CHILD, type Job } from './scale-job.js';
+import type { Scenario, Setup } from './scenario.js';
 
 const HANDED_OVER = 1_000;
 const QUICK_HANDED_OVER = 100;

@@ -4,7 +4,7 @@ import { makeFolder, type Session } from '../support/contenders.js';
 import { median, type Result } from '../support/measure.js';
 import type { Patch } from '../support/packages.js';
 import type { Records } from '../support/records.js';
-import type { Scenario } from './index.js';
+import type { Scenario } from './scenario.js';
 
 /** Calls of `set` under way at a time. */
 const IN_FLIGHT = 64;

@@ -4,7 +4,6 @@ import { KEY_BYTES } from './dictionary.js';
 import * as format from './format.js';
 import { Refusal } from './refusal.js';
 import { resolve, resolveRecord } from './resolve.js';
-import type { Scratch } from './scratch.js';
 import { lengthOf } from './shape.js';
 import { isWellFormed } from './text.js';
 import * as views from './views.js';
@@ -50,6 +49,12 @@ const float64Bytes = new Uint8Array(float64.buffer);
 
 const tooLarge = (): Refusal => new Refusal(`larger than ${MAX_SIZE} bytes`);
 
+/** Where encoded values go. */
+export interface Target {
+  /** At least `extra` bytes after `at`, with what is before `at` kept. */
+  reserve(at: number, extra: number): Buffer;
+}
+
 /** The encoding of one value in progress: structure bytes, pooled text and raw bytes, joined by `finish`. */
 export class Encoder {
   private structure: Uint8Array = new Uint8Array(INITIAL_SIZE);
@@ -63,17 +68,17 @@ export class Encoder {
   private rawLength = 0;
 
   /**
-   * Appends one encoded value to `scratch` at `at` and returns the offset after it.
+   * Appends one encoded value to `target` at `at` and returns the offset after it.
    *
    * @throws Refusal
    */
-  encode(scratch: Scratch, at: number, value: unknown): number {
+  encode(target: Target, at: number, value: unknown): number {
     this.position = 0;
     this.text = '';
     this.rawLength = 0;
     try {
       this.value(typeof value === 'object' && value !== null ? resolveRecord(value) : value, 0);
-      return this.finish(scratch, at);
+      return this.finish(target, at);
     } catch (error) {
       throw Refusal.from(error);
     } finally {
@@ -93,14 +98,14 @@ export class Encoder {
     this.rawCount = 0;
   }
 
-  private finish(scratch: Scratch, at: number): number {
+  private finish(target: Target, at: number): number {
     const { structure, text, raw } = this;
     const structureLength = this.position;
     if (hasTooManyValues(structure, 0, structureLength)) {
       throw new Refusal(`more than ${MAX_VALUES} values`);
     }
     // UTF-8 takes at most three bytes per unit, UTF-16 two.
-    const bytes = scratch.reserve(at, HEADER + structureLength + text.length * 3 + this.rawLength);
+    const bytes = target.reserve(at, HEADER + structureLength + text.length * 3 + this.rawLength);
     // Where the pool ends up if it is ASCII, which it nearly always is; else it is moved once its length is known.
     const expected = varintLength(text.length * 4);
     let textStart = at + 1 + varintLength(structureLength) + expected + structureLength;

@@ -1,5 +1,5 @@
 import { ValueError } from '../errors.js';
-import { Encoder } from './encoder.js';
+import { Encoder, type Target } from './encoder.js';
 import { MAX_SIZE } from './format.js';
 import { Refusal } from './refusal.js';
 
@@ -12,7 +12,7 @@ const INITIAL_SIZE = 64 * 1024;
  * while a value is being encoded, a getter or toJSON of it that comes back to the same store is refused with a
  * ValueError. One scratch belongs to one thread.
  */
-export class Scratch {
+export class Scratch implements Target {
   private buffer = Buffer.allocUnsafeSlow(INITIAL_SIZE);
   private busy = false;
   /** @internal */

@@ -1,12 +1,11 @@
+import { IDLE_IN_REDIS_URL, REDIS_DIALECT } from '../compat/dialects/redis-clients.js';
 import { ConfigError } from '../errors.js';
 import { type Found, integer, pick, refuse, text } from './check.js';
 import { DEFAULT_PREFIX } from './defaults.js';
 import {
-  type Idle,
+  allNames,
   idleNote,
-  type Names,
   type Notes,
-  namesIn,
   openSection,
   type Section,
   type ServerFields,
@@ -30,106 +29,9 @@ const MAX_PORT = 65_535;
 const DEFAULT_HOST = 'localhost';
 const DEFAULT_PORT = 6379;
 
-const NAMES = {
-  url: ['redisUrl', 'url'],
-  host: ['host'],
-  port: ['port'],
-  path: ['path'],
-  username: ['username'],
-  password: ['password'],
-  db: ['db', 'database'],
-  prefix: ['prefix', 'keyPrefix'],
-  tls: ['tls'],
-  sentinels: ['sentinels'],
-  name: ['name'],
-  sentinelUsername: ['sentinelUsername'],
-  sentinelPassword: ['sentinelPassword'],
-} as const satisfies Record<string, Names>;
+export const redisNames = (shared: boolean): string[] => allNames(REDIS_DIALECT, 'redis', shared);
 
-/** What programs set for ioredis or node-redis and need not here. */
-const IDLE = {
-  family: 'every address of the host is tried',
-  commandTimeout: 'see resilience.operationTimeout',
-  connectTimeout: 'see resilience.operationTimeout',
-  socketTimeout: 'see resilience.operationTimeout',
-  disconnectTimeout: 'see resilience.operationTimeout',
-  blockingTimeout: 'no command blocks',
-  maxRetriesPerRequest: 'see resilience.maxRetries',
-  retryStrategy: 'see resilience.retryBaseDelay',
-  reconnectOnError: 'see resilience.maxRetries',
-  sentinelRetryStrategy: 'see resilience.retryBaseDelay',
-  sentinelReconnectStrategy: 'see resilience.retryBaseDelay',
-  sentinelMaxConnections: 'all sentinels are asked at once',
-  sentinelCommandTimeout: 'see resilience.operationTimeout',
-  failoverDetector: 'a failover is noticed by itself',
-  updateSentinels: 'the sentinels given are asked',
-  enableTLSForSentinelMode: 'tls is for the sentinels too',
-  preferredSlaves: 'only the master is asked',
-  maxLoadingRetryTime: 'see openTimeout',
-  enableOfflineQueue: 'see resilience.operationTimeout',
-  disableOfflineQueue: 'see resilience.operationTimeout',
-  commandsQueueMaxLength: '',
-  enableReadyCheck: '',
-  lazyConnect: 'the hook connects',
-  keepAlive: '',
-  noDelay: 'always on',
-  connectionName: '',
-  clientName: '',
-  clientInfoTag: '',
-  disableClientInfo: '',
-  autoResubscribe: 'nothing is subscribed to',
-  autoResendUnfulfilledCommands: 'see resilience.maxRetries',
-  autoPipelining: 'always on',
-  enableAutoPipelining: 'always on',
-  autoPipeliningIgnoredCommands: '',
-  showFriendlyErrorStack: '',
-  stringNumbers: '',
-  protocol: '',
-  RESP: '',
-  pingInterval: '',
-  offlineQueue: 'see resilience.operationTimeout',
-  scripts: '',
-  role: 'only the master is asked',
-} as const satisfies Idle;
-
-/** The options of other clients that have no effect here. */
-export type IdleRedisOptions = { readonly [Name in keyof typeof IDLE]?: unknown };
-
-const UNSUPPORTED: Idle = {
-  natMap:
-    'let sentinels and nodes announce addresses that can be reached (sentinel announce-ip, cluster-announce-ip)',
-  dnsLookup: 'names are resolved by the system',
-  readOnly: 'the session is written here',
-  monitor: 'the connection is the store’s own',
-  scaleReads: 'only masters are asked',
-  sentinelTLS: 'the option tls is for the sentinels too',
-  socket: 'give host, port, path and tls themselves',
-  Connector: 'give host and port, path, or sentinels',
-  connector: 'give host and port, path, or sentinels',
-  cluster: 'give redisUrl: redis+cluster://host:port,host:port',
-  nodes: 'give redisUrl: redis+cluster://host:port,host:port',
-  rootNodes: 'give redisUrl: redis+cluster://host:port,host:port',
-  clusterNodes: 'give redisUrl: redis+cluster://host:port,host:port',
-  redisOptions: 'give its options themselves',
-  client: 'the connection belongs to the core: give redisUrl',
-};
-
-/** What a URL's query may hold and need not: names without case and underscores. */
-const IDLE_IN_URL: Idle = {
-  ...Object.fromEntries(Object.entries(IDLE).map(([name, instead]) => [name.toLowerCase(), instead])),
-  allowusernameinuri: '',
-  healthcheckinterval: '',
-  socketconnecttimeout: 'see resilience.operationTimeout',
-  timeout: 'see resilience.operationTimeout',
-  poolsize: 'one connection serves all',
-};
-
-export const redisNames = (shared: boolean): string[] =>
-  [...Object.values(NAMES).flat(), ...Object.keys(IDLE), ...Object.keys(UNSUPPORTED)].flatMap((name) =>
-    namesIn([name], 'redis', shared),
-  );
-
-type RedisSection = Section<keyof typeof NAMES>;
+type RedisSection = Section<keyof typeof REDIS_DIALECT.names>;
 
 /**
  * Where Redis is by the options of `section`.
@@ -144,8 +46,7 @@ export function redisPlace(
   places: Places,
   notes: Notes,
 ): { place: RedisPlace; fields: ServerFields } {
-  const others = { idle: IDLE, unsupported: UNSUPPORTED };
-  const section: RedisSection = openSection(path, options, 'redis', NAMES, shared, others, notes);
+  const section: RedisSection = openSection(path, options, 'redis', REDIS_DIALECT, shared, notes);
   const given = section.find('url');
   const decider = placeOption(section, given);
   const url = given.value === undefined ? fromParts(section, decider) : fromUrl(given, notes);
@@ -217,8 +118,8 @@ function fromUrl({ field, value }: Found, notes: Notes): ServerUrl {
       encrypt(url, text === 'true' || text === '1', field);
     } else if (isSentinel && (known === 'sentinelusername' || known === 'sentinelpassword')) {
       kept.push([known === 'sentinelusername' ? 'sentinelUsername' : 'sentinelPassword', text]);
-    } else if (Object.hasOwn(IDLE_IN_URL, known)) {
-      notes.idle.push(idleNote(`${name} in ${field}`, IDLE_IN_URL[known] ?? ''));
+    } else if (Object.hasOwn(IDLE_IN_REDIS_URL, known)) {
+      notes.idle.push(idleNote(`${name} in ${field}`, IDLE_IN_REDIS_URL[known] ?? ''));
     } else {
       throw new ConfigError(
         field,

@@ -1,3 +1,4 @@
+import type { Dialect, Hints, Names } from '../compat/dialects/names.js';
 import { ConfigError } from '../errors.js';
 import { type Found, integer, isEmpty, join } from './check.js';
 
@@ -15,12 +16,6 @@ export interface ServerFields {
   login: string;
   tls: string;
 }
-
-/** The names of one option, the documented one first. */
-export type Names = readonly [string, ...string[]];
-
-/** Options that are understood and change nothing: by name, which option has their meaning here. */
-export type Idle = Readonly<Record<string, string>>;
 
 const NO_NAMES: Names = [''];
 
@@ -90,23 +85,32 @@ export function unset(field: string, expected: string, otherwise = ', or leave t
 }
 
 /**
- * The section of a server, of whose client's other options `idle` are noted.
+ * The section of a server. Options of `dialect` that have no effect are noted.
  *
- * @throws ConfigError for one of `unsupported`
+ * @throws ConfigError for an option that the dialect knows as unsupported
  */
 export function openSection<Name extends string>(
   path: string,
   options: Record<string, unknown>,
   server: 'redis' | 'mongo',
-  table: Readonly<Record<Name, Names>>,
+  { names, idle, unsupported }: Dialect<Name>,
   shared: boolean,
-  { idle, unsupported }: { idle: Idle; unsupported: Idle },
   notes: Notes,
 ): Section<Name> {
   refuseUnsupported(path, options, unsupported, server, shared);
   noteIdle(path, options, idle, server, shared, notes);
-  return new Section(path, options, server, table, shared);
+  return new Section(path, options, server, names, shared);
 }
+
+/** Every name that an option of a server may have in its section. */
+export const allNames = (
+  { names, idle, unsupported }: Dialect<string>,
+  server: 'redis' | 'mongo',
+  shared: boolean,
+): string[] =>
+  [...Object.values(names).flat(), ...Object.keys(idle), ...Object.keys(unsupported)].flatMap((name) =>
+    namesIn([name], server, shared),
+  );
 
 /** A whole number, also as the text that environment variables hold. */
 export function wholeNumber({ field, value }: Found, min: number, max: number, unit: string): number {
@@ -123,7 +127,7 @@ export function wholeNumber({ field, value }: Found, min: number, max: number, u
 function noteIdle(
   path: string,
   options: Record<string, unknown>,
-  idle: Idle,
+  idle: Hints,
   server: 'redis' | 'mongo',
   shared: boolean,
   notes: Notes,
@@ -144,7 +148,7 @@ export const idleNote = (what: string, instead: string): string =>
 function refuseUnsupported(
   path: string,
   options: Record<string, unknown>,
-  unsupported: Idle,
+  unsupported: Hints,
   server: 'redis' | 'mongo',
   shared: boolean,
 ): void {

@@ -1,6 +1,6 @@
+import type { MongoDriverOptions } from '../compat/dialects/mongo-clients.js';
+import type { IdleRedisOptions } from '../compat/dialects/redis-clients.js';
 import type { StorageError } from '../errors.js';
-import type { MongoDriverOptions } from './mongo-place.js';
-import type { IdleRedisOptions } from './redis-place.js';
 
 type Behind<Server extends string, Options> = {
   [Name in keyof Options as `${Server}${Capitalize<string & Name>}`]: Options[Name];
