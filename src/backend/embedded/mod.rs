@@ -4,7 +4,7 @@
 //! processes share it and `SQLite`'s own locks order their writes. Calls run `SQLite` on the thread that makes them,
 //! so they belong on a thread of their own, not on the JavaScript one; flushing and checkpoints ([`upkeep`])
 //! happen on the runtime's blocking threads, never on the committing one. The layout of the folder and of the
-//! database is described in `docs/guides/embedded.md`.
+//! database is described in `docs/internals/embedded.md`.
 
 mod backend;
 mod checked;

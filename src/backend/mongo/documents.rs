@@ -1,4 +1,4 @@
-//! How sessions, patches and records look as documents. The shapes are written down in `docs/guides/mongodb.md`.
+//! How sessions, patches and records look as documents. The shapes are written down in `docs/internals/mongodb.md`.
 
 use std::sync::Arc;
 

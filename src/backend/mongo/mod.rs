@@ -13,7 +13,7 @@
 //! - `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
 //!
-//! `docs/guides/mongodb.md` says why a patch is atomic although several documents change.
+//! `docs/internals/mongodb.md` says why a patch is atomic although several documents change.
 
 mod apply;
 mod backend;

@@ -1,4 +1,4 @@
-//! Names of keys and the head of a session, as written down in `docs/guides/redis.md`.
+//! Names of keys and the head of a session, as written down in `docs/internals/redis.md`.
 
 use crate::backend::{Head, SessionId, Token};
 

@@ -1,8 +1,8 @@
 //! Redis and Valkey: one server, behind sentinels, or a cluster.
 //!
-//! `docs/guides/redis.md` has the keys, the scripts, what an operator must set and what is promised. In short: one hash
-//! for a session's records, version and fencing token, so that a commit is one script call that reads one field
-//! and writes the rest; one small key for its lease. A commit is acknowledged when the master has it in memory;
+//! `docs/internals/redis.md` has the keys and scripts, `docs/guides/redis.md` what an operator must set and what is
+//! promised. In short: one hash for a session's records, version and fencing token, so that a commit is one script
+//! call that reads one field and writes the rest; one small key for its lease. A commit is acknowledged when the master has it in memory;
 //! surviving more than that is a matter of its `appendonly`, `appendfsync` and replicas.
 
 mod answers;
