@@ -163,10 +163,11 @@ describe('the documents', () => {
   });
 
   it('are all in the index', () => {
-    const linked = [...textOf('docs/README.md').matchAll(/\]\(([^)#]+\.md)\)/g)].map(
-      ([, path]) => `docs/${path}`,
+    const linked = [...textOf('docs/README.md').matchAll(/\]\(([^)#]+\.md)\)/g)].map(([, path]) =>
+      join('docs', path as string).replaceAll('\\', '/'),
     );
-    assert.deepEqual(linked.sort(), PAGES.filter((page) => page !== 'docs/README.md').sort());
+    const pages = linked.filter((page) => page.startsWith('docs/'));
+    assert.deepEqual(pages.sort(), PAGES.filter((page) => page !== 'docs/README.md').sort());
   });
 
   it('are where the sources say', () => {
@@ -181,6 +182,18 @@ describe('the documents', () => {
       }
     }
     assert.ok(named > 10);
+  });
+
+  it('show envelopes that the Rust tests have', () => {
+    const samples = readFileSync(join(ROOT, 'src/record/seal/tests.rs'), 'utf8').replaceAll(/\\\s+/g, '');
+    const shown = blocks.filter(
+      ({ document, heading }) => document === 'docs/internals/envelope.md' && heading === 'Example',
+    );
+    assert.equal(shown.length, 4);
+    for (const { code } of shown) {
+      const hex = code.replaceAll(/\s/g, '');
+      assert.ok(samples.includes(`"${hex}"`), hex);
+    }
   });
 
   it('say of every error code what to do', () => {
@@ -210,6 +223,40 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
   });
   after(() => project.remove());
 
+  it('the README’s: each way to make a key makes one, and without it nothing is stored', async (t) => {
+    const ways = blockOf('README.md', 'Use', 'sh')
+      .trim()
+      .split('\n')
+      .map((line) => spawnSync(line, { shell: true, encoding: 'utf8' }));
+    const made = ways.filter(({ status }) => status === 0).map(({ stdout }) => stdout.trim());
+    assert.ok(made.length > 0 && new Set(made).size === made.length);
+    // Not every machine has openssl; every machine that runs this has the other one.
+    assert.equal(ways.at(-1)?.status, 0, ways.at(-1)?.stderr);
+    for (const [at, key] of made.entries()) {
+      const bot = new Bot(t, folderOf(`key-${at}`), 'creds', 'use.mts', { MASTER_KEY: key });
+      await bot.says('done');
+    }
+    const without = folderOf('key-missing');
+    const bot = new Bot(t, without, 'creds', 'use.mts', { MASTER_KEY: undefined });
+    assert.deepEqual(await bot.closed, [1, null]);
+    assert.match(bot.said, /masterKey/);
+    assert.ok(!existsSync(join(without, 'auth')));
+  });
+
+  it('the README’s: it connects again after any end but a logout, which ends the session', async (t) => {
+    const env = { MASTER_KEY: 'ab'.repeat(32) };
+    const folder = folderOf('use');
+    const bot = new Bot(t, folder, 'creds,close:515,creds,close:408,creds,close:401', 'use.mts', env);
+    await until('it has logged out', async () => bot.identities().length === 3, WAIT_MS);
+    assert.equal(new Set(bot.identities()).size, 1, bot.said);
+    await until('the session is gone', async () => !existsSync(join(folder, 'auth/creds.json')), WAIT_MS);
+    bot.child.kill('SIGKILL');
+    await bot.closed;
+    const again = new Bot(t, folder, 'creds', 'use.mts', env);
+    await again.says('done');
+    assert.notEqual(again.identities()[0], bot.identities()[0]);
+  });
+
   it('the README’s: the same identity at the second start, without a word', async () => {
     const env = { MASTER_KEY: 'ab'.repeat(32) };
     const first = await project.run([...TSX, 'use.mts'], env);
@@ -226,11 +273,17 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
     ready = false;
     said = '';
 
-    constructor(t: TestContext, folder: string, steps: string, file = 'bot.mts') {
+    constructor(
+      t: TestContext,
+      folder: string,
+      steps: string,
+      file = 'bot.mts',
+      env: Record<string, string | undefined> = {},
+    ) {
       this.child = fork(join(project.folder, file), [], {
         cwd: folder,
         execArgv: TSX,
-        env: { ...process.env, FAKE_SOCKET: steps, FAKE_STAYS: 'true' },
+        env: { ...process.env, FAKE_SOCKET: steps, FAKE_STAYS: 'true', ...env },
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       });
       this.closed = once(this.child, 'close');

@@ -36,7 +36,7 @@ describe('the installed package', () => {
     ]) {
       assert.ok(existsSync(join(installed, file)), file);
     }
-    for (const file of ['index.js', 'src', 'lib', '__test__', 'scripts']) {
+    for (const file of ['index.js', 'src', 'lib', '__test__', 'scripts', 'CONTRIBUTING.md']) {
       assert.ok(!existsSync(join(installed, file)), file);
     }
   });
