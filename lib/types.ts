@@ -1,5 +1,11 @@
 export type { AuthenticationCreds, AuthenticationState, SignalDataTypeMap } from './baileys-types.js';
 export {
+  DEFAULT_OBSERVABILITY_CONFIG,
+  DEFAULT_RESILIENCE_CONFIG,
+  DEFAULT_SECURITY_CONFIG,
+  DEFAULT_TTL_CONFIG,
+} from './compat/defaults.js';
+export {
   assertBufferTypes,
   isValidAuthCreds,
   isValidBuffer,
@@ -22,12 +28,6 @@ export {
   ValueError,
   VersionMismatchError,
 } from './errors.js';
-export {
-  DEFAULT_OBSERVABILITY_CONFIG,
-  DEFAULT_RESILIENCE_CONFIG,
-  DEFAULT_SECURITY_CONFIG,
-  DEFAULT_TTL_CONFIG,
-} from './options/defaults.js';
 export type {
   BreakerConfig,
   LoggerLike,

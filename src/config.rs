@@ -1,4 +1,5 @@
-//! What the TypeScript face hands over as JSON. It validates for people; here only the shape is checked.
+//! What TypeScript hands over as JSON. It validates for people and knows the defaults; here only the shape is checked, and
+//! every option that has a default must be given.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,22 +26,18 @@ pub struct StoreConfig {
     /// For hybrid.
     pub hybrid: Option<HybridSection>,
     /// Time limits and retries.
-    #[serde(default)]
     pub resilience: ResilienceSection,
     /// Sealing.
-    #[serde(default)]
     pub security: SecuritySection,
     /// Seconds a session lives without a write or touch; none is for ever.
     pub ttl: Option<u64>,
     /// Milliseconds a lease lasts when it is not renewed.
     pub lease: u64,
     /// Whether this process is to be the only writer of its sessions.
-    #[serde(default = "yes")]
     pub exclusive: bool,
     /// Bytes of memory for records of all sessions of the process.
     pub cache_bytes: Option<usize>,
     /// Milliseconds to wait for an embedded folder that another process holds.
-    #[serde(default)]
     pub open_timeout: u64,
 }
 
@@ -150,7 +147,6 @@ pub struct HybridSection {
     /// Whether a queue adapter wants every write.
     pub queue: bool,
     /// Open a session although Redis has lost the outbox of an owner that crashed.
-    #[serde(default)]
     pub accept_lost_outbox: bool,
     /// Most bytes acknowledged and not yet in MongoDB.
     pub outbox_limit: usize,
@@ -172,6 +168,8 @@ pub struct ResilienceSection {
     pub breaker: BreakerSection,
 }
 
+/// For tests of what does not depend on them.
+#[cfg(test)]
 impl Default for ResilienceSection {
     fn default() -> Self {
         Self {
@@ -196,6 +194,8 @@ pub struct BreakerSection {
     pub cool_down: u64,
 }
 
+/// For tests of what does not depend on them.
+#[cfg(test)]
 impl Default for BreakerSection {
     fn default() -> Self {
         Self {
@@ -207,7 +207,7 @@ impl Default for BreakerSection {
 }
 
 /// How records are sealed.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecuritySection {
     /// How records are sealed; none stores them readable.
@@ -215,7 +215,6 @@ pub struct SecuritySection {
     /// How records are compressed where that makes them smaller.
     pub compression: Option<Compress>,
     /// Take records that are not sealed, written before encryption was switched on.
-    #[serde(default)]
     pub accept_plain: bool,
 }
 
@@ -278,6 +277,52 @@ pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-const fn yes() -> bool {
-    true
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    /// What TypeScript sends for the least that a program can say; a test there keeps it so.
+    const SENT: &str = include_str!("../__test__/face/options/sent-to-core.json");
+
+    /// All of `value` but one field that is not null, for each such field, with the field's path.
+    fn without_each(value: &Map<String, Value>) -> Vec<(String, Map<String, Value>)> {
+        let mut found = Vec::new();
+        for (name, field) in value.iter().filter(|(_, field)| !field.is_null()) {
+            let mut rest = value.clone();
+            rest.remove(name);
+            found.push((name.clone(), rest));
+            if let Value::Object(fields) = field {
+                for (path, inner) in without_each(fields) {
+                    let mut changed = value.clone();
+                    changed.insert(name.clone(), Value::Object(inner));
+                    found.push((format!("{name}.{path}"), changed));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_option_must_be_given() {
+        let sent: BTreeMap<String, Map<String, Value>> = serde_json::from_str(SENT).unwrap();
+        assert_eq!(sent.len(), 4);
+        for (backend, config) in sent {
+            let whole = Value::Object(config.clone()).to_string();
+            parse::<StoreConfig>(&whole).map(drop).unwrap();
+            for (path, rest) in without_each(&config) {
+                // Where the data is: connecting says what is missing, since only it knows which are needed.
+                let section = ["embedded", "redis", "mongodb", "hybrid"].contains(&path.as_str());
+                let rest = Value::Object(rest).to_string();
+                assert_eq!(
+                    parse::<StoreConfig>(&rest).is_ok(),
+                    section,
+                    "{backend} without {path}"
+                );
+            }
+        }
+    }
 }

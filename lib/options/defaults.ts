@@ -1,15 +1,5 @@
-import type { ObservabilityConfig, ResilienceConfig, SecurityConfig, TtlConfig } from './types.js';
-
-/**
- * TTLs of one day, as the package this one replaces has them, for programs that pass them on. They apply only where
- * they are passed: without a `ttl` option sessions never expire.
- */
-export const DEFAULT_TTL_CONFIG: TtlConfig = {
-  defaultTtl: 86_400,
-  credsTtl: 86_400,
-  keysTtl: 86_400,
-  lockTtl: 5,
-};
+/** The defaults. The core has none of its own: it is sent every value. */
+import type { BreakerConfig, ObservabilityConfig, ResilienceConfig } from './types.js';
 
 /** What applies to each absent field of `resilience`. */
 export const DEFAULT_RESILIENCE_CONFIG: ResilienceConfig = {
@@ -27,23 +17,14 @@ export const DEFAULT_OBSERVABILITY_CONFIG: ObservabilityConfig = {
   metricsInterval: 60_000,
 };
 
-/**
- * Sealing and compression both on, as the package this one replaces has them, for programs that pass them on: a
- * `masterKey` is then required. Without a `security` option, sealing is on when there is a master key and
- * compression is off.
- */
-export const DEFAULT_SECURITY_CONFIG: SecurityConfig = {
-  enableEncryption: true,
-  encryptionAlgorithm: 'secretbox',
-  keyRotationDays: 90,
-  enableCompression: true,
-  compressionAlgorithm: 'snappy',
-};
+/** What applies to each absent field of `resilience.breaker`. */
+export const DEFAULT_BREAKER: BreakerConfig = { errorThreshold: 0.5, window: 10_000, coolDown: 30_000 };
 
 /** How long a lease lives without being renewed, in ms. */
 export const DEFAULT_LEASE = 5_000;
 /** How long opening waits for a live owner to let go, in ms. */
 export const DEFAULT_OPEN_TIMEOUT = 10_000;
+export const DEFAULT_DURABILITY = 'process';
 /** Folder of `useHybridAuthState` when no server is configured. */
 export const DEFAULT_FOLDER = './baileys_auth';
 export const DEFAULT_PREFIX = 'bv';

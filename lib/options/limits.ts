@@ -1,6 +1,11 @@
 import { ConfigError } from '../errors.js';
 import { decimal, fields, flag, integer, join, optional, pick, refuse } from './check.js';
-import { DEFAULT_LEASE, DEFAULT_OBSERVABILITY_CONFIG, DEFAULT_RESILIENCE_CONFIG } from './defaults.js';
+import {
+  DEFAULT_BREAKER,
+  DEFAULT_LEASE,
+  DEFAULT_OBSERVABILITY_CONFIG,
+  DEFAULT_RESILIENCE_CONFIG,
+} from './defaults.js';
 import type { Places } from './security.js';
 
 const HOUR = 3_600_000;
@@ -47,11 +52,11 @@ export function resolveResilience(places: Places): ResilienceSettings {
       decimal(join(field, 'retryMultiplier'), found, 1, 100),
     ),
     breaker: {
-      errorThreshold: optional(breaker.errorThreshold, 0.5, (found) =>
+      errorThreshold: optional(breaker.errorThreshold, DEFAULT_BREAKER.errorThreshold, (found) =>
         decimal(join(breakerField, 'errorThreshold'), found, 0.01, 1),
       ),
-      window: ms(breakerField, 'window', breaker, 10_000),
-      coolDown: ms(breakerField, 'coolDown', breaker, 30_000),
+      window: ms(breakerField, 'window', breaker, DEFAULT_BREAKER.window),
+      coolDown: ms(breakerField, 'coolDown', breaker, DEFAULT_BREAKER.coolDown),
     },
   };
 }

@@ -202,7 +202,7 @@ function addresses({ field, value }: Found): string {
 function login(section: RedisSection, url: ServerUrl, given: Found): void {
   for (const name of ['username', 'password'] as const) {
     const { field, value } = section.find(name);
-    // Empty is none, as for ioredis: a server that wants one says so.
+    // Empty is none, as it is for other clients: a server that wants one says so.
     if (value === undefined) {
       continue;
     }
@@ -268,7 +268,7 @@ function encrypt(url: ServerUrl, secure: boolean | undefined, field: string): vo
 }
 
 function prefix({ field, value }: Found): string {
-  // ioredis' begins every key as it is, and ours has its own colon after it.
+  // A keyPrefix made for another client brings the colon that ours adds by itself.
   const whole = text(field, value).replace(/:$/, '');
   if (whole === '' || /[{}]/.test(whole)) {
     throw new ConfigError(field, 'expected a text without braces: they decide where a key lies in a cluster');

@@ -1,3 +1,4 @@
+import { UNSUPPORTED_COMPRESSION } from '../compat/dialects/store-core.js';
 import { ConfigError } from '../errors.js';
 import { fields, flag, integer, isEmpty, join, oneOf, optional, pick, refuse } from './check.js';
 
@@ -90,8 +91,8 @@ export function resolveSecurity(places: Places): SecuritySettings {
 }
 
 function resolveCompression(field: string, value: unknown, enabled: boolean): 'snappy' | 'gzip' | null {
-  if (value === 'lz4') {
-    throw new ConfigError(field, "lz4 is not supported; expected 'snappy' or 'gzip'");
+  if (value === UNSUPPORTED_COMPRESSION) {
+    throw new ConfigError(field, `${UNSUPPORTED_COMPRESSION} is not supported; expected 'snappy' or 'gzip'`);
   }
   const algorithm = optional(value, 'snappy' as const, (given) =>
     oneOf<'snappy' | 'gzip'>(field, given, ['snappy', 'gzip']),

@@ -1,3 +1,4 @@
+import { IDLE_HYBRID_OPTIONS } from '../compat/dialects/store-core.js';
 import { ConfigError } from '../errors.js';
 import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.js';
 import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
@@ -55,8 +56,7 @@ const HYBRID_FIELDS = [
   'acceptLostOutbox',
   'outboxLimit',
   'queue',
-  'writeBehindFlushInterval',
-  'writeBehindQueueSize',
+  ...Object.keys(IDLE_HYBRID_OPTIONS),
   ...SERVER,
 ];
 
@@ -173,18 +173,14 @@ function joinedStore(
 ): StoreSettings {
   const at = (name: string): string => join(path, name);
   const whether = (name: string): boolean => optional(section[name], false, (value) => flag(at(name), value));
-  if (section.writeBehindQueueSize !== undefined) {
-    integer(at('writeBehindQueueSize'), section.writeBehindQueueSize, 0, 2 ** 40, 'entries');
-    notes.idle.push(
-      idleNote(
-        at('writeBehindQueueSize'),
-        'an entry is never dropped; outboxLimit bounds what is pending, in bytes',
-      ),
-    );
+  for (const [name, { max, unit, hint }] of Object.entries(IDLE_HYBRID_OPTIONS)) {
+    if (section[name] !== undefined) {
+      integer(at(name), section[name], 0, max, unit);
+      if (hint !== undefined) {
+        notes.idle.push(idleNote(at(name), hint));
+      }
+    }
   }
-  optional(section.writeBehindFlushInterval, 0, (value) =>
-    integer(at('writeBehindFlushInterval'), value, 0, 86_400_000, 'milliseconds'),
-  );
   const writeBehind = whether('enableWriteBehind');
   const queue = optional(section.queue, undefined, (value) => resolveQueue(at('queue'), value));
   return resolveStore(

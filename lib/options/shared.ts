@@ -1,6 +1,6 @@
 import type { StorageError } from '../errors.js';
 import { callback, flag, integer, oneOf, optional, pick, refuse, text } from './check.js';
-import { DEFAULT_OPEN_TIMEOUT } from './defaults.js';
+import { DEFAULT_DURABILITY, DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
 import type { MongoPlace } from './mongo-place.js';
@@ -147,7 +147,7 @@ export function resolveFencingToken(value: unknown): number | undefined {
 }
 
 export function resolveDurability(value: unknown): 'process' | 'full' {
-  return optional(value, 'process' as const, (found) => oneOf('durability', found, ['process', 'full']));
+  return optional(value, DEFAULT_DURABILITY, (found) => oneOf('durability', found, ['process', 'full']));
 }
 
 export function resolveQueue(field: string, value: unknown): QueueAdapter {

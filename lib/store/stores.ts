@@ -1,10 +1,11 @@
 import type { CryptoService } from '../compat/crypto.js';
+import { refuseMethod } from '../compat/refused-methods.js';
 import { type CodecService, servicesOf } from '../compat/services.js';
 import { ConfigError } from '../errors.js';
 import { resolveHybridStore, resolveMongoStore, resolveRedisStore } from '../options/servers.js';
 import type { StoreSettings } from '../options/shared.js';
 import type { HybridStoreConfig, MongoAuthStoreConfig, RedisStoreConfig } from '../options/types.js';
-import { Prepared, refuseMethod, settingsOf, unpack, VaultStore } from './vault-store.js';
+import { Prepared, settingsOf, unpack, VaultStore } from './vault-store.js';
 
 /** A store in a folder, without a server. */
 export class EmbeddedAuthStore extends VaultStore {
@@ -23,7 +24,7 @@ export class RedisAuthStore extends VaultStore {
 
   /** Refused: the connection belongs to the core, and whoever writes beside it breaks fencing. */
   getClient(): never {
-    return refuseMethod('getClient', 'there is no ioredis client: connect one of your own');
+    return refuseMethod('getClient');
   }
 }
 
@@ -36,22 +37,19 @@ export class MongoAuthStore extends VaultStore {
 
   /** Refused: see `invalidateCache`. */
   setCache(..._args: unknown[]): never {
-    return refuseMethod('setCache', NO_CACHE);
+    return refuseMethod('setCache');
   }
 
   /** Refused: a session's only cache is its owner's memory, which is right by itself. */
   invalidateCache(..._args: unknown[]): never {
-    return refuseMethod('invalidateCache', NO_CACHE);
+    return refuseMethod('invalidateCache');
   }
 
   /** Refused: see `invalidateCache`. */
   cleanupCache(): never {
-    return refuseMethod('cleanupCache', NO_CACHE);
+    return refuseMethod('cleanupCache');
   }
 }
-
-const NO_CACHE =
-  'there is no document cache: records are cached by their owner, which keeps them right by itself';
 
 /** Circuit breaker of one server. */
 export interface BreakerStats {
@@ -147,7 +145,7 @@ export class HybridAuthStore extends VaultStore {
 
   /** Refused: counters of Prometheus only ever grow. */
   resetMetrics(): never {
-    return refuseMethod('resetMetrics', 'metrics are cumulative and cannot be reset');
+    return refuseMethod('resetMetrics');
   }
 }
 

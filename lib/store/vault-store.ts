@@ -1,5 +1,5 @@
 import { describe, encodeRecords, isWellFormed } from '../codec/index.js';
-import { ConfigError, StorageError, ValueError } from '../errors.js';
+import { StorageError, ValueError } from '../errors.js';
 import { NONE } from '../native/abi.js';
 import { readSnapshot, type Snapshot } from '../native/snapshot.js';
 import type { StoreSettings } from '../options/shared.js';
@@ -311,11 +311,6 @@ export class VaultStore implements AuthStore {
     }
     return this.#connection;
   }
-}
-
-/** A method of the replaced package that cannot be kept. */
-export function refuseMethod(name: string, why: string): never {
-  throw new ConfigError(`store.${name}`, why);
 }
 
 function checkId(sessionId: unknown, path = 'sessionId'): string {

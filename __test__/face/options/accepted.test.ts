@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createHybridConfigFromPreset } from '../../../lib/compat/presets.js';
-import { ConfigError } from '../../../lib/errors.js';
 import {
   DEFAULT_OBSERVABILITY_CONFIG,
   DEFAULT_RESILIENCE_CONFIG,
   DEFAULT_SECURITY_CONFIG,
   DEFAULT_TTL_CONFIG,
-} from '../../../lib/options/defaults.js';
+} from '../../../lib/compat/defaults.js';
+import { createHybridConfigFromPreset } from '../../../lib/compat/presets.js';
+import { ConfigError } from '../../../lib/errors.js';
 import { resolveHybridHook, resolveRedisHook } from '../../../lib/options/servers.js';
 import { folder, hybrid, KEY, MONGO, mongo, OTHER_KEY, REDIS, redis } from './resolve.js';
 

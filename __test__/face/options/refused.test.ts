@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { inspect } from 'node:util';
-import { DEFAULT_SECURITY_CONFIG, DEFAULT_TTL_CONFIG } from '../../../lib/options/defaults.js';
+import { DEFAULT_SECURITY_CONFIG, DEFAULT_TTL_CONFIG } from '../../../lib/compat/defaults.js';
 import { resolveFolder, resolveServerless } from '../../../lib/options/embedded.js';
 import { resolveMongoHook, resolveRedisHook } from '../../../lib/options/servers.js';
 import { folder, hybrid, KEY, MONGO, mongo, OTHER_KEY, REDIS, redis, refused } from './resolve.js';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CryptoService, createCryptoService } from '../../../lib/compat/crypto.js';
+import { DEFAULT_SECURITY_CONFIG, DEFAULT_TTL_CONFIG } from '../../../lib/compat/defaults.js';
 import { createCodecService, servicesOf } from '../../../lib/compat/services.js';
-import { DEFAULT_SECURITY_CONFIG, DEFAULT_TTL_CONFIG } from '../../../lib/options/defaults.js';
 import { resolveRedisStore } from '../../../lib/options/servers.js';
 import { KEY, OTHER_KEY, REDIS, refused } from './resolve.js';
 
