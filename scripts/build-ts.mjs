@@ -3,7 +3,7 @@
 //
 //     node scripts/build-ts.mjs [folder, instead of dist/]
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +23,9 @@ const tsc = spawnSync(
 if (tsc.status !== 0) {
   process.exit(tsc.status ?? 1);
 }
+
+// tsc reads declarations and copies none; what it wrote refers to these.
+copyFileSync(join(root, 'lib/native/core.d.ts'), join(out, 'native/core.d.ts'));
 
 const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 for (const [subpath, target] of Object.entries(exports)) {
