@@ -94,22 +94,20 @@ export class FaultBench {
   async settle(fault: string, loads: readonly Load[]): Promise<void> {
     for (const load of loads) {
       // The servers themselves, whatever was put in between.
-      const lost = await load.countLost(this.direct(load.place.mode));
+      const { mode, database } = load.place;
+      const lost = await load.countLost({ ...this.direct(mode), database });
       const { acknowledged, longestWait } = load;
       this.rows.push({
         fault,
-        mode: load.place.mode,
+        mode,
         acknowledged,
         lost,
         longestWait,
         failures: load.codes(),
       });
       load.expectTyped();
-      assert.equal(lost, 0, `${load.place.mode}: acknowledged writes are gone`);
-      assert.ok(
-        longestWait <= 3 * this.operationTimeout,
-        `${load.place.mode}: a write took ${longestWait} ms`,
-      );
+      assert.equal(lost, 0, `${mode}: acknowledged writes are gone`);
+      assert.ok(longestWait <= 3 * this.operationTimeout, `${mode}: a write took ${longestWait} ms`);
     }
   }
 

@@ -13,12 +13,14 @@ export const opening = (): Promise<typeof import('./open.mjs', { with: { 'resolu
   import('./open.mjs');
 
 export interface LoadOptions {
-  /** How many sessions. */
-  readonly sessions: number;
+  /** How many sessions, or their names. */
+  readonly sessions: number | readonly string[];
   /** Between two writes of a session, in ms, on average. Default 250. */
   readonly pause?: number;
   /** How long the process waits for a session, in ms. Default 30,000. */
   readonly openTimeout?: number;
+  /** Beside the variables of this process. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 interface Failure {
@@ -51,13 +53,17 @@ export class Load {
 
   private constructor(
     readonly place: Place,
-    { sessions, pause = 250, openTimeout = 30_000 }: LoadOptions,
+    { sessions, pause = 250, openTimeout = 30_000, env = {} }: LoadOptions,
   ) {
     const run = ++loads;
-    this.sessions = Array.from({ length: sessions }, (_, i) => `load-${process.pid}-${run}-${i}`);
+    this.sessions =
+      typeof sessions === 'number'
+        ? Array.from({ length: sessions }, (_, i) => `load-${process.pid}-${run}-${i}`)
+        : sessions;
     const task = { place, sessions: this.sessions, pause, openTimeout };
     this.#child = spawn(process.execPath, [join(__dirname, 'child.mjs'), JSON.stringify(task)], {
       stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
     });
     this.#closed = once(this.#child, 'close');
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -121,6 +127,10 @@ export class Load {
 
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
+  }
+
+  get pid(): number {
+    return this.#child.pid as number;
   }
 
   /** Ends the process as a crash would. */

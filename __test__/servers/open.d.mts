@@ -18,6 +18,8 @@ export interface Place {
   folder?: string;
   /** In seconds. Default 5. */
   lockTtl?: number;
+  /** Of a session, in seconds. Default: none. */
+  ttl?: number;
   /** Default true. */
   exclusive?: boolean;
   /** With `MASTER_KEY`. Default true. */

@@ -32,7 +32,7 @@ export async function openPatiently(place, sessionId, options) {
 /** Opens `sessionId` at `place`, in its mode: see `Place` in `open.d.mts`. */
 export function open(place, sessionId, options = {}) {
   const { mode, redisUrl, mongoUrl, database, folder } = place;
-  const { lockTtl = 5, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
+  const { lockTtl = 5, ttl, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
   const anywhere = {
     baileys,
     logger,
@@ -44,7 +44,7 @@ export function open(place, sessionId, options = {}) {
   const onServers = {
     ...anywhere,
     exclusive,
-    ttl: { lockTtl },
+    ttl: { lockTtl, ...(ttl !== undefined && { defaultTtl: ttl }) },
     resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
   };
   switch (mode) {

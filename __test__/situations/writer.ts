@@ -12,6 +12,8 @@ export interface WriterTask {
   readonly recordBytes?: number;
   readonly writeForMs?: number;
   readonly pauseMs?: number;
+  /** Of each of these writes. */
+  readonly writtenBytes?: number;
 }
 
 /** One line of the program. */
@@ -34,6 +36,8 @@ export interface Said {
 export interface Writer {
   readonly said: readonly Said[];
   readonly ended: Promise<readonly Said[]>;
+  /** Ends it at once. */
+  crash(): void;
 }
 
 export function startWriter(t: TestContext, task: WriterTask): Writer {
@@ -50,7 +54,7 @@ export function startWriter(t: TestContext, task: WriterTask): Writer {
   });
   // Many are ended by their test, which then does not look.
   ended.catch(() => {});
-  return { said, ended };
+  return { said, ended, crash: () => void child.kill('SIGKILL') };
 }
 
 export const runWriter = (t: TestContext, task: WriterTask): Promise<readonly Said[]> =>

@@ -12,6 +12,7 @@ const {
   recordBytes = 10,
   writeForMs = 0,
   pauseMs = 100,
+  writtenBytes = 0,
 } = JSON.parse(process.argv[2]);
 
 const tell = (line) => console.log(JSON.stringify({ at: Date.now(), ...line }));
@@ -61,7 +62,7 @@ if (records !== undefined) {
   }
 }
 for (let n = 0; Date.now() - begun < writeForMs; n++) {
-  await attempt(() => state.keys.set({ session: { one: { n } } }));
+  await attempt(() => state.keys.set({ session: { one: { n, filler: Buffer.alloc(writtenBytes, n) } } }));
   await sleep(pauseMs);
 }
 await store.close();
