@@ -45,12 +45,10 @@ describeWith(['redis', 'ownMongo'], 'a session beside an outbox', () => {
   });
 
   /** The way of the owner. */
-  const proxied: Place = {
+  const proxied = (): Place => ({
     ...direct('write-behind'),
-    get mongoUrl() {
-      return mongo.url.replace(`:${mongo.port}`, `:${mongoProxy.port}`);
-    },
-  };
+    mongoUrl: mongo.url.replace(`:${mongo.port}`, `:${mongoProxy.port}`),
+  });
 
   async function cutMongo(): Promise<void> {
     await mongoProxy.refuse(true);
@@ -85,7 +83,7 @@ describeWith(['redis', 'ownMongo'], 'a session beside an outbox', () => {
   }
 
   it('is busy while its owner goes on without MongoDB', async (t) => {
-    const load = await Load.start(t, { ...proxied, mongoUrl: proxied.mongoUrl }, { sessions: 1 });
+    const load = await Load.start(t, proxied(), { sessions: 1 });
     const [session] = load.sessions as [string];
     await cutMongo();
     await load.goesOn();
@@ -101,7 +99,7 @@ describeWith(['redis', 'ownMongo'], 'a session beside an outbox', () => {
   it('is no new session when its creds are in the outbox alone', async (t) => {
     const { open } = await opening();
     const session = `creds-${process.pid}`;
-    const { state, saveCreds, store } = await open({ ...proxied, mongoUrl: proxied.mongoUrl }, session);
+    const { state, saveCreds, store } = await open(proxied(), session);
     t.after(() => store.close());
     await cutMongo();
     await saveCreds();
@@ -116,7 +114,7 @@ describeWith(['redis', 'ownMongo'], 'a session beside an outbox', () => {
   });
 
   it('is opened with all that was acknowledged once its owner is dead, by who can see the outbox', async (t) => {
-    const load = await Load.start(t, { ...proxied, mongoUrl: proxied.mongoUrl }, { sessions: 1 });
+    const load = await Load.start(t, proxied(), { sessions: 1 });
     const [session] = load.sessions as [string];
     await cutMongo();
     await load.goesOn();

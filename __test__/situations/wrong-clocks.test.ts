@@ -95,7 +95,9 @@ describeWith(['redis', 'ownMongo'], 'processes with wrong clocks', () => {
     const taken = await contend(t, place, session, wrong, 60_000);
     assert.equal(taken.code, undefined, `${what}: ${JSON.stringify(taken)}`);
     assert.ok(Number(taken.version) > load.acknowledged, what);
-    wasWrong({ now: Number(taken.updatedAt) }, clocks.contender);
+    // MongoDB writes down its own time; the others are told it, by a core whose clock is as wrong as Node's.
+    const dated = mode === 'mongo' || mode === 'write-through' ? 0 : clocks.contender;
+    wasWrong({ now: Number(taken.updatedAt) }, dated);
     // Whoever comes next has the right time, and tokens from the future before it.
     const last = await contend(t, place, session, clockAt(0), 60_000);
     assert.equal(last.version, Number(taken.version) + 2, `${what}: ${JSON.stringify(last)}`);

@@ -91,14 +91,14 @@ impl HybridBackend {
         self.0.redis_is_there()
     }
 
-    /// What an operator should know about Redis when it holds an outbox, one sentence each; nothing if it does not.
-    /// That Redis is away is no error where it is only a cache, but that its options are wrong is.
+    /// What an operator should know about Redis, one sentence each; more if it holds an outbox. That Redis is away is no
+    /// error where it is only a cache, but that its options are wrong is.
     pub async fn warnings(&self) -> Result<Vec<String>> {
         self.0.open()?;
         if !self.0.config.uses_outbox() {
-            return match self.0.redis.ping().await {
-                Err(error) if error.kind() == Kind::Config => Err(error),
-                _ => Ok(Vec::new()),
+            return match self.0.redis.cache_warnings().await {
+                Err(error) if error.kind() != Kind::Config => Ok(Vec::new()),
+                answer => answer,
             };
         }
         self.0.redis.warnings().await

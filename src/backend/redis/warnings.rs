@@ -11,6 +11,8 @@ use crate::error::Result;
 
 /// A page of records, or what Baileys asks for at once, may have so many bytes.
 const SMALL_BUFFER: u64 = 32 << 20;
+/// The setting that says how large answers may be.
+const BUFFERS: &str = "client-output-buffer-limit";
 
 /// One sentence for each thing that an operator should change, of every master.
 pub(super) async fn check(link: &Link, deadline: Instant) -> Result<Vec<String>> {
@@ -24,6 +26,21 @@ pub(super) async fn check(link: &Link, deadline: Instant) -> Result<Vec<String>>
         }
     }
     // Nodes of a cluster are mostly set up alike.
+    warnings.dedup();
+    Ok(warnings)
+}
+
+/// The same, of large answers alone: nothing else matters to a server whose data may be lost.
+pub(super) async fn check_answers(link: &Link, deadline: Instant) -> Result<Vec<String>> {
+    let nodes = match link.masters(deadline).await? {
+        None => vec![None],
+        Some(masters) => masters.into_iter().map(Some).collect(),
+    };
+    let mut warnings = Vec::new();
+    for node in &nodes {
+        let buffers = config(link, node.as_ref(), BUFFERS, deadline).await?;
+        warnings.extend(small_buffer(&buffers.unwrap_or_default()));
+    }
     warnings.dedup();
     Ok(warnings)
 }
@@ -79,15 +96,17 @@ async fn check_node(
         ),
     }
 
-    let buffers = setting("client-output-buffer-limit").await?.unwrap_or_default();
-    match reply_limit(&buffers) {
-        Some(limit) if limit < SMALL_BUFFER => warnings.push(format!(
-            "client-output-buffer-limit ends connections (class normal) that have {limit} bytes waiting: larger reads \
-             fail once and are asked again in halves; set it to 0"
-        )),
-        _ => {}
-    }
+    let buffers = setting(BUFFERS).await?.unwrap_or_default();
+    warnings.extend(small_buffer(&buffers));
     Ok(())
+}
+
+fn small_buffer(setting: &str) -> Option<String> {
+    let limit = reply_limit(setting).filter(|limit| *limit < SMALL_BUFFER)?;
+    Some(format!(
+        "client-output-buffer-limit ends connections (class normal) that have {limit} bytes waiting: larger reads fail \
+         once and are asked again in halves; set it to 0"
+    ))
 }
 
 /// The hard limit of `normal 0 0 0 slave 268435456 …`, if there is one.

@@ -79,6 +79,11 @@ impl HotCopies {
         warnings::check(&self.link, self.begin()?).await
     }
 
+    /// The same about one that holds copies alone.
+    pub async fn cache_warnings(&self) -> Result<Vec<String>> {
+        warnings::check_answers(&self.link, self.begin()?).await
+    }
+
     /// Gives the connection back.
     pub fn close(&self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
