@@ -154,4 +154,21 @@ describeWith(['redis', 'ownMongo'], 'sessions on servers', () => {
       assert.equal(await load.countLost(place), 0);
     });
   }
+
+  it('stores of one process that open a session at the same time get it one after the other', async () => {
+    const { open } = await opening();
+    for (let round = 0; round < 15; round++) {
+      const session = `turns-${round % 3}`;
+      let owners = 0;
+      const turns = (['mongo', 'write-through'] as const).map(async (mode) => {
+        const { state, store } = await open(at(mode), session, { cacheBytes: 0 });
+        owners++;
+        assert.equal(owners, 1, 'two stores own it');
+        await state.keys.set({ session: { [mode]: { round } as never } });
+        owners--;
+        await store.close();
+      });
+      await Promise.all(turns);
+    }
+  });
 });

@@ -32,7 +32,7 @@ describeWith(['redis', 'ownMongo'], 'a session with a ttl', () => {
     mode,
     redisUrl: redis.url,
     mongoUrl: mongo.url,
-    database: 'ttl',
+    database: `ttl-${mode}`,
     ttl: TTL,
   });
 

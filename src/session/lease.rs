@@ -32,6 +32,41 @@ static LIVE: OnceLock<Mutex<HashMap<(SessionId, Token), Ended>>> = OnceLock::new
 /// Gone with the lease, which tells who waits for it in this process, if anybody does.
 type Ended = Option<watch::Sender<()>>;
 
+/// Sessions that stores of this process are asking for at this moment, and how many of them.
+static ASKING: OnceLock<Mutex<HashMap<SessionId, usize>>> = OnceLock::new();
+
+/// While it lives, a lease of this process that is not among those in use may be just what its storage grants.
+struct Asking(SessionId);
+
+impl Asking {
+    fn begin(session: &SessionId) -> Self {
+        *ASKING
+            .get_or_init(Mutex::default)
+            .lock()
+            .entry(session.clone())
+            .or_default() += 1;
+        Self(session.clone())
+    }
+
+    fn is_under_way(session: &SessionId) -> bool {
+        ASKING
+            .get()
+            .is_some_and(|asking| asking.lock().contains_key(session))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut asking = ASKING.get_or_init(Mutex::default).lock();
+        if let Some(count) = asking.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                asking.remove(&self.0);
+            }
+        }
+    }
+}
+
 fn live() -> &'static Mutex<HashMap<(SessionId, Token), Ended>> {
     LIVE.get_or_init(Mutex::default)
 }
@@ -60,7 +95,9 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
     let mut pause = AGAIN.0;
     loop {
         let asked = clock::now();
-        let holder = match vault.backend().acquire(request.clone()).await? {
+        let asking = Asking::begin(&request.session);
+        let answer = vault.backend().acquire(request.clone()).await?;
+        let holder = match answer {
             Acquired::Granted(grant) => {
                 live().lock().insert((request.session, grant.token), None);
                 let until = if grant.expires {
@@ -72,6 +109,7 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
             }
             Acquired::Held(holder) => holder,
         };
+        drop(asking);
         let first = met.insert(holder.token);
         if is_abandoned(&request.session, &holder) {
             request.displace = Some(holder.token);
@@ -131,7 +169,9 @@ pub(super) fn forget(session: &SessionId, token: Token) {
 
 fn is_abandoned(session: &SessionId, holder: &Holder) -> bool {
     if holder.owner.instance == Owner::current().instance {
-        return !live().lock().contains_key(&(session.clone(), holder.token));
+        // In this order: whoever stops asking has noted before what was granted.
+        return !Asking::is_under_way(session)
+            && !live().lock().contains_key(&(session.clone(), holder.token));
     }
     holder.owner.is_known_dead()
 }
