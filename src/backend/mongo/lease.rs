@@ -44,7 +44,7 @@ impl Outboxes {
 }
 
 /// A session's document after the lease was taken, and the chunks that stood beside it before.
-struct Taken {
+pub(super) struct Taken {
     session: SessionDoc,
     chunks: Vec<String>,
 }
@@ -112,7 +112,7 @@ impl Core {
     }
 
     /// Writes owner and token, if the document still says what was found; `None` if it does not.
-    async fn take(
+    pub(super) async fn take(
         &self,
         request: &Acquire,
         found: Option<SessionDoc>,
@@ -149,6 +149,8 @@ impl Core {
             "_id": &*request.session, "token": long(found.token), "epoch": &*found.epoch,
             "leaseUntil": found.lease_until.map_or(Bson::Null, Bson::DateTime),
             "lease": found.lease.as_deref(),
+            // Its owner may have announced one after its lease ran out.
+            "outbox": found.outbox.map(long),
         };
         let mut unset = doc! { "lease": "" };
         let mut update = Document::new();

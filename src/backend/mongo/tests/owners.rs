@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::backend::mongo::Opened;
+use crate::backend::mongo::lease::Outboxes;
 use crate::backend::way::Way;
 use crate::error::Kind;
 
@@ -350,6 +351,32 @@ async fn an_outbox_begins_where_the_session_stands() {
         assert_eq!(open(grant.token, (1, id)).await, Opened::Yes);
         let refused = commit_one(&backend, commit(&session, Fence::Shared, 1, Vec::new())).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::SessionBusy);
+    })
+    .await;
+}
+
+/// Its owner announces it after somebody has seen that the lease ran out.
+#[tokio::test]
+async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
+    let name = "an_outbox_that_was_begun_meanwhile_is_not_passed";
+    with_server(name, async |config| {
+        let (owner, other) = (connect(&config).await, connect(&config).await);
+        let session: SessionId = "meanwhile".into();
+        let token = granted(&owner, &session).await.token;
+        let seen = [
+            (Outboxes::Respected, other.0.session(&session).await.unwrap()),
+            (Outboxes::GivenUp, other.0.session(&session).await.unwrap()),
+        ];
+        let opened = owner.open_outbox(&session, token, (0, 0), None).await.unwrap();
+        assert_eq!(opened, Opened::Yes);
+        for (outboxes, found) in seen {
+            let now = other.0.connection.now().await.unwrap();
+            let request = acquire(&session);
+            let taken = other.0.take(&request, found, now, outboxes).await.unwrap();
+            assert!(taken.is_none(), "{outboxes:?}");
+        }
+        let ledger = other.ledger(&session).await.unwrap().unwrap();
+        assert_eq!((ledger.token, ledger.outbox), (token, Some(token)));
     })
     .await;
 }
