@@ -141,6 +141,42 @@ async fn what_another_commit_has_passed_is_a_dead_letter() {
     }
 }
 
+/// The owner died when MongoDB had the commit and Redis had its entry still.
+#[tokio::test]
+async fn what_was_applied_before_an_outbox_was_passed_is_no_dead_letter() {
+    let name = "what_was_applied_before_an_outbox_was_passed_is_no_dead_letter";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "applied".into();
+    let (owner, token) = owner_ahead(&mut servers, &session, 1).await;
+    let outbox = owner.0.redis.outbox_key(&session);
+    servers
+        .redis
+        .run::<bool>(&format!("COPY {outbox} {outbox}:before"));
+    servers.mongo.mend().await;
+    everything_applied(&owner).await;
+    servers.mongo.cut().await;
+    put(&owner, &session, token, 2, "a", "2").await.unwrap();
+    killed(owner).await;
+    let untrimmed = format!(
+        "EVAL return(redis.call('HSET',KEYS[2],'2',redis.call('HGET',KEYS[1],'2'))) 2 {outbox}:before {outbox}"
+    );
+    assert_eq!(servers.redis.run::<u64>(&untrimmed), 1, "it had been trimmed");
+    servers.mongo.mend().await;
+
+    let plain = servers.truth_without_outboxes().await;
+    let taken = succeed(&plain, &session, token).await;
+    assert_eq!(taken.head.version, 2);
+    plain.release(&session, taken.token).await.unwrap();
+    let next = servers.hybrid(behind()).await;
+    let taken = granted(&next, &session).await;
+    assert_eq!(taken.head.version, 2);
+    let letters = next.dead_letters().await.unwrap();
+    let versions: Vec<_> = letters.iter().map(|letter| letter.version).collect();
+    assert_eq!(versions, [3], "{letters:?}");
+}
+
 #[tokio::test]
 async fn who_tries_and_fails_to_take_over_destroys_nothing() {
     let name = "who_tries_and_fails_to_take_over_destroys_nothing";

@@ -363,11 +363,14 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
         let (owner, other) = (connect(&config).await, connect(&config).await);
         let session: SessionId = "meanwhile".into();
         let token = granted(&owner, &session).await.token;
+        let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
+        let stands = (1, first.id);
+        commit_one(&owner, first).await.unwrap();
         let seen = [
             (Outboxes::Respected, other.0.session(&session).await.unwrap()),
             (Outboxes::GivenUp, other.0.session(&session).await.unwrap()),
         ];
-        let opened = owner.open_outbox(&session, token, (0, 0), None).await.unwrap();
+        let opened = owner.open_outbox(&session, token, stands, None).await.unwrap();
         assert_eq!(opened, Opened::Yes);
         for (outboxes, found) in seen {
             let now = other.0.connection.now().await.unwrap();
