@@ -2,10 +2,12 @@
  * Brings a fresh clone, or one whose sources have changed, to where `npm start`, `npm test` and `npm run bench` can
  * run: dependencies, the native addon, the TypeScript build. Does nothing, quickly and silently, when all is up to
  * date. Runs before `node_modules` exists, so it uses Node alone.
+ *
+ *     node scripts/setup.mjs [--any-profile, to keep an addon built by `npm run dev`]
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -69,15 +71,19 @@ function digest(files) {
   return hash.digest('hex');
 }
 
-/** Runs `build` unless its `outputs` are there and were made from the same `inputs`. */
-function buildWhenChanged(name, inputs, outputsExist, build) {
-  const stamp = join(ROOT, 'target', `setup-${name}.stamp`);
-  const wanted = digest(inputs);
-  if (outputsExist() && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
-  build();
-  if (!outputsExist()) fail(`the ${name} build has not made what it should`);
-  mkdirSync(dirname(stamp), { recursive: true });
-  writeFileSync(stamp, wanted);
+const stampOf = (name) => join(ROOT, 'target', `setup-${name}.stamp`);
+
+/** What a build was made from, and for the addon in which profile. */
+function readStamp(name) {
+  const [digest, profile = 'release'] = existsSync(stampOf(name))
+    ? readFileSync(stampOf(name), 'utf8').split(' ')
+    : [];
+  return { digest, profile };
+}
+
+function writeStamp(name, text) {
+  mkdirSync(dirname(stampOf(name)), { recursive: true });
+  writeFileSync(stampOf(name), text);
 }
 
 function checkNode() {
@@ -130,32 +136,56 @@ function nativeAddonExists() {
   return readdirSync(ROOT).some((name) => name.endsWith('.node'));
 }
 
-checkNode();
-if (!dependenciesInstalled()) {
+function installDependencies() {
+  if (dependenciesInstalled()) return;
   // Installs what the lock file says, like `npm ci`. That one also insists that the lock file lists the binaries of
   // tools for every other platform, which a lock file written from a partial registry mirror cannot.
   npm('installing dependencies', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund']);
   if (!dependenciesInstalled()) fail('node_modules is not what package-lock.json says: run npm install');
 }
-buildWhenChanged(
-  'native',
-  [
-    ...filesUnder('src'),
-    ...filesUnder('.cargo'),
-    'Cargo.toml',
-    'Cargo.lock',
-    'build.rs',
-    'rust-toolchain.toml',
-  ],
-  nativeAddonExists,
-  () => {
-    checkNativeToolchain();
-    npm('building the native addon, which takes some minutes the first time', ['run', 'build:native']);
-  },
-);
-buildWhenChanged(
-  'ts',
-  [...filesUnder('lib'), ...['tsconfig.json', 'tsconfig.build.json', 'scripts/build-ts.mjs', 'package.json']],
-  () => existsSync(join(ROOT, 'dist/index.js')),
-  () => npm('compiling TypeScript', ['run', 'build:ts']),
-);
+
+/** `wanted`: `release`, `dev` (which a release build satisfies), or `any`, in which a new build takes the last profile. */
+function buildNative(wanted) {
+  const current = digest([
+    ...['src', '.cargo'].flatMap(filesUnder),
+    ...['Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml'],
+  ]);
+  const built = readStamp('native');
+  const suits = wanted !== 'release' || built.profile === 'release';
+  if (nativeAddonExists() && built.digest === current && suits) return;
+  checkNativeToolchain();
+  const profile = wanted === 'any' ? built.profile : wanted;
+  const script = profile === 'dev' ? 'build:native:dev' : 'build:native';
+  npm('building the native addon, which takes some minutes the first time', ['run', script]);
+  if (!nativeAddonExists()) fail('the native build has made no addon');
+  writeStamp('native', `${current} ${profile}`);
+}
+
+const digestOfTypeScript = () =>
+  digest([
+    ...filesUnder('lib'),
+    ...['tsconfig.json', 'tsconfig.build.json', 'scripts/build-ts.mjs', 'package.json'],
+  ]);
+
+/** Notes that `dist` is made from `lib` as it is now. */
+export const markTypeScriptBuilt = () => writeStamp('ts', digestOfTypeScript());
+
+function buildTypeScript() {
+  const isBuilt = () => existsSync(join(ROOT, 'dist/index.js'));
+  if (isBuilt() && readStamp('ts').digest === digestOfTypeScript()) return;
+  npm('compiling TypeScript', ['run', 'build:ts']);
+  if (!isBuilt()) fail('the TypeScript build has made no dist/index.js');
+  markTypeScriptBuilt();
+}
+
+/** Installs dependencies, and builds what is asked for: the addon in a profile, the TypeScript build. */
+export function setUp({ native, typescript }) {
+  checkNode();
+  installDependencies();
+  if (native !== undefined) buildNative(native);
+  if (typescript) buildTypeScript();
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  setUp({ native: process.argv.includes('--any-profile') ? 'any' : 'release', typescript: true });
+}

@@ -1,28 +1,65 @@
 /**
  * `npm test`: checks the sources, then runs the Rust tests and the Node tests with the servers they need. All steps
- * run even when one fails. `npm test -- <text>` runs only the Node tests whose path contains the text.
- * `npm run test:quick` (`--quick`) takes what needs no server, no Rust and less than a minute.
+ * run even when one fails.
+ *
+ * - `npm test -- <text> …` runs only the Node tests whose path contains one of the texts, and builds and starts only
+ *   what those need.
+ * - `npm run test:unit` (`--unit`) takes what needs no server, no Rust and less than a minute.
+ * - `npm run test:rust -- <filter> …` (`--rust`) runs only the Rust tests whose path contains one of the filters.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import * as tsx from 'tsx/cjs/api';
+import { setUp } from './setup.mjs';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 /** A file that takes longer hangs: it is ended and counts as failed. */
 const FILE_TIMEOUT_MS = 900_000;
 
+/** Paths of the tests that need no server: what most changes to `lib` break first. */
+const UNIT = /^__test__\/(architecture\/|codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
+/** Paths of the tests that read or load sources only. */
+const NEEDS_NO_BUILD = /^__test__\/(architecture|codec|face\/options)\//;
+
+const [first, ...rest] = process.argv.slice(2);
+const unit = first === '--unit';
+const rust = first === '--rust';
+/** Texts to choose tests by; none chooses all. */
+const filters = unit || rust ? rest : process.argv.slice(2);
+const everything = first === undefined;
+
+/** Test files below `__test__` that were asked for. */
+function testFiles() {
+  if (rust) return [];
+  return readdirSync(join(ROOT, '__test__'), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && /\.test\.m?ts$/.test(entry.name))
+    .map((entry) => relative(ROOT, join(entry.parentPath ?? entry.path, entry.name)).replaceAll('\\', '/'))
+    .filter((file) => !file.includes('node_modules'))
+    .filter((file) => filters.length === 0 || filters.some((text) => file.includes(text)))
+    .filter((file) => !unit || UNIT.test(file))
+    .sort();
+}
+
+const files = testFiles();
+if (files.length === 0 && !rust) {
+  console.error(
+    `no test file below __test__ has ${filters.map((text) => `"${text}"`).join(' or ')} in its path`,
+  );
+  process.exit(1);
+}
+const builds = !rust && !files.every((file) => NEEDS_NO_BUILD.test(file));
+const needsServers = !files.every((file) => UNIT.test(file)) || rust;
+// By hand (`node scripts/test.mjs`) it takes what is there.
+if (process.env.npm_lifecycle_event !== undefined) {
+  setUp({ native: builds ? (everything ? 'release' : 'any') : undefined, typescript: builds });
+}
+
+// Installed only now, in a fresh clone.
+const tsx = await import('tsx/cjs/api');
 const services = tsx.require('./services/index.ts', import.meta.url);
-
-/** Paths of the tests of a quick run: what most changes to `lib` break first. */
-const QUICK = /^__test__\/(architecture\/|codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
-
-const quick = process.argv[2] === '--quick';
-const filter = quick ? undefined : process.argv[2];
-const everything = filter === undefined && !quick;
 const failed = [];
 /** For the processes of all later steps: where the shared servers are. */
 const env = { ...process.env, ...nameRedisServer() };
@@ -79,23 +116,7 @@ async function share(service, variable, url, start) {
   return server;
 }
 
-/** Test files below `__test__`, those that match the filter if there is one. */
-function testFiles() {
-  return readdirSync(join(ROOT, '__test__'), { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile() && /\.test\.m?ts$/.test(entry.name))
-    .map((entry) => relative(ROOT, join(entry.parentPath ?? entry.path, entry.name)))
-    .filter((file) => !file.includes('node_modules') && file.includes(filter ?? ''))
-    .filter((file) => !quick || QUICK.test(file))
-    .sort();
-}
-
-const files = testFiles();
-if (files.length === 0) {
-  console.error(`no test file below __test__ has "${filter}" in its path`);
-  process.exit(1);
-}
-
-if (filter === undefined) {
+if (everything || unit) {
   await step('lint and format (biome)', () => tool('@biomejs/biome/bin/biome', 'check', '.'));
   await step('types (tsc)', () => tool('typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'));
 }
@@ -123,14 +144,27 @@ async function startServers() {
   }
 }
 
-if (!quick) await step('servers', startServers);
+if (needsServers) await step('servers', startServers);
+
+async function stopServers() {
+  await Promise.all(servers.map((server) => server?.stop()));
+}
+
+// A Rust test cannot say that it was skipped: each that lacks a server writes a line, and the reporter names them.
+const notes = mkdtempSync(join(tmpdir(), 'vault-rust-tests-'));
+process.on('exit', () => rmSync(notes, { recursive: true, force: true }));
+const skipped = join(notes, 'skipped');
 
 if (everything) {
-  // A Rust test cannot say that it was skipped: each that lacks a server writes a line, and the reporter names them.
-  const notes = mkdtempSync(join(tmpdir(), 'vault-rust-tests-'));
-  env.BAILEYS_VAULT_SKIPPED_RUST_TESTS = join(notes, 'skipped');
-  process.on('exit', () => rmSync(notes, { recursive: true, force: true }));
+  env.BAILEYS_VAULT_SKIPPED_RUST_TESTS = skipped;
   await step('Rust tests', () => run('cargo', 'test', '--release', ...target()));
+}
+if (rust) {
+  env.BAILEYS_VAULT_SKIPPED_RUST_TESTS = skipped;
+  const passed = await run('cargo', 'test', '--release', ...target(), '--lib', '--', ...filters);
+  if (existsSync(skipped)) console.log(`\nSkipped:\n${readFileSync(skipped, 'utf8').trim()}`);
+  await stopServers();
+  process.exit(passed && failed.length === 0 ? 0 : 1);
 }
 
 // No step line after this one: Node's summary is to be the last thing printed.
@@ -140,9 +174,9 @@ const passed = await run(
   process.execPath,
   ...['--import', 'tsx', '--test', `--test-timeout=${FILE_TIMEOUT_MS}`],
   // Tests of servers measure time: one file after the other. The others may share the machine.
-  ...(quick ? [] : ['--test-concurrency=1']),
+  ...(needsServers ? ['--test-concurrency=1'] : []),
   ...[`--test-reporter=${join(ROOT, 'scripts/test-reporter.mjs')}`, '--test-reporter-destination=stdout'],
   ...files,
 );
-await Promise.all(servers.map((server) => server?.stop()));
+await stopServers();
 process.exit(passed && failed.length === 0 ? 0 : 1);
