@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -184,6 +184,28 @@ describe('the documents', () => {
     assert.ok(named > 10);
   });
 
+  it('name Rust files, modules and tests that there are', () => {
+    const files = filesUnder('src', /\.(rs|lua)$/);
+    const text = files.map(textOf).join('\n');
+    const exists = (path: string) => files.some((file) => file.endsWith(`/${path}`));
+    let named = 0;
+    for (const row of textOf('docs/internals/guarantees.md').split('\n')) {
+      const cells = row.startsWith('|') ? row.split(' | ') : [];
+      for (const [, path] of row.matchAll(/`([\w/]+\.(?:rs|lua))`/g)) {
+        assert.ok(exists(path as string), path);
+      }
+      for (const [, name] of (cells.at(-1) ?? '').matchAll(/`((?:\w+::)*\w+)`/g)) {
+        const last = (name as string).split('::').at(-1) as string;
+        if (last === name && !last.includes('_')) continue;
+        const modules = (name as string).split('::').slice(0, -1);
+        for (const module of modules) assert.match(text, new RegExp(`\\bmod ${module}\\b`), `${name}`);
+        assert.ok(new RegExp(`\\b(?:fn|mod) ${last}\\b`).test(text), `no test ${name}`);
+        named += 1;
+      }
+    }
+    assert.ok(named > 15);
+  });
+
   it('show envelopes that the Rust tests have', () => {
     const samples = readFileSync(join(ROOT, 'src/record/seal/tests.rs'), 'utf8').replaceAll(/\\\s+/g, '');
     const shown = blocks.filter(
@@ -336,6 +358,30 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
     await again.end('SIGTERM');
     assert.notDeepEqual(again.identities(), bot.identities());
   });
+
+  for (const [file, status] of [
+    ['bot.mts', 0],
+    ['use.mts', 1],
+  ] as const) {
+    it(`${file}: it ends when another process has taken the session over, which goes on`, async (t) => {
+      const env = { MASTER_KEY: 'ab'.repeat(32) };
+      const folder = folderOf(`taken-${file}`);
+      const bot = new Bot(t, folder, 'creds,wait,creds', file, env);
+      await bot.says('waits');
+      // Nobody can hold a lock that is gone: the next one gets in.
+      rmSync(join(folder, 'auth/vault.lock'));
+      const next = new Bot(t, folder, 'creds,wait,creds', file, env);
+      await next.says('waits');
+      bot.child.send('go on');
+      await until('it ends', async () => bot.child.exitCode !== null, WAIT_MS);
+      assert.deepEqual(await bot.closed, [status, null], bot.said);
+      assert.doesNotMatch(bot.said, /at file:/, 'it did not end by an exception');
+      next.child.send('go on');
+      await next.says('done');
+      assert.deepEqual(next.identities(), bot.identities());
+      assert.doesNotMatch(next.said, /FENCED/);
+    });
+  }
 
   it('a rolling restart: the new process is ready at once, and has the session when the old one ends', async (t) => {
     const folder = folderOf('rolling');

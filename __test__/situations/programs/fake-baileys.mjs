@@ -1,9 +1,10 @@
 /**
  * Baileys with a socket that reaches nothing: it says `socket <noise key>`, and then does what the environment says, each
- * after a while: `creds` (creds were updated) or `close:<status code>`. At the end of its part it says `done`. With
- * `FAKE_STAYS` it keeps the process alive until it is closed, as a real one does.
+ * after a while: `creds` (creds were updated), `wait` (says `waits`, until the parent process sends something) or
+ * `close:<status code>`. At the end of its part it says `done`. With `FAKE_STAYS` it keeps the process alive until it is
+ * closed, as a real one does.
  */
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 
 export * from 'baileys-real';
 
@@ -25,6 +26,11 @@ export function makeWASocket({ auth }) {
         const error = Object.assign(new Error('closed'), { output: { statusCode: Number(statusCode) } });
         close(error);
         return;
+      }
+      if (word === 'wait') {
+        console.log('waits');
+        await once(process, 'message');
+        continue;
       }
       ev.emit('creds.update', {});
       await new Promise((resolve) => setTimeout(resolve, 20));
