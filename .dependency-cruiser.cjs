@@ -28,7 +28,7 @@ const LIB = [
   },
   {
     name: 'baileys',
-    files: '(baileys-types|peer|app-state-sync-key|creds)\\.ts$',
+    files: 'baileys/',
     may: ['errors', 'codec', 'program'],
     why: 'What this package knows of Baileys. It must not depend on how anything is stored.',
   },
@@ -76,7 +76,7 @@ const LIB = [
   },
   {
     name: 'hooks',
-    files: '(hooks/|state\\.ts$)',
+    files: 'hooks/',
     may: ['errors', 'baileys', 'options', 'store', 'folder'],
     why: 'Hooks join options, a store and Baileys. Only entry points import them.',
   },

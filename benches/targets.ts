@@ -9,7 +9,7 @@ import { BASELINE, OURS } from './support/contenders.js';
 import type { Result } from './support/measure.js';
 
 /** What the store is meant to cost. */
-export interface Verdict {
+interface Verdict {
   target: string;
   measured: number;
   limit: number;

@@ -1,4 +1,4 @@
-export type { AuthenticationCreds, AuthenticationState, SignalDataTypeMap } from './baileys-types.js';
+export type { AuthenticationCreds, AuthenticationState, SignalDataTypeMap } from './baileys/types.js';
 export {
   DEFAULT_OBSERVABILITY_CONFIG,
   DEFAULT_RESILIENCE_CONFIG,
@@ -28,6 +28,7 @@ export {
   ValueError,
   VersionMismatchError,
 } from './errors.js';
+export type { AuthStateResult, VaultKeyStore } from './hooks/auth-state.js';
 export type {
   BreakerConfig,
   LoggerLike,
@@ -40,7 +41,6 @@ export type {
   TlsOptions,
   TtlConfig,
 } from './options/types.js';
-export type { AuthStateResult, VaultKeyStore } from './state.js';
 export type {
   AuthPatch,
   AuthSnapshot,

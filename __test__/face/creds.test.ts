@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { runInNewContext } from 'node:vm';
+import { checkCreds } from '../../lib/baileys/creds.js';
 import { decodeValue, encodeValue } from '../../lib/codec/index.js';
 import { importBaileys } from '../../lib/conformance/baileys.js';
 import { makePairedCreds } from '../../lib/conformance/samples.js';
-import { checkCreds } from '../../lib/creds.js';
 
 type Creds = Record<string, unknown>;
 type Baileys = Awaited<ReturnType<typeof importBaileys>>;

@@ -43,7 +43,7 @@ const TURNS = 10;
 export const THROUGH = 'write-through';
 export const BEHIND = 'write-behind';
 export const BARE = 'bare HSET / HMGET';
-export const PER_FIELD = 'per-field store';
+const PER_FIELD = 'per-field store';
 
 const CALLS = ['set of 1 record', 'get of 1 record'] as const;
 export const hybridCase = (call: (typeof CALLS)[number], size: number): string =>

@@ -8,7 +8,7 @@ const SESSIONS = 2_000;
 const ROUNDS = 3;
 
 export const CORE_CASE = 'memory of an open idle session outside of the JS heap';
-export const HEAP_CASE = 'memory of an open idle session on the JS heap';
+const HEAP_CASE = 'memory of an open idle session on the JS heap';
 
 /** How sessions are opened: each name is a mode of `memory-child.mjs`. */
 const MODES = [

@@ -7,7 +7,7 @@ import type { Scenario, Setup } from './scenario.js';
 const KEYS = 1_000;
 
 export const OPEN_CASE = `open a session of ${KEYS.toLocaleString('en')} keys, first get`;
-export const SHARED_NAME = 'vault, store open already';
+const SHARED_NAME = 'vault, store open already';
 
 /** Opening what is stored, up to the first answer. The module and Baileys are loaded before. */
 export const open: Scenario = {

@@ -18,7 +18,7 @@ const ROUNDS = 5;
 const OPEN_STEP = 100;
 
 export const BARE = 'bare HSET';
-export const PIPELINED = 'auto-pipelining HSET';
+const PIPELINED = 'auto-pipelining HSET';
 export const IN_JS = 'same guarantees in JS';
 
 const FIGURES = [

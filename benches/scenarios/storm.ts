@@ -11,7 +11,7 @@ const IN_FLIGHT = 64;
 const SETS = 4_000;
 const QUICK_SETS = 1_000;
 
-export const LOOP_CASE = 'event-loop time per set';
+const LOOP_CASE = 'event-loop time per set';
 const FIGURES = [
   { name: 'sets per second', unit: '1/s' },
   { name: LOOP_CASE, unit: 'µs' },

@@ -1,4 +1,4 @@
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import { ValueError } from '../errors.js';
 
 /** A key pair whose halves are real Buffers. */

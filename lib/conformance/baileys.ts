@@ -1,5 +1,5 @@
-import type { AuthenticationCreds } from '../baileys-types.js';
-import { findBaileys, loadBaileys, search } from '../peer.js';
+import { findBaileys, loadBaileys, search } from '../baileys/load.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 
 /** What `keys.set` takes: type to id to value. */
 export type Patch = Record<string, Record<string, unknown> | null | undefined>;

@@ -1,5 +1,5 @@
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import type { Baileys, KeyStore } from './baileys.js';
 
 /** What a value must come back as: what Baileys' own JSON makes of it, with every kind of bytes a Buffer. */

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import { sameIdentity } from './compare.js';
 import { expectWholePatches, type KillTask } from './kill-patch.js';
 import type { Opened } from './workbench.js';
@@ -17,7 +17,7 @@ const LONGEST_DELAY_MS = 60;
 const PATIENCE_MS = 30_000;
 const CHILD = join(__dirname, `kill-child${extname(__filename)}`);
 
-export interface KillLoop extends Omit<KillTask, 'from'> {
+interface KillLoop extends Omit<KillTask, 'from'> {
   kills: number;
   execArgv: readonly string[];
   /** Opens the session as a fresh program would. */
@@ -27,7 +27,7 @@ export interface KillLoop extends Omit<KillTask, 'from'> {
 }
 
 /** What the processes managed before they were killed. */
-export interface KillReport {
+interface KillReport {
   /** Patches; none only where a process was given all the time there is. */
   acknowledged: number;
   early: number;

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import type { KeyStore, Patch } from './baileys.js';
 
 /** How many patches back the records of single patches are kept. */
-export const WINDOW = 40;
+const WINDOW = 40;
 /** Large enough that a store which writes in place is sooner or later killed while it does. */
 const PADDING = 'p'.repeat(6_000);
 /** Overwritten by every patch. */

@@ -1,4 +1,4 @@
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import {
   type Baileys,
   type KeyPair,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import { type Baileys, makeMessage } from './baileys.js';
 import { MemoryKeys, Party } from './party.js';
 
@@ -8,7 +8,7 @@ const BOB = '15550002222@s.whatsapp.net';
 const LID = '271828182845904@lid';
 
 /** A record as Baileys hands it to a key store. */
-export interface Sample {
+interface Sample {
   type: string;
   id: string;
   value: unknown;

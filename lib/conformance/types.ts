@@ -1,4 +1,4 @@
-import type { AuthenticationState } from '../baileys-types.js';
+import type { AuthenticationState } from '../baileys/types.js';
 
 /** What a hook such as Baileys' `useMultiFileAuthState` resolves to, and how to let go of it. */
 export interface OpenedAuthState {

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import type { Baileys, KeyStore } from './baileys.js';
 import type { AuthStateFactory, ConformanceOptions, OpenedAuthState } from './types.js';
 

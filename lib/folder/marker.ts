@@ -10,7 +10,7 @@ import { isObject, type Unchecked } from './identity.js';
  * in it whether the account is paired. It holds no key.
  */
 
-/** What makes it known. */
+/** The field that tells a marker from Baileys' own file. */
 const FIELD = 'baileysVault';
 
 const TEXT =
@@ -26,13 +26,13 @@ const TEXT =
 const NO_CREDENTIALS = 'Baileys Vault has this session, see baileysVault in creds.json';
 const STOP = { byteLength: ` ${NO_CREDENTIALS} `, constructor: { name: NO_CREDENTIALS } };
 
-/** What it says of these creds, as a text to compare. */
-export function gistOf({ me, registered, platform }: Unchecked): string {
+/** What the marker says about these creds, as a text to compare. */
+export function summaryOf({ me, registered, platform }: Unchecked): string {
   const { id, lid, name } = isObject(me) ? me : {};
   return [isObject(me), id, lid, name, registered === true, platform].join('\0');
 }
 
-/** What it says for these creds. */
+/** The marker's text for these creds. */
 export function markerOf({ me, registered, platform }: Unchecked): string {
   const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
   const content = {
@@ -45,10 +45,10 @@ export function markerOf({ me, registered, platform }: Unchecked): string {
   return `${JSON.stringify(content, undefined, 2)}\n`;
 }
 
-/** What stands at the name of the creds. */
-export type Standing = { kind: 'none' } | { kind: 'marker'; text: string } | { kind: 'foreign' };
+/** What the file at the name of the creds is. */
+type CredsFile = { kind: 'none' } | { kind: 'marker'; text: string } | { kind: 'foreign' };
 
-export function lookAtCreds(folder: string, name = CREDS_FILE): Standing {
+export function inspectCredsFile(folder: string, name = CREDS_FILE): CredsFile {
   const bytes = readBytesNow(folder, name);
   if (bytes === undefined) {
     return { kind: 'none' };
@@ -59,7 +59,7 @@ export function lookAtCreds(folder: string, name = CREDS_FILE): Standing {
     : { kind: 'foreign' };
 }
 
-/** Whether this very text stands there. */
+/** Whether the folder's `creds.json` is exactly this text. */
 export function isMarker(folder: string, text: string): boolean {
   return readBytesNow(folder, CREDS_FILE)?.toString('utf8') === text;
 }
@@ -71,7 +71,7 @@ export async function writeMarker(folder: string, text: string): Promise<void> {
     const file = await open(draft, 'wx', 0o600);
     try {
       await file.writeFile(text);
-      // Else power loss may leave the name with nothing behind it.
+      // Otherwise power loss could leave the name with an empty file.
       await file.sync();
     } finally {
       await file.close();

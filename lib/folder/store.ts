@@ -2,16 +2,16 @@ import { FOLDER_SESSION } from '../options/embedded.js';
 import type { Session } from '../store/session.js';
 import { EmbeddedAuthStore } from '../store/stores.js';
 import type { Prepared } from '../store/vault-store.js';
-import type { FolderLife, FolderSession } from './life.js';
+import type { FolderLifeCycle, FolderSession } from './life-cycle.js';
 
 /** The store of a folder with one session, whose `creds.json` goes with it. */
 export class FolderAuthStore extends EmbeddedAuthStore {
   /** Not to be seen from outside: it knows the settings, and so the keys. */
-  readonly #life: FolderLife;
+  readonly #lifeCycle: FolderLifeCycle;
 
-  constructor(prepared: Prepared, life: FolderLife) {
+  constructor(prepared: Prepared, lifeCycle: FolderLifeCycle) {
     super(prepared);
-    this.#life = life;
+    this.#lifeCycle = lifeCycle;
   }
 
   override async set(
@@ -19,7 +19,7 @@ export class FolderAuthStore extends EmbeddedAuthStore {
   ): ReturnType<EmbeddedAuthStore['set']> {
     const done = await super.set(sessionId, patch, ...rest);
     if (sessionId === FOLDER_SESSION && patch.creds !== undefined) {
-      await this.#life.keep(patch.creds);
+      await this.#lifeCycle.credsStored(patch.creds);
     }
     return done;
   }
@@ -30,12 +30,12 @@ export class FolderAuthStore extends EmbeddedAuthStore {
     const done = await super.delete(...given);
     const [sessionId = FOLDER_SESSION] = given;
     if (sessionId === FOLDER_SESSION) {
-      await this.#life.end();
+      await this.#lifeCycle.sessionDeleted();
     }
     return done;
   }
 
-  /** @internal What the folder's life needs of a session of this store. */
+  /** @internal What the folder needs from a session of this store. */
   sessionOf(session: Session): FolderSession {
     return {
       version: () => session.version(),

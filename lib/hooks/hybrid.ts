@@ -3,9 +3,9 @@ import { isEmpty } from '../options/check.js';
 import { resolveServerless } from '../options/embedded.js';
 import { resolveHybridHook, type SessionSettings } from '../options/servers.js';
 import type { HybridStoreConfig, UseHybridAuthStateOptions } from '../options/types.js';
-import { type AuthStateResult, openState } from '../state.js';
 import { HybridAuthStore } from '../store/stores.js';
 import { Prepared } from '../store/vault-store.js';
+import { type AuthStateResult, openState } from './auth-state.js';
 
 let notified = false;
 

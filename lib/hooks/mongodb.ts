@@ -1,8 +1,8 @@
 import { resolveMongoHook } from '../options/servers.js';
 import type { UseMongoAuthStateOptions } from '../options/types.js';
-import { type AuthStateResult, openState } from '../state.js';
 import { MongoAuthStore } from '../store/stores.js';
 import { Prepared } from '../store/vault-store.js';
+import { type AuthStateResult, openState } from './auth-state.js';
 
 /**
  * A session in MongoDB.

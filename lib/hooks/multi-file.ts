@@ -1,10 +1,10 @@
-import { FolderLife } from '../folder/life.js';
+import { FolderLifeCycle } from '../folder/life-cycle.js';
 import { FolderAuthStore } from '../folder/store.js';
 import { resolveFolder } from '../options/embedded.js';
 import type { UseMultiFileAuthStateOptions } from '../options/types.js';
-import { type AuthStateResult, openState } from '../state.js';
 import type { EmbeddedAuthStore } from '../store/stores.js';
 import { Prepared } from '../store/vault-store.js';
+import { type AuthStateResult, openState } from './auth-state.js';
 
 /**
  * Baileys' `useMultiFileAuthState` without its faults: one session, in an embedded store inside `folder`.
@@ -20,10 +20,10 @@ export async function useMultiFileAuthState(
   options: UseMultiFileAuthStateOptions = {},
 ): Promise<AuthStateResult<EmbeddedAuthStore>> {
   const settings = resolveFolder(folder, options);
-  const life = new FolderLife(settings);
-  const store = new FolderAuthStore(new Prepared(settings), life);
+  const lifeCycle = new FolderLifeCycle(settings);
+  const store = new FolderAuthStore(new Prepared(settings), lifeCycle);
   return await openState(store, settings, {
-    opened: (session) => life.begin(store.sessionOf(session)),
-    saved: (creds) => life.keep(creds),
+    opened: (session) => lifeCycle.open(store.sessionOf(session)),
+    saved: (creds) => lifeCycle.credsStored(creds),
   });
 }

@@ -1,8 +1,8 @@
 import { resolveRedisHook } from '../options/servers.js';
 import type { UseRedisAuthStateOptions } from '../options/types.js';
-import { type AuthStateResult, openState } from '../state.js';
 import { RedisAuthStore } from '../store/stores.js';
 import { Prepared } from '../store/vault-store.js';
+import { type AuthStateResult, openState } from './auth-state.js';
 
 /**
  * A session in Redis, which is its only copy: Redis should persist (AOF) and must not evict.

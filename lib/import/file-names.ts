@@ -5,7 +5,7 @@
  */
 
 /** Name of a record. */
-export interface RecordName {
+interface RecordName {
   type: string;
   id: string;
 }
@@ -57,7 +57,7 @@ export const CREDS_FILE = 'creds.json';
 const COPIES = ['.bak', '.tmp'] as const;
 
 /** What a file in the folder is, by its name alone. */
-export type FileName =
+type FileName =
   /** Baileys', of a type that is known, or the creds; `file` is the name without what marks a copy. */
   | { of: 'baileys'; file: string }
   /** It may be Baileys' or not: the content decides. */

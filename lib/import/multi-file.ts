@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { checkCreds } from '../baileys/creds.js';
 import type { RecordEntry } from '../codec/index.js';
-import { checkCreds } from '../creds.js';
 import { CorruptRecordError } from '../errors.js';
 import type { LogSink } from '../options/logger.js';
 import { CREDS_ID, CREDS_TYPE } from '../store/records.js';
@@ -15,7 +15,7 @@ const READERS = 32;
 const TOLD = 10;
 
 /** What Baileys' `useMultiFileAuthState` left in a folder. */
-export interface FolderContent {
+interface FolderContent {
   records: RecordEntry[];
   /** Every file that the records are from, copies of them included. */
   files: string[];

@@ -12,7 +12,7 @@ const HOUR = 3_600_000;
 /** Seconds; a hundred years, so that a date computed from it stays valid everywhere. */
 const MAX_TTL = 3_155_760_000;
 
-export interface ResilienceSettings {
+interface ResilienceSettings {
   operationTimeout: number;
   maxRetries: number;
   retryBaseDelay: number;
@@ -61,7 +61,7 @@ export function resolveResilience(places: Places): ResilienceSettings {
   };
 }
 
-export interface TtlSettings {
+interface TtlSettings {
   /** Seconds that a session lives, null for ever. */
   ttl: number | null;
   /** Milliseconds that a lease lives. */

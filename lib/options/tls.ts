@@ -13,7 +13,7 @@ export interface TlsPlace {
   insecure?: boolean;
 }
 
-export interface TlsSettings {
+interface TlsSettings {
   /** Whether to connect by TLS; undefined leaves it to the URL. */
   secure: boolean | undefined;
   place: TlsPlace | undefined;

@@ -8,23 +8,24 @@ import type { PersistJob } from '../options/types.js';
 const log = (settings: StoreSettings, { level, message, fields }: NativeEvent): void =>
   settings.log(level as LogLevel, String(message), (fields ?? {}) as Record<string, unknown>);
 
-interface Handle {
+/** What is needed to close a store that the program has dropped. */
+interface Registration {
   thread: CoreThread;
   id: number;
   detach: () => void;
 }
 
-/** Lets go of stores whose every handle was dropped without being closed. */
-const dropped = new FinalizationRegistry<Handle>(({ thread, id, detach }) => {
+/** Closes stores in the core that the program has dropped without closing them. */
+const abandoned = new FinalizationRegistry<Registration>(({ thread, id, detach }) => {
   detach();
   thread.core.closeStore(id);
 });
 
-/** Notices of this process: the same options are passed at every reconnect. */
-const said = new Set<string>();
+/** Notices that were logged: a program passes the same options at every reconnect. */
+const logged = new Set<string>();
 
-/** What `work` resolves to; a server's refusal of the options names the option that it is about. */
-export async function named<T>({ fields }: StoreSettings, work: Promise<T>): Promise<T> {
+/** Waits for `work`. A ConfigError of a server then names the option that it is about. */
+export async function withFieldNames<T>({ fields }: StoreSettings, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
@@ -43,7 +44,7 @@ export async function named<T>({ fields }: StoreSettings, work: Promise<T>): Pro
   }
 }
 
-/** An open store in the core, and the ear for what the core says about it. */
+/** An open store in the core, and the listener to its events. */
 export class Connection {
   private readonly leases = new Map<number, (error: Error) => void>();
   /** Hidden at run time too: they hold keys. */
@@ -53,42 +54,42 @@ export class Connection {
     readonly thread: CoreThread,
     readonly id: number,
     settings: StoreSettings,
-    private readonly handle: Handle,
+    private readonly registration: Registration,
   ) {
     this.#settings = settings;
   }
 
   static async open(settings: StoreSettings, thread: CoreThread = coreThread()): Promise<Connection> {
     for (const notice of settings.notices) {
-      if (!said.has(notice)) {
-        said.add(notice);
+      if (!logged.has(notice)) {
+        logged.add(notice);
         settings.log('warn', notice, {});
       }
     }
     const { masterKey, previousMasterKeys } = settings.security;
     const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
-    // A server that is not up yet is waited for; what is said meanwhile names the request, for there is no store yet.
-    const hush = thread.listen((event) => {
+    // The core waits for a server that is not up yet. Its events meanwhile name the request: there is no store yet.
+    const stopListening = thread.listen((event) => {
       if (event.event === 'log' && event.opening === request) {
         log(settings, event);
       }
     });
     let opened: unknown;
     try {
-      opened = await named(settings, thread.json(request));
+      opened = await withFieldNames(settings, thread.json(request));
     } finally {
-      hush();
+      stopListening();
     }
     const { store, warnings } = opened as { store: number; warnings?: string[] };
     for (const warning of warnings ?? []) {
       settings.log('warn', warning, {});
     }
-    const handle: Handle = { thread, id: store, detach: () => {} };
-    const connection = new Connection(thread, store, settings, handle);
-    // Weak, so that a store nobody holds any more can be let go although the thread still knows the listener.
-    const ear = new WeakRef(connection);
-    handle.detach = thread.listen((event, first) => ear.deref()?.hear(event, first));
-    dropped.register(connection, handle, connection);
+    const registration: Registration = { thread, id: store, detach: () => {} };
+    const connection = new Connection(thread, store, settings, registration);
+    // Weak: the thread's list of listeners must not keep a store alive that the program has dropped.
+    const weak = new WeakRef(connection);
+    registration.detach = thread.listen((event, first) => weak.deref()?.handle(event, first));
+    abandoned.register(connection, registration, connection);
     return connection;
   }
 
@@ -102,15 +103,15 @@ export class Connection {
   }
 
   async close(): Promise<void> {
-    dropped.unregister(this);
+    abandoned.unregister(this);
     try {
       await this.thread.done(this.thread.core.closeStore(this.id));
     } finally {
-      this.handle.detach();
+      this.registration.detach();
     }
   }
 
-  private hear(event: NativeEvent, first: boolean): void {
+  private handle(event: NativeEvent, first: boolean): void {
     switch (event.event) {
       case 'log':
         if (event.opening === undefined && (event.store === undefined ? first : event.store === this.id)) {

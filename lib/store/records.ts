@@ -1,4 +1,5 @@
-import type { AuthenticationCreds } from '../baileys-types.js';
+import { checkCreds } from '../baileys/creds.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 import {
   decodeValue,
   describe,
@@ -7,7 +8,6 @@ import {
   type RecordEntry,
   renderPath,
 } from '../codec/index.js';
-import { checkCreds } from '../creds.js';
 import { ValueError } from '../errors.js';
 import type { SnapshotRecord } from '../native/snapshot.js';
 import type { AuthPatch, AuthSnapshot } from './types.js';

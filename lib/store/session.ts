@@ -12,7 +12,7 @@ import { NONE } from '../native/abi.js';
 import { type Completion, Kind } from '../native/completion.js';
 import type { CoreThread } from '../native/thread.js';
 import type { StoreSettings } from '../options/shared.js';
-import { type Connection, named } from './connection.js';
+import { type Connection, withFieldNames } from './connection.js';
 import { CREDS_ID, CREDS_TYPE } from './records.js';
 
 interface Handle {
@@ -49,7 +49,10 @@ export class Session {
   ): Promise<Session> {
     const { thread } = connection;
     const options = JSON.stringify({ sessionId, openTimeout: settings.openTimeout, fencingToken });
-    const opened = (await named(settings, thread.json(thread.core.openSession(connection.id, options)))) as {
+    const opened = (await withFieldNames(
+      settings,
+      thread.json(thread.core.openSession(connection.id, options)),
+    )) as {
       session: number;
     };
     const session = new Session(sessionId, connection, opened.session);

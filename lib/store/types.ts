@@ -1,4 +1,4 @@
-import type { AuthenticationCreds } from '../baileys-types.js';
+import type { AuthenticationCreds } from '../baileys/types.js';
 
 /** Name of a session. For several tenants: `tenant:device`. */
 export type SessionId = string;

@@ -90,14 +90,14 @@ export class VaultStore implements AuthStore {
     const connection = this.#connection;
     if (connection !== undefined) {
       this.#connection = undefined;
-      this.#closing = this.shut(connection).finally(() => {
+      this.#closing = this.closeAll(connection).finally(() => {
         this.#closing = undefined;
       });
     }
     await this.#closing;
   }
 
-  private async shut(connection: Connection): Promise<void> {
+  private async closeAll(connection: Connection): Promise<void> {
     const outcomes = await Promise.allSettled([...this.#sessions].map((session) => session.close()));
     this.#sessions.clear();
     await connection.close();

@@ -1,16 +1,16 @@
+import { checkCreds } from '../baileys/creds.js';
+import { loadBaileys } from '../baileys/load.js';
 import type {
   AuthenticationState,
   BaileysModule,
   SignalDataTypeMap,
   SignalKeyStore,
-} from './baileys-types.js';
-import { checkCreds } from './creds.js';
-import { CorruptRecordError, fromNative, type StorageError } from './errors.js';
-import type { SessionSettings } from './options/servers.js';
-import { loadBaileys } from './peer.js';
-import { CREDS_TYPE, credsRecord } from './store/records.js';
-import type { Patch, Session } from './store/session.js';
-import type { VaultStore } from './store/vault-store.js';
+} from '../baileys/types.js';
+import { CorruptRecordError, fromNative, type StorageError } from '../errors.js';
+import type { SessionSettings } from '../options/servers.js';
+import { CREDS_TYPE, credsRecord } from '../store/records.js';
+import type { Patch, Session } from '../store/session.js';
+import type { VaultStore } from '../store/vault-store.js';
 
 /** Values read at a time while all of a type are listed. */
 const LIST_STEP = 256;
@@ -45,8 +45,8 @@ export interface AuthStateResult<S extends VaultStore = VaultStore> {
   store: S;
 }
 
-/** What goes along with a session. */
-export interface Companion {
+/** Is told what happens to a session that a hook opens. */
+interface SessionObserver {
   /** Called before anything is read; resolves to the creds that are stored then, undefined if there are none. */
   opened(session: Session): Promise<unknown>;
   /** Called with creds that were stored, before that is told. It must not fail. */
@@ -61,14 +61,14 @@ export interface Companion {
 export async function openState<S extends VaultStore>(
   store: S,
   settings: SessionSettings,
-  companion?: Companion,
+  observer?: SessionObserver,
 ): Promise<AuthStateResult<S>> {
   const baileys = await loadBaileys(settings.baileys, (message) => settings.log('warn', message, {}));
   await store.connect();
   try {
     const session = await store.openSession(settings.sessionId, settings.fencingToken);
     store.adopt(settings.sessionId);
-    const stored = await (companion === undefined ? session.creds() : companion.opened(session));
+    const stored = await (observer === undefined ? session.creds() : observer.opened(session));
     const creds = stored === undefined ? baileys.initAuthCreds() : wholeCreds(stored, settings.sessionId);
     const state = { creds, keys: keyStore(session, baileys) } as AuthStateResult['state'];
     const saveCreds = async (): Promise<void> => {
@@ -78,7 +78,7 @@ export async function openState<S extends VaultStore>(
         throw fromNative(completion.error);
       }
       store.remindOfRotation();
-      await companion?.saved(creds);
+      await observer?.saved(creds);
     };
     return {
       state,

@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { findBaileys, loadBaileys, type Search } from '../../lib/baileys/load.js';
 import { ConfigError } from '../../lib/errors.js';
-import { findBaileys, loadBaileys, type Search } from '../../lib/peer.js';
 
 const ESM = (from = 'esm') => `
   export const initAuthCreds = () => ({ from: '${from}' });

@@ -1,4 +1,4 @@
-import type { BaileysModule } from './baileys-types.js';
+import type { BaileysModule } from './types.js';
 
 type FromObject = BaileysModule['proto']['Message']['AppStateSyncKeyData']['fromObject'];
 

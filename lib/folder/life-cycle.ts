@@ -7,10 +7,10 @@ import { namesOf, type Survey, surveyFolder } from '../import/survey.js';
 import type { FolderSettings } from '../options/embedded.js';
 import type { LogLevel } from '../options/logger.js';
 import { accountOf, isObject, isPaired, isSameIdentity } from './identity.js';
-import { gistOf, isMarker, lookAtCreds, markerOf, removeMarker, writeMarker } from './marker.js';
+import { inspectCredsFile, isMarker, markerOf, removeMarker, summaryOf, writeMarker } from './marker.js';
 import { exists, freshName, putAside } from './put-aside.js';
 
-/** What the folder's life needs of the session in it. */
+/** What the folder needs from the session in it. */
 export interface FolderSession {
   /** Patches committed, 0 when nothing is stored. */
   version(): number;
@@ -24,7 +24,7 @@ export interface FolderSession {
   notes(): Promise<string[]>;
 }
 
-/** What stands in the database about an import. */
+/** What the database keeps about an import, as JSON. */
 interface Note {
   /** ISO 8601. */
   at: string;
@@ -34,38 +34,38 @@ interface Note {
   digest: string;
 }
 
-/** How often another thread may be ahead of this one. */
+/** Tries before giving up because other threads keep changing the session. */
 const ATTEMPTS = 5;
 
 /**
- * The folder of `useMultiFileAuthState`: files of Baileys' own function that are found in it, and the `creds.json` that
- * stands in their place. `docs/guides/embedded.md` tells all of it.
+ * The life cycle of a folder of `useMultiFileAuthState`: imports the files that Baileys' own function left in it, moves
+ * them aside, and keeps a marker `creds.json` in their place. `docs/guides/embedded.md` describes each step.
  */
-export class FolderLife {
+export class FolderLifeCycle {
   private readonly folder: string;
   /** The marker as it was found. */
   private found: string | undefined;
-  /** The gist of the creds that it was last brought up to date with. */
-  private gist: string | undefined;
+  /** The summary of the creds that it was last brought up to date with. */
+  private summary: string | undefined;
   private queue: Promise<void> = Promise.resolve();
 
   constructor(private readonly settings: FolderSettings) {
     this.folder = settings.folder;
   }
 
-  /** Takes in, or puts aside, what Baileys' own function has left, and sees to the marker; the creds stored then. */
-  async begin(session: FolderSession): Promise<unknown> {
+  /** Imports or moves aside foreign files, updates the marker, and resolves to the creds that are stored then. */
+  async open(session: FolderSession): Promise<unknown> {
     const stored = await session.creds();
     if (isObject(stored) && isMarker(this.folder, markerOf(stored))) {
-      this.gist = gistOf(stored);
+      this.summary = summaryOf(stored);
       return stored;
     }
-    return await inTurn(this.folder, () => this.takeIn(session));
+    return await oneAtATime(this.folder, () => this.importForeignFiles(session));
   }
 
-  private async takeIn(session: FolderSession): Promise<unknown> {
+  private async importForeignFiles(session: FolderSession): Promise<unknown> {
     for (let attempt = 1; ; attempt += 1) {
-      if (await this.settle(session)) {
+      if (await this.trySettle(session)) {
         break;
       }
       if (attempt === ATTEMPTS) {
@@ -75,55 +75,55 @@ export class FolderLife {
     }
     const creds = await session.creds();
     if (creds !== undefined) {
-      await this.keep(creds);
+      await this.credsStored(creds);
     } else if (this.found !== undefined) {
-      await this.end();
+      await this.sessionDeleted();
     }
     return creds;
   }
 
-  /** Brings the marker up to date with creds that are stored. */
-  async keep(creds: unknown): Promise<void> {
-    const gist = isObject(creds) ? gistOf(creds) : undefined;
-    if (!isObject(creds) || gist === this.gist) {
+  /** Updates the marker: these creds are stored now. */
+  async credsStored(creds: unknown): Promise<void> {
+    const summary = isObject(creds) ? summaryOf(creds) : undefined;
+    if (!isObject(creds) || summary === this.summary) {
       return;
     }
-    this.gist = gist;
+    this.summary = summary;
     const text = markerOf(creds);
     const { found } = this;
     this.found = undefined;
     if (text === found) {
       return;
     }
-    await this.show(async (found) => {
+    await this.changeMarker(async (found) => {
       if (found !== text) {
         await writeMarker(this.folder, text);
       }
     });
   }
 
-  /** Takes the marker away: nothing is stored any more. */
-  async end(): Promise<void> {
-    this.gist = undefined;
-    await this.show(async (found) => {
+  /** Removes the marker: nothing is stored any more. */
+  async sessionDeleted(): Promise<void> {
+    this.summary = undefined;
+    await this.changeMarker(async (found) => {
       if (found !== undefined) {
         await removeMarker(this.folder);
       }
     });
   }
 
-  /** One at a time. A marker is a convenience: the session does not fail because of it, nor does it replace a file. */
-  private show(change: (found: string | undefined) => Promise<void>): Promise<void> {
+  /** One change at a time. The marker is a convenience: it never fails the session, and never replaces a foreign file. */
+  private changeMarker(change: (found: string | undefined) => Promise<void>): Promise<void> {
     const done = this.queue.then(async () => {
       try {
-        const found = lookAtCreds(this.folder);
+        const found = inspectCredsFile(this.folder);
         if (found.kind === 'foreign') {
           this.log('warn', `${CREDS_FILE} is not ours: the next opening of the folder decides about it`);
         } else {
           await change(found.kind === 'marker' ? found.text : undefined);
         }
       } catch (error) {
-        this.gist = undefined;
+        this.summary = undefined;
         this.log('warn', `${CREDS_FILE} of Baileys Vault cannot be kept up to date`, {
           error: String(error),
         });
@@ -133,12 +133,12 @@ export class FolderLife {
     return done;
   }
 
-  /** Whether nothing is left to do; else somebody else was ahead and all has to be looked at again. */
-  private async settle(session: FolderSession): Promise<boolean> {
-    // All that is decided here is about this version: an import is refused if there is another by then.
+  /** Returns false when another thread has changed the session or its files meanwhile: try again. */
+  private async trySettle(session: FolderSession): Promise<boolean> {
+    // The decision is about this version: the import is refused if the session is at another one by then.
     const version = session.version();
     const stored = await session.creds();
-    const found = lookAtCreds(this.folder);
+    const found = inspectCredsFile(this.folder);
     if (found.kind === 'marker') {
       this.found = found.text;
       if (stored !== undefined) {
@@ -148,7 +148,7 @@ export class FolderLife {
     const survey = await surveyFolder(this.folder);
     if (found.kind === 'marker') {
       survey.creds = [];
-    } else if (survey.creds.includes(COPY) && lookAtCreds(this.folder, COPY).kind === 'marker') {
+    } else if (survey.creds.includes(COPY) && inspectCredsFile(this.folder, COPY).kind === 'marker') {
       // A program that keeps a copy of `creds.json` has copied the marker.
       survey.creds = survey.creds.filter((name) => name !== COPY);
     }
@@ -214,7 +214,7 @@ export class FolderLife {
         return true;
       }
     }
-    if (survey.creds.includes(CREDS_FILE) && lookAtCreds(this.folder).kind !== 'foreign') {
+    if (survey.creds.includes(CREDS_FILE) && inspectCredsFile(this.folder).kind !== 'foreign') {
       // Another thread has just moved them.
       return false;
     }
@@ -244,7 +244,7 @@ export class FolderLife {
     return await this.import(session, version, survey, foreign);
   }
 
-  /** The import that these files are of, if they are as they were then. */
+  /** The earlier import of these very files, if they have not changed since. */
   private async earlierImport(session: FolderSession, names: readonly string[]): Promise<Note | undefined> {
     const notes = (await session.notes()).map((note) => JSON.parse(note) as Note).reverse();
     for (const note of notes) {
@@ -276,7 +276,7 @@ export class FolderLife {
     if (!(await session.import(scratch.bytes, length, version, JSON.stringify(note)))) {
       return false;
     }
-    // Flushes: files may be moved only when what was made of them is there to stay.
+    // Reading the notes flushes the import to disk. Only then may the files be moved.
     await session.notes();
     const into = join(this.folder, note.into);
     this.log('info', 'imported a folder of useMultiFileAuthState', {
@@ -304,7 +304,7 @@ export class FolderLife {
     }
   }
 
-  /** What is decided is decided, also where the files cannot be moved, as one that is mounted into the folder. */
+  /** Files that cannot be moved, such as a mounted one, do not undo an import that is committed. */
   private async move(names: readonly string[], into: string): Promise<boolean> {
     try {
       await putAside(this.folder, names, into);
@@ -320,26 +320,26 @@ export class FolderLife {
     this.settings.log(level, message, { folder: this.folder, ...facts });
 }
 
-/** What is under way in each folder. */
-const turns = new Map<string, Promise<unknown>>();
+/** The last piece of work of each folder. */
+const pending = new Map<string, Promise<unknown>>();
 
-/** Runs `work` when what this thread has begun in the folder is over. */
-async function inTurn<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const done = (turns.get(folder) ?? Promise.resolve()).then(work);
+/** Runs `work` after everything that this thread has begun in the folder. */
+async function oneAtATime<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  const done = (pending.get(folder) ?? Promise.resolve()).then(work);
   const over = done
     .catch(() => {})
     .then(() => {
-      if (turns.get(folder) === over) {
-        turns.delete(folder);
+      if (pending.get(folder) === over) {
+        pending.delete(folder);
       }
     });
-  turns.set(folder, over);
+  pending.set(folder, over);
   return await done;
 }
 
 const COPY = `${CREDS_FILE}.bak`;
 
-/** Deletes what is stored and does not come again. */
+/** Deletions of the stored records that the import does not replace. */
 function without(stored: { type: string; id: string }[], records: readonly RecordEntry[]): RecordEntry[] {
   const coming = new Set(records.map(({ type, id }) => JSON.stringify([type, id])));
   return stored

@@ -2,10 +2,10 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { ConfigError } from '../errors.js';
+import { type Installed, nearestInstalled, programFolders, readManifest } from '../program.js';
 import { appStateSyncKeyReader } from './app-state-sync-key.js';
-import type { BaileysModule } from './baileys-types.js';
-import { ConfigError } from './errors.js';
-import { type Installed, nearestInstalled, programFolders, readManifest } from './program.js';
+import type { BaileysModule } from './types.js';
 
 const NAMES = ['baileys', '@whiskeysockets/baileys'] as const;
 type Name = (typeof NAMES)[number];
@@ -60,7 +60,8 @@ export function search(warn: (message: string) => void = silent): Search {
     // What the path is shows when the program runs: a bundler must leave this to Node.
     file: (url) => import(/* webpackIgnore: true */ /* @vite-ignore */ /* turbopackIgnore: true */ url),
     folders: programFolders(),
-    bundled: typeof __dirname !== 'string' || readManifest(join(__dirname, '..'))?.name !== 'baileys-vault',
+    bundled:
+      typeof __dirname !== 'string' || readManifest(join(__dirname, '../..'))?.name !== 'baileys-vault',
     warn,
   };
 }

@@ -1,7 +1,7 @@
-import { asUint8Array, describe, isPlainObject, legacyBytes } from './codec/index.js';
+import { asUint8Array, describe, isPlainObject, legacyBytes } from '../codec/index.js';
 
 /** What keeps a value from being credentials, and where. */
-export interface CredsProblem {
+interface CredsProblem {
   /** `creds`, or the place in it, e.g. `creds.noiseKey.private`. */
   path: string;
   /** What was expected there and what is there instead; never the value itself. */
