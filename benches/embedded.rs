@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use baileys_vault::backend::embedded::{Durability, Embedded, EmbeddedConfig};
-use baileys_vault::backend::{Acquire, Acquired, Backend, Commit, Fence, Owner, SessionId, Token};
+use baileys_vault::backend::{Acquire, Acquired, Backend, Commit, Fence, Owner, Seen, SessionId, Token};
 use baileys_vault::record::{Change, RecordKey};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -108,7 +108,7 @@ async fn measure(durability: Durability, stored: u64) {
     for round in 0..rounds {
         let keys = [key(round * 7919 % stored)];
         let start = Instant::now();
-        assert!(store.read(&session(), &keys).await.unwrap()[0].is_some());
+        assert!(store.read(&session(), &keys, Seen::NOTHING).await.unwrap()[0].is_some());
         times.push(start.elapsed());
     }
     say("read 1", median(times));

@@ -90,4 +90,5 @@ export {
   type Versioned,
   type VersionedResult,
   VersionMismatchError,
+  type WaitReplicas,
 } from './types.js';

@@ -40,6 +40,7 @@ export type {
   SharedOptions,
   TlsOptions,
   TtlConfig,
+  WaitReplicas,
 } from './options/types.js';
 export type {
   AuthPatch,

@@ -84,8 +84,20 @@ pub struct RedisSection {
     pub url: String,
     /// Begins every key.
     pub prefix: String,
+    /// How many replicas must have a write before it is acknowledged.
+    pub wait_replicas: Option<WaitReplicasSection>,
     /// Certificates, with a URL that asks for TLS.
     pub tls: Option<TlsSection>,
+}
+
+/// How many replicas must have a write before it is acknowledged.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaitReplicasSection {
+    /// At least 1.
+    pub count: u32,
+    /// Milliseconds they are waited for.
+    pub timeout: u64,
 }
 
 /// Whom to trust over TLS, and who we are there. Certificates and the key are PEM.

@@ -95,6 +95,7 @@ struct Inner {
     details: serde_json::Map<String, serde_json::Value>,
     cause: Option<Arc<str>>,
     cut_off: bool,
+    partial: bool,
 }
 
 impl Error {
@@ -108,6 +109,7 @@ impl Error {
             details: serde_json::Map::new(),
             cause: None,
             cut_off: false,
+            partial: false,
         }))
     }
 
@@ -143,6 +145,18 @@ impl Error {
     /// See [`Error::of_ended_connection`].
     pub fn is_of_ended_connection(&self) -> bool {
         self.0.cut_off
+    }
+
+    /// Says that a part of the storage failed, a node or a replica: of the rest nothing is known.
+    #[must_use]
+    pub fn of_part(mut self) -> Self {
+        self.0.partial = true;
+        self
+    }
+
+    /// See [`Error::of_part`].
+    pub fn is_of_part(&self) -> bool {
+        self.0.partial
     }
 
     /// Adds a named fact.

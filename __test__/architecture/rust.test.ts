@@ -79,10 +79,6 @@ const KNOWN_CIRCLES: { files: string[]; tie: string }[] = [
   },
   { files: ['backend/redis/config', 'backend/redis/errors'], tie: 'LAYER; RedisConfig' },
   {
-    files: ['backend/redis/connection', 'backend/redis/large', 'backend/redis/sentinel'],
-    tie: 'Link; Dial',
-  },
-  {
     files: ['session/actor', 'session/journal', 'session/outcome', 'session/queue'],
     tie: 'Reply, Noted, State',
   },

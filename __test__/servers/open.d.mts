@@ -26,6 +26,8 @@ export interface Place {
   sealed?: boolean;
   /** Default false. */
   acceptLostOutbox?: boolean;
+  /** Of Redis. Default none. */
+  waitReplicas?: { count: number; timeout?: number };
 }
 
 export function open(

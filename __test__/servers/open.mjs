@@ -33,6 +33,7 @@ export async function openPatiently(place, sessionId, options) {
 export function open(place, sessionId, options = {}) {
   const { mode, redisUrl, mongoUrl, database, folder } = place;
   const { lockTtl = 5, ttl, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
+  const { waitReplicas } = place;
   const anywhere = {
     baileys,
     logger,
@@ -51,7 +52,7 @@ export function open(place, sessionId, options = {}) {
     case 'embedded':
       return vault.useHybridAuthState({ ...anywhere, embedded: { path: folder } });
     case 'redis':
-      return vault.useRedisAuthState({ ...onServers, redis: { redisUrl } });
+      return vault.useRedisAuthState({ ...onServers, redis: { redisUrl, waitReplicas } });
     case 'mongo':
       return vault.useMongoAuthState({ ...onServers, mongodb: { mongoUrl, databaseName: database } });
     default:
@@ -59,6 +60,7 @@ export function open(place, sessionId, options = {}) {
         ...onServers,
         hybrid: {
           redisUrl,
+          redisWaitReplicas: waitReplicas,
           mongoUrl,
           mongoDatabase: database,
           enableWriteBehind: mode === 'write-behind',

@@ -28,6 +28,8 @@ export const DEFAULT_DURABILITY = 'process';
 /** Folder of `useHybridAuthState` when no server is configured. */
 export const DEFAULT_FOLDER = './baileys_auth';
 export const DEFAULT_PREFIX = 'bv';
+/** How long replicas are waited for that must confirm a write, in ms. */
+export const DEFAULT_REPLICAS_TIMEOUT = 1_000;
 export const DEFAULT_DATABASE = 'baileys_vault';
 export const DEFAULT_COLLECTION = 'vault';
 /** Bytes acknowledged and not yet in MongoDB, of all sessions of the process. */

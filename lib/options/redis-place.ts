@@ -1,7 +1,7 @@
 import { IDLE_IN_REDIS_URL, REDIS_DIALECT } from '../compat/dialects/redis-clients.js';
 import { ConfigError } from '../errors.js';
-import { type Found, integer, pick, refuse, text } from './check.js';
-import { DEFAULT_PREFIX } from './defaults.js';
+import { type Found, fields, integer, join, optional, pick, refuse, text } from './check.js';
+import { DEFAULT_PREFIX, DEFAULT_REPLICAS_TIMEOUT } from './defaults.js';
 import {
   allNames,
   idleNote,
@@ -21,11 +21,14 @@ export interface RedisPlace {
   url: string;
   prefix: string;
   tls?: TlsPlace;
+  waitReplicas?: { count: number; timeout: number };
 }
 
 const URL_SHAPE = 'a URL beginning with redis:// or rediss://';
 const SCHEME = /^(redis|rediss|valkey|valkeys|unix)([+-](sentinel|cluster))?:\/\/./i;
 const MAX_PORT = 65_535;
+const MAX_REPLICAS = 100;
+const MAX_REPLICAS_TIMEOUT = 60_000;
 const DEFAULT_HOST = 'localhost';
 const DEFAULT_PORT = 6379;
 
@@ -60,11 +63,13 @@ export function redisPlace(
   encrypt(url, secure, tls.value === undefined ? enable.field : tls.field);
   const server = given.value === undefined ? (decider?.field ?? section.fieldOf('host')) : given.field;
   const password = section.find('password');
+  const waitReplicas = replicas(section.find('waitReplicas'));
   return {
     place: {
       url: joinUrl(url),
       prefix: section.required('prefix', 'the first part of every key', DEFAULT_PREFIX, prefix),
       ...(place !== undefined && { tls: place }),
+      ...(waitReplicas !== undefined && { waitReplicas }),
     },
     fields: {
       server,
@@ -255,6 +260,23 @@ function setDatabase(url: ServerUrl, number: string, field: string): void {
   }
   const parts = url.path.split('/').filter(Boolean).slice(0, partsBefore(url));
   url.path = `/${[...parts, number].join('/')}`;
+}
+
+/** How many replicas confirm a write before it is acknowledged, and how long they are waited for. */
+function replicas({ field, value }: Found): RedisPlace['waitReplicas'] {
+  if (value === undefined) {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw refuse(field, '{count, timeout}', value);
+  }
+  const { count, timeout } = fields(field, value, ['count', 'timeout']);
+  return {
+    count: integer(join(field, 'count'), count, 1, MAX_REPLICAS, 'replicas'),
+    timeout: optional(timeout, DEFAULT_REPLICAS_TIMEOUT, (found) =>
+      integer(join(field, 'timeout'), found, 1, MAX_REPLICAS_TIMEOUT, 'milliseconds'),
+    ),
+  };
 }
 
 function encrypt(url: ServerUrl, secure: boolean | undefined, field: string): void {

@@ -27,6 +27,7 @@ const REDIS_FIELDS = [
   'db',
   'tls',
   'prefix',
+  'waitReplicas',
   ...SERVER,
 ];
 const MONGO_FIELDS = [
@@ -49,6 +50,7 @@ const HYBRID_FIELDS = [
     'redisDb',
     'redisTls',
     'redisPrefix',
+    'redisWaitReplicas',
   ],
   ...['mongoUrl', 'mongoDatabase', 'mongoCollection', 'mongoUser', 'mongoPass', 'mongoTls'],
   'enableWriteBehind',
@@ -182,6 +184,9 @@ function joinedStore(
     }
   }
   const writeBehind = whether('enableWriteBehind');
+  if (redis.place.waitReplicas !== undefined && !writeBehind && section.outboxWhenMongoDown !== true) {
+    notes.idle.push(idleNote(at('redisWaitReplicas'), 'without an outbox MongoDB acknowledges every write'));
+  }
   const queue = optional(section.queue, undefined, (value) => resolveQueue(at('queue'), value));
   return resolveStore(
     {

@@ -228,6 +228,19 @@ export interface RedisStoreConfig extends ServerOptions, IdleRedisOptions {
   prefix?: string | undefined;
   /** Same as `prefix`; a colon at its end is taken for ours. */
   keyPrefix?: string | undefined;
+  /** Acknowledge a write when so many replicas have it. Default none: when the master has it. */
+  waitReplicas?: WaitReplicas | undefined;
+}
+
+/** How many replicas of Redis must have a write before it is acknowledged. */
+export interface WaitReplicas {
+  /** At least 1. */
+  count: number;
+  /**
+   * How long they are waited for, in ms, at most two fifths of `resilience.operationTimeout`; then the write fails with
+   * `STORAGE_UNAVAILABLE`, and may have been made. Default 1000.
+   */
+  timeout?: number | undefined;
 }
 
 /** Where MongoDB is, and its store's options. */
@@ -280,6 +293,11 @@ export interface HybridStoreConfig
   redisTls?: boolean | TlsOptions | undefined;
   /** First part of every key in Redis. Default `bv`. */
   redisPrefix?: string | undefined;
+  /**
+   * Acknowledge a write that goes to the outbox when so many replicas of Redis have it; what they do not confirm in time
+   * is acknowledged when MongoDB has it. Default none: when Redis' master has it.
+   */
+  redisWaitReplicas?: WaitReplicas | undefined;
   /** `mongodb://` or `mongodb+srv://` */
   mongoUrl: string;
   /** Who the program is to MongoDB, where the URL does not say. */

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, Renewal, Seen,
+    SessionId, Token,
 };
 use crate::backend::{now_millis, version_mismatch};
 use crate::error::{Error, Kind, Result};
@@ -352,10 +353,10 @@ impl Backend for Memory {
         .await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let answers = self
             .call(Op::Renew, |inner| {
-                let renew = |(session, token): &(SessionId, Token)| {
+                let renew = |Renewal { session, token, .. }: &Renewal| {
                     let stored = inner.fenced(session, Fence::Owner(*token))?;
                     if let Some((_, _, until)) = &mut stored.lease {
                         *until = Instant::now() + lease;
@@ -383,7 +384,7 @@ impl Backend for Memory {
         self.call(Op::Head, |inner| Ok(inner.stored(session).head)).await
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], _seen: Seen) -> Result<Vec<Option<Bytes>>> {
         self.call(Op::Read, |inner| {
             let records = &inner.stored(session).records;
             Ok(keys.iter().map(|key| records.get(key).cloned()).collect())
@@ -397,6 +398,7 @@ impl Backend for Memory {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        _seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         self.call(Op::Scan, |inner| {
             let records = &inner.stored(session).records;

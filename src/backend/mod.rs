@@ -7,6 +7,8 @@
 //! - **A commit may be sent again** when its answer was lost: if the session already stands at
 //!   [`Commit::version`] by the same [`Commit::id`], the answer is the success that was lost.
 //! - **Absent is an answer, unavailable an error.** A read that cannot be carried out is never "not found".
+//! - **Lost is an error too.** A storage that can lose data without a word compares what it holds with what the reader
+//!   has [`Seen`], in the same atomic step: less is `SessionLost`, another owner `Fenced`.
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -155,6 +157,34 @@ pub struct CommitPolicy {
     pub in_flight: usize,
 }
 
+/// What whoever reads a session knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it takes itself for the owner.
+    pub fence: Fence,
+    /// The version that the session had reached.
+    pub version: u64,
+}
+
+impl Seen {
+    /// It knows nothing.
+    pub const NOTHING: Self = Self {
+        fence: Fence::Shared,
+        version: 0,
+    };
+}
+
+/// A lease to be renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Of which session.
+    pub session: SessionId,
+    /// Its owner's token.
+    pub token: Token,
+    /// The version that its owner knows the session had reached.
+    pub version: u64,
+}
+
 /// A page of [`Backend::scan`] or [`Backend::list`].
 #[derive(Debug, Clone)]
 pub struct Page<T> {
@@ -181,6 +211,12 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
+    /// Parts of a storage fail by themselves, such as nodes of a cluster: a number for the part that holds `session` now.
+    /// Sessions of different parts are not put into one call whose answers come together.
+    fn part_of(&self, _session: &SessionId) -> usize {
+        0
+    }
+
     /// Whether what was opened is still what its name leads to; a file can be removed or replaced under its user.
     fn is_in_place(&self) -> bool {
         true
@@ -197,8 +233,9 @@ pub trait Backend: Send + Sync + 'static {
     /// that are waited for. `false` is no promise: [`Backend::acquire`] knows whether the session is free.
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
 
-    /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since.
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>>;
+    /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since,
+    /// `SessionLost` if the storage holds less than it did.
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>>;
 
     /// Gives the lease back, so that the next owner need not wait. Not an error if it is held no more.
     async fn release(&self, session: &SessionId, token: Token) -> Result<()>;
@@ -213,7 +250,7 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// The records asked for, in the order asked; `None` where there is none.
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>>;
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], seen: Seen) -> Result<Vec<Option<Bytes>>>;
 
     /// Some of a session's records (of one type if `kind` is given), from `cursor` on, about `limit` of them.
     /// A record that exists from the first page to the last is returned at least once.
@@ -223,6 +260,7 @@ pub trait Backend: Send + Sync + 'static {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>>;
 
     /// Commits each of them atomically by itself; one answer for each, in order: where the session stands then.

@@ -19,7 +19,7 @@ use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
 use crate::backend::hybrid::{HybridBackend, HybridConfig, Mode, Queue};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
-use crate::backend::redis::{RedisBackend, RedisConfig};
+use crate::backend::redis::{RedisBackend, RedisConfig, WaitReplicas};
 use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
 use crate::resilience::{self, Breaker};
@@ -448,6 +448,11 @@ fn redis_config(config: &StoreConfig) -> Result<RedisConfig> {
         options.tls = Some(tls.into());
     }
     options.operation_timeout = limit;
+    options.wait_replicas = section.wait_replicas.map(|wait| WaitReplicas {
+        count: wait.count,
+        // The answer must come before the time of the operation is over.
+        timeout: ms(wait.timeout).min(limit / 10 * 9),
+    });
     options.connect_timeout = options.connect_timeout.min(limit);
     Ok(options)
 }

@@ -19,7 +19,8 @@
 //!
 //! Only outages are failures ([`Kind::Unavailable`], [`Kind::Timeout`]). A storage that says `Fenced` works. A
 //! connection that ended under a call is counted only if the next call fails as well: servers and networks end
-//! connections that stood idle.
+//! connections that stood idle. What a part of the storage fails to answer, a node of a cluster, says nothing of the
+//! others: each node is left alone by itself, where its connection is.
 //!
 //! A call that is tried again goes through although the breaker opened meanwhile (see [`promised`](super::promised)): it was begun while
 //! calls went through, and keeps the tries it was promised.
@@ -353,6 +354,12 @@ impl Breaker {
             }
         }
         if state.era != era {
+            return;
+        }
+        if failure.is_some_and(Error::is_of_part) {
+            if kind == Leave::Probe {
+                state.probing = false;
+            }
             return;
         }
         let before = state.position;

@@ -12,7 +12,8 @@ use futures_util::FutureExt;
 
 use super::breaker::Breaker;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::Result;
 use crate::record::RecordKey;
@@ -45,6 +46,10 @@ impl Backend for Guarded {
         self.inner.commit_policy()
     }
 
+    fn part_of(&self, session: &SessionId) -> usize {
+        self.inner.part_of(session)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.breaker.call_always(self.inner.ping()).await
     }
@@ -61,7 +66,7 @@ impl Backend for Guarded {
         self.breaker.call(self.inner.held(leases)).await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let permit = self.breaker.allow_always();
         let answers = self.inner.renew(leases, lease).await;
         permit.record_many(&answers);
@@ -86,9 +91,9 @@ impl Backend for Guarded {
             .map_err(|error| error.in_session(session))
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], seen: Seen) -> Result<Vec<Option<Bytes>>> {
         self.breaker
-            .call(self.inner.read(session, keys))
+            .call(self.inner.read(session, keys, seen))
             .await
             .map_err(|error| error.in_session(session))
     }
@@ -99,8 +104,9 @@ impl Backend for Guarded {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        let scan = self.inner.scan(session, kind, cursor, limit);
+        let scan = self.inner.scan(session, kind, cursor, limit, seen);
         self.breaker
             .call(scan)
             .await

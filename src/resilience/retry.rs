@@ -23,7 +23,8 @@ use bytes::Bytes;
 use super::promised::promised;
 use super::time::{Time, within};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
@@ -239,6 +240,10 @@ impl Backend for Retry {
         self.inner.commit_policy()
     }
 
+    fn part_of(&self, session: &SessionId) -> usize {
+        self.inner.part_of(session)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
@@ -252,9 +257,9 @@ impl Backend for Retry {
     }
 
     /// Gives up in time for the next renewal, which comes after a third of `lease`.
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let limit = self.policy.deadline.min(lease / 2);
-        let renew = |leases: Vec<(SessionId, Token)>| async move { self.inner.renew(&leases, lease).await };
+        let renew = |leases: Vec<Renewal>| async move { self.inner.renew(&leases, lease).await };
         self.repeat_many("renew", limit, leases.to_vec(), renew).await
     }
 
@@ -270,8 +275,8 @@ impl Backend for Retry {
         self.repeat("head", || self.inner.head(session)).await
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.repeat("read", || self.inner.read(session, keys)).await
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], seen: Seen) -> Result<Vec<Option<Bytes>>> {
+        self.repeat("read", || self.inner.read(session, keys, seen)).await
     }
 
     async fn scan(
@@ -280,9 +285,12 @@ impl Backend for Retry {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.repeat("scan", || self.inner.scan(session, kind, cursor.clone(), limit))
-            .await
+        self.repeat("scan", || {
+            self.inner.scan(session, kind, cursor.clone(), limit, seen)
+        })
+        .await
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {

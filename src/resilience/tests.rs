@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::breaker::{Breaker, BreakerConfig, Position};
 use super::time::jumping::JumpingClock;
 use super::{Time, wrap_with};
+use crate::backend::Seen;
+use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Memory, Op};
 use crate::backend::{Acquired, Backend, Fence, SessionId};
@@ -80,7 +82,11 @@ async fn what_failed_for_a_moment_is_tried_again_with_growing_pauses() {
     bench.fail(Op::Read, Fault::Refuse(Kind::Unavailable), 2);
     bench.fail(Op::Read, Fault::Lose(Kind::Timeout), 1);
     assert_eq!(
-        bench.backend.read(&session, &[key("a", "1")]).await.unwrap(),
+        bench
+            .backend
+            .read(&session, &[key("a", "1")], Seen::NOTHING)
+            .await
+            .unwrap(),
         [None]
     );
     assert_eq!(bench.memory.calls(Op::Read), 4);
@@ -187,7 +193,10 @@ async fn every_wait_is_bounded() {
     let Fence::Owner(token) = fence else {
         unreachable!("an owner was asked for")
     };
-    let answers = bench.backend.renew(&[(session, token)], 3 * SECOND).await;
+    let answers = bench
+        .backend
+        .renew(&renewals(&[(session, token)]), 3 * SECOND)
+        .await;
     assert_eq!(answers[0].as_ref().unwrap_err().kind(), Kind::Timeout);
     assert!(
         bench.passed() <= before + 3 * SECOND / 2,
@@ -260,7 +269,10 @@ async fn the_breaker_sees_every_try_and_a_call_keeps_its_tries() {
     );
 
     // Leases are renewed all the same, and tell that the storage is back.
-    let renewed = bench.backend.renew(&[(session.clone(), 0)], SECOND).await;
+    let renewed = bench
+        .backend
+        .renew(&renewals(&[(session.clone(), 0)]), SECOND)
+        .await;
     assert!(renewed[0].is_ok(), "{renewed:?}");
     assert_eq!(bench.breaker.stats().state, Position::Closed);
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::time::{Time, within};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
@@ -77,6 +78,10 @@ impl Backend for Timeout {
         self.inner.commit_policy()
     }
 
+    fn part_of(&self, session: &SessionId) -> usize {
+        self.inner.part_of(session)
+    }
+
     async fn ping(&self) -> Result<()> {
         self.attempt(self.inner.ping()).await
     }
@@ -90,7 +95,7 @@ impl Backend for Timeout {
         self.attempt(self.inner.held(leases)).await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let limit = self.limits.attempt;
         match within(&*self.time, limit, self.inner.renew(leases, lease)).await {
             Some(answers) => answers,
@@ -110,8 +115,8 @@ impl Backend for Timeout {
         self.attempt(self.inner.head(session)).await
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.attempt(self.inner.read(session, keys)).await
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], seen: Seen) -> Result<Vec<Option<Bytes>>> {
+        self.attempt(self.inner.read(session, keys, seen)).await
     }
 
     async fn scan(
@@ -120,8 +125,10 @@ impl Backend for Timeout {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.attempt(self.inner.scan(session, kind, cursor, limit)).await
+        self.attempt(self.inner.scan(session, kind, cursor, limit, seen))
+            .await
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {

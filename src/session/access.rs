@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::actor::{Lookup, Reply, Session};
 use super::lease::{self};
 use super::vault::Vault;
-use crate::backend::{Fence, Head};
+use crate::backend::{Fence, Head, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Patch, RecordKey};
 
@@ -54,6 +54,10 @@ impl Vault {
             return Ok(found);
         }
         let (mut known, version) = session.recall(keys);
+        let seen = Seen {
+            fence: session.fence(),
+            version,
+        };
         self.metrics.reads.increment();
         let unknown: Vec<_> = keys
             .iter()
@@ -65,9 +69,9 @@ impl Vault {
         self.metrics.cache_hits.add(keys.len() - unknown.len());
         let sealed = self
             .backend
-            .read(session.id(), &unknown)
+            .read(session.id(), &unknown, seen)
             .await
-            .map_err(|error| error.in_session(session.id()))?;
+            .map_err(|error| session.hear(error))?;
         let mut read = Vec::with_capacity(unknown.len());
         for (key, sealed) in unknown.into_iter().zip(sealed) {
             let plain = sealed

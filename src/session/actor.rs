@@ -31,8 +31,8 @@ use super::cache::Shelf;
 use super::clock;
 use super::queue::State;
 use crate::answer::Answer;
-use crate::backend::{Fence, Head, SessionId};
-use crate::error::{Error, Result};
+use crate::backend::{Fence, Head, Seen, SessionId};
+use crate::error::{Error, Kind, Result};
 use crate::observe::StoreMetrics;
 use crate::record::{Patch, RecordKey, Sealer};
 
@@ -126,6 +126,23 @@ impl Session {
     /// Where the session stands as far as this process knows.
     pub fn head(&self) -> Head {
         self.state.lock().head
+    }
+
+    /// What this process knows of the session, for whoever reads it.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            fence: self.fence,
+            version: self.head().version,
+        }
+    }
+
+    /// Takes in why the storage did not answer: perhaps the session is no more.
+    pub(super) fn hear(&self, error: Error) -> Error {
+        let error = error.in_session(&self.id);
+        if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) {
+            self.lose(&error);
+        }
+        error
     }
 
     /// Why the session takes nothing any more, if so.

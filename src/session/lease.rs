@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::actor::Session;
 use super::clock;
 use super::vault::Vault;
-use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token};
+use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, Renewal, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -261,18 +262,26 @@ async fn touch_one(vault: &Vault, session: &Session, ttl: Duration) {
 }
 
 /// Renews the leases of `sessions`; those that were lost are told so. An outage changes nothing here: the lease runs
-/// out by itself, and until it is renewed memory is not trusted any more.
+/// out by itself, and until it is renewed memory is not trusted any more. Sessions of one part of the storage do not wait
+/// for another part.
 pub(super) async fn renew(vault: &Vault, sessions: Vec<Arc<Session>>) {
-    let leases: Vec<_> = sessions
-        .iter()
-        .filter_map(|session| match session.fence() {
-            Fence::Owner(token) => Some((session.id().clone(), token)),
-            Fence::Shared => None,
-        })
-        .collect();
-    if leases.is_empty() {
-        return;
+    let mut parts: HashMap<usize, Vec<(Arc<Session>, Renewal)>> = HashMap::new();
+    for session in sessions {
+        if let Fence::Owner(token) = session.fence() {
+            let renewal = Renewal {
+                session: session.id().clone(),
+                token,
+                version: session.head().version,
+            };
+            let part = vault.backend().part_of(session.id());
+            parts.entry(part).or_default().push((session, renewal));
+        }
     }
+    join_all(parts.into_values().map(|part| renew_part(vault, part))).await;
+}
+
+async fn renew_part(vault: &Vault, part: Vec<(Arc<Session>, Renewal)>) {
+    let (sessions, leases): (Vec<_>, Vec<_>) = part.into_iter().unzip();
     let asked = clock::now();
     let lease = vault.settings().lease;
     for (session, outcome) in sessions.iter().zip(vault.backend().renew(&leases, lease).await) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::actor::{Place, Session};
 use super::lease::{self, Wanted};
 use super::vault::{Event, OpenOptions, Purpose, Vault, announce};
-use crate::backend::{Fence, Head, SessionId};
+use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{RecordKey, Sealer};
 
@@ -59,7 +59,10 @@ impl Vault {
         let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
         if !options.exclusive {
             let head = self.backend.head(id).await?;
-            let creds = self.backend.read(id, &[RecordKey::creds()]).await?;
+            let creds = self
+                .backend
+                .read(id, &[RecordKey::creds()], seen_at(head))
+                .await?;
             let creds = creds.first().and_then(Option::as_ref);
             let (_, unreadable) = self.readable(id, &sealer, head, creds, purpose).await?;
             let session = self.session(id, Fence::Shared, sealer, head, options);
@@ -157,7 +160,7 @@ impl Vault {
         }
         let mut cursor = None;
         loop {
-            let page = self.backend.scan(id, None, cursor, 1).await?;
+            let page = self.backend.scan(id, None, cursor, 1, seen_at(head)).await?;
             if let Some((key, sealed)) = page.items.first() {
                 return sealer.open(key, sealed).map(|_| None);
             }
@@ -166,6 +169,14 @@ impl Vault {
                 return Ok(None);
             }
         }
+    }
+}
+
+/// What is known of a session that stood at `head`, by nobody's right.
+fn seen_at(head: Head) -> Seen {
+    Seen {
+        version: head.version,
+        ..Seen::NOTHING
     }
 }
 

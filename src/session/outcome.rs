@@ -163,20 +163,22 @@ impl Session {
         again
     }
 
+    /// Fails, and ends the session, if the storage says that it stands at `head` although it had reached `version`,
+    /// unless it has ended here.
+    pub(super) fn ensure_at_least(&self, version: u64, head: Head) -> Result<()> {
+        if head.version >= version || self.refusal().is_some() {
+            return Ok(());
+        }
+        Err(self.hear(older(version, head)))
+    }
+
     /// Takes in where the storage says the session stands.
     pub(super) fn settled(&self, outcome: Result<Head>) {
         let mut state = self.state.lock();
         let first = state.refusal.is_none();
         let refused = match outcome {
             Ok(head) if head.version < state.head.version => {
-                let lost = Error::new(
-                    Kind::SessionLost,
-                    "session",
-                    "the storage holds an older version of the session",
-                )
-                .with("version", state.head.version)
-                .with("found", head.version)
-                .in_session(&self.id);
+                let lost = older(state.head.version, head).in_session(&self.id);
                 (state.refuse(lost.clone()), lost)
             }
             Ok(head) => {
@@ -208,6 +210,12 @@ impl Session {
             (self.place.on_lost)(self, &error);
         }
     }
+}
+
+fn older(version: u64, found: Head) -> Error {
+    let text = "the storage holds an older version of the session";
+    let error = Error::new(Kind::SessionLost, "session", text);
+    error.with("version", version).with("found", found.version)
 }
 
 fn answer(pending: Vec<Pending>, outcome: &Result<Head>) {

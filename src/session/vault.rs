@@ -345,9 +345,18 @@ impl Vault {
     /// Whether there is a session `id`.
     pub async fn exists(&self, id: &SessionId) -> Result<bool> {
         self.settings.lost.check(id)?;
+        let open = [true, false].map(
+            |exclusive| match self.sessions.lock().get(&(id.clone(), exclusive)) {
+                Some(Slot::Open { session, .. }) => Some((session.clone(), session.head().version)),
+                _ => None,
+            },
+        );
         let head = self.backend.head(id).await;
-        head.map(|head| head.version > 0)
-            .map_err(|error| error.in_session(id))
+        let head = head.map_err(|error| error.in_session(id))?;
+        for (session, version) in open.into_iter().flatten() {
+            session.ensure_at_least(version, head)?;
+        }
+        Ok(head.version > 0)
     }
 
     /// Makes session `id` live `ttl` from now; `false` if there is none.

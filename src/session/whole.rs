@@ -12,7 +12,7 @@ use super::access::waiting;
 use super::actor::Session;
 use super::lease;
 use super::vault::{OpenOptions, Vault};
-use crate::backend::{Head, SessionId};
+use crate::backend::{Cursor, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey, Sealer};
 
@@ -57,7 +57,7 @@ pub async fn verify(vault: &Vault, options: &OpenOptions) -> Result<Verified> {
         let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
         let mut cursor = None;
         loop {
-            let page = vault.backend().scan(id, None, cursor, PAGE).await;
+            let page = vault.backend().scan(id, None, cursor, PAGE, Seen::NOTHING).await;
             let page = page.map_err(|error| error.in_session(id))?;
             for (key, sealed) in &page.items {
                 sealer.open(key, sealed).map_err(|error| error.in_session(id))?;
@@ -88,7 +88,8 @@ pub async fn snapshot(vault: &Vault, id: &SessionId, options: &OpenOptions) -> R
 async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Option<Snapshot>> {
     settle(vault, session).await?;
     let journal = session.open_journal();
-    let mut records = scan(vault, session.id(), session.sealer(), None).await?;
+    let read = scan(vault, session.id(), session.sealer(), session.seen()).await;
+    let mut records = read.map_err(|error| session.hear(error))?;
     session.quiesce().await;
     // Still ours: what was read is not what somebody else has made of it, or an emptied storage.
     lease::renew(vault, vec![session.clone()]).await;
@@ -113,12 +114,20 @@ async fn snapshot_of_others(
         if head.version == 0 {
             return Ok(None);
         }
-        let records = scan(vault, id, &sealer, None).await?;
+        let seen = Seen {
+            version: head.version,
+            ..Seen::NOTHING
+        };
+        let records = match scan(vault, id, &sealer, seen).await {
+            // Deleted meanwhile, or lost: what is there now is the answer.
+            Err(error) if error.kind() == Kind::SessionLost => None,
+            read => Some(read?),
+        };
         let after = vault.backend().head(id).await?;
-        if after.version == head.version {
-            return Ok(Some(Snapshot { head, records }));
+        match records {
+            Some(records) if after.version == head.version => return Ok(Some(Snapshot { head, records })),
+            _ => head = after,
         }
-        head = after;
     }
     Err(Error::new(
         Kind::Unavailable,
@@ -141,12 +150,12 @@ async fn scan(
     vault: &Vault,
     id: &SessionId,
     sealer: &Sealer,
-    kind: Option<&str>,
+    seen: Seen,
 ) -> Result<HashMap<RecordKey, Bytes>> {
     let mut records = HashMap::new();
     let mut cursor = None;
     loop {
-        let page = vault.backend().scan(id, kind, cursor, PAGE).await?;
+        let page = vault.backend().scan(id, None, cursor, PAGE, seen).await?;
         for (key, sealed) in page.items {
             let plain = sealer.open(&key, &sealed)?;
             records.insert(key, plain);
@@ -158,6 +167,19 @@ async fn scan(
     }
 }
 
+/// Some records of an open session.
+async fn page(
+    vault: &Vault,
+    session: &Session,
+    kind: Option<&str>,
+    cursor: Option<Cursor>,
+) -> Result<Page<(RecordKey, Bytes)>> {
+    let page = vault
+        .backend()
+        .scan(session.id(), kind, cursor, PAGE, session.seen());
+    page.await.map_err(|error| session.hear(error))
+}
+
 /// The ids of all records of type `kind`.
 pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Result<Vec<String>> {
     session.flush().await;
@@ -167,8 +189,7 @@ pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Resu
     let mut ids = Vec::new();
     let mut cursor = None;
     loop {
-        let page = vault.backend().scan(session.id(), Some(kind), cursor, PAGE).await;
-        let page = page.map_err(|error| error.in_session(session.id()))?;
+        let page = page(vault, session, Some(kind), cursor).await?;
         ids.extend(page.items.iter().map(|(key, _)| key.id().to_owned()));
         cursor = page.next;
         if cursor.is_none() {
@@ -186,8 +207,7 @@ pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
     let mut doomed = Vec::new();
     let mut cursor = None;
     loop {
-        let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
-        let page = page.map_err(|error| error.in_session(session.id()))?;
+        let page = page(vault, session, None, cursor).await?;
         let keys = page
             .items
             .into_iter()
@@ -216,8 +236,7 @@ pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
     };
     let mut cursor = None;
     loop {
-        let page = vault.backend().scan(session.id(), None, cursor, PAGE).await;
-        let page = page.map_err(|error| error.in_session(session.id()))?;
+        let page = page(vault, session, None, cursor).await?;
         rotation.total += page.items.len();
         let mut stale = Vec::new();
         for (key, sealed) in page.items {

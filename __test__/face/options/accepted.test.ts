@@ -111,6 +111,25 @@ describe('accepted options', () => {
     assert.equal(place({ redisUrl: 'redis://h?ssl=true&db=4' }), 'rediss://h/4 bv');
   });
 
+  it('let replicas of Redis confirm writes', () => {
+    const wanted = (section: object) => {
+      const { config } = redis({}, section);
+      return config.backend === 'redis' && config.redis.waitReplicas;
+    };
+    assert.deepEqual(wanted({ waitReplicas: { count: 2, timeout: 300 } }), { count: 2, timeout: 300 });
+    assert.deepEqual(wanted({ waitReplicas: { count: 1 } }), { count: 1, timeout: 1_000 });
+    assert.equal(wanted({ waitReplicas: undefined }), undefined);
+    const beside = (section: object) => {
+      const { config, notices } = hybrid({ redisWaitReplicas: { count: 1 }, ...section });
+      assert.ok(config.backend === 'hybrid');
+      assert.deepEqual(config.redis.waitReplicas, { count: 1, timeout: 1_000 });
+      return notices.join();
+    };
+    assert.equal(beside({ enableWriteBehind: true }), '');
+    assert.equal(beside({ outboxWhenMongoDown: true }), '');
+    assert.match(beside({}), /redisWaitReplicas .*MongoDB acknowledges/);
+  });
+
   it('pass an outbox that MongoDB alone cannot see only when told to', () => {
     const passes = (section: object) => {
       const { config } = mongo({}, { mongoUrl: MONGO, ...section });

@@ -16,6 +16,7 @@ const NAMES = {
   name: ['name'],
   sentinelUsername: ['sentinelUsername'],
   sentinelPassword: ['sentinelPassword'],
+  waitReplicas: ['waitReplicas'],
 } as const satisfies Readonly<Record<string, Names>>;
 
 /** Options that programs set for ioredis or node-redis and that change nothing here. */

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{LONG, PATIENCE, Test, at_another_version, change, commit, commit_one, key, refused};
+use crate::backend::Seen;
+use crate::backend::contract::renewals;
 use crate::backend::{Commit, Fence, Head, SessionId};
 use crate::error::Kind;
 
@@ -36,7 +38,10 @@ impl Test<'_> {
         assert_eq!(self.backend.head(&session).await.unwrap(), Head::default());
 
         // The lease is held still; the next owner's token is larger, and the session begins anew.
-        let renewed = self.backend.renew(&[(session.clone(), token)], LONG).await;
+        let renewed = self
+            .backend
+            .renew(&renewals(&[(session.clone(), token)]), LONG)
+            .await;
         assert!(renewed.iter().all(Result::is_ok), "{renewed:?}");
         self.backend.release(&session, token).await.unwrap();
         let next = self.granted(&session).await;
@@ -81,7 +86,11 @@ impl Test<'_> {
         let mut cursor = None;
         let mut base = 1;
         loop {
-            let page = self.backend.scan(&session, None, cursor, 50).await.unwrap();
+            let page = self
+                .backend
+                .scan(&session, None, cursor, 50, Seen::NOTHING)
+                .await
+                .unwrap();
             found.extend(page.items);
             cursor = page.next;
             if cursor.is_none() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Acquire, Acquired, Backend, Commit, Fence, Grant, Head, Owner, SessionId, Token};
+use super::{Acquire, Acquired, Backend, Commit, Fence, Grant, Head, Owner, Renewal, Seen, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
@@ -58,7 +58,9 @@ pub async fn closed(backend: &dyn Backend) {
         .unwrap();
     backend.close().await.expect("closing works");
     backend.close().await.expect("closing again is no error");
-    let read = backend.read(&session, &[key("session", "a")]).await;
+    let read = backend
+        .read(&session, &[key("session", "a")], Seen::NOTHING)
+        .await;
     assert_eq!(read.unwrap_err().kind(), Kind::Closed);
     assert_eq!(backend.head(&session).await.unwrap_err().kind(), Kind::Closed);
     let commit = test.put(&session, grant.token, 1, &[("session", "a", "2")]).await;
@@ -106,6 +108,16 @@ pub fn acquire(session: &SessionId) -> Acquire {
         displace: None,
         read: Vec::new(),
     }
+}
+
+/// Leases to be renewed for owners that do not say which version they know of.
+pub fn renewals(leases: &[(SessionId, Token)]) -> Vec<Renewal> {
+    let renewal = |(session, token): &(SessionId, Token)| Renewal {
+        session: session.clone(),
+        token: *token,
+        version: 0,
+    };
+    leases.iter().map(renewal).collect()
 }
 
 /// Commits one commit.
@@ -183,7 +195,11 @@ impl<'a> Test<'a> {
     }
 
     async fn get(&self, session: &SessionId, kind: &str, id: &str) -> Option<String> {
-        let found = self.backend.read(session, &[key(kind, id)]).await.unwrap();
+        let found = self
+            .backend
+            .read(session, &[key(kind, id)], Seen::NOTHING)
+            .await
+            .unwrap();
         assert_eq!(found.len(), 1);
         found[0]
             .as_ref()
@@ -203,7 +219,11 @@ impl<'a> Test<'a> {
         let mut found = BTreeMap::new();
         let mut cursor = None;
         loop {
-            let page = self.backend.scan(session, kind, cursor, limit).await.unwrap();
+            let page = self
+                .backend
+                .scan(session, kind, cursor, limit, Seen::NOTHING)
+                .await
+                .unwrap();
             found.extend(page.items);
             cursor = page.next;
             if cursor.is_none() {

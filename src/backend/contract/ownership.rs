@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{LONG, PATIENCE, Test, acquire, key, refused};
+use crate::backend::contract::renewals;
 use crate::backend::{Acquire, Acquired, Fence, Token};
 use crate::error::Kind;
 
@@ -51,7 +52,7 @@ impl Test<'_> {
         refused(self.backend.delete(&session, fence).await, Kind::Fenced);
         let renewed = self
             .backend
-            .renew(&[(session.clone(), old), (session.clone(), new)], LONG)
+            .renew(&renewals(&[(session.clone(), old), (session.clone(), new)]), LONG)
             .await;
         assert_eq!(renewed.len(), 2);
         assert_eq!(renewed[0].as_ref().unwrap_err().kind(), Kind::Fenced);
@@ -169,7 +170,10 @@ impl Test<'_> {
             .await;
         refused(late, Kind::Fenced);
         // A renewed lease is held again.
-        let renewed = self.backend.renew(&[(session.clone(), second.token)], LONG).await;
+        let renewed = self
+            .backend
+            .renew(&renewals(&[(session.clone(), second.token)]), LONG)
+            .await;
         assert!(renewed.iter().all(Result::is_ok), "{renewed:?}");
         self.put(&session, second.token, 1, &[("session", "a", "2")])
             .await

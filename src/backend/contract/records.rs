@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{LONG, Test, at_another_version, change, commit, commit_one, key};
+use crate::backend::Seen;
 use crate::backend::{Commit, Fence, Head, SessionId};
 use crate::error::{Error, Kind};
 use crate::record::{Change, RecordKey};
@@ -67,7 +68,7 @@ impl Test<'_> {
             key("bridge-x", ""),
             key("session", "a"),
         ];
-        let found = self.backend.read(&session, &asked).await.unwrap();
+        let found = self.backend.read(&session, &asked, Seen::NOTHING).await.unwrap();
         let one = Some(Bytes::from_static(b"1"));
         assert_eq!(
             found,
@@ -81,7 +82,13 @@ impl Test<'_> {
             ],
             "in the order asked, an empty record is not an absent one"
         );
-        assert!(self.backend.read(&session, &[]).await.unwrap().is_empty());
+        assert!(
+            self.backend
+                .read(&session, &[], Seen::NOTHING)
+                .await
+                .unwrap()
+                .is_empty()
+        );
 
         let changed = [("session", "a", "2"), ("pre-key", "7", ""), ("pre-key", "8", "")];
         let head = self.put(&session, token, 1, &changed).await.unwrap();

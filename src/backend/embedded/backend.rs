@@ -23,7 +23,8 @@ use super::session::{self, Now};
 use super::turn::Turn;
 use super::upkeep::{self, Pulse};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -203,11 +204,11 @@ impl Backend for Embedded {
         Ok(vec![false; leases.len()])
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], _lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], _lease: Duration) -> Vec<Result<()>> {
         let renewed = self.reading(|db, now| {
             leases
                 .iter()
-                .map(|(session, token)| {
+                .map(|Renewal { session, token, .. }| {
                     session::renew(db, session, *token, &self.store.grants, &self.store.checked, now)
                 })
                 .collect::<rusqlite::Result<Vec<_>>>()
@@ -216,7 +217,7 @@ impl Backend for Embedded {
         leases
             .iter()
             .zip(answers)
-            .map(|((session, _), answer)| answer.map_err(|error| error.in_session(session)))
+            .map(|(lease, answer)| answer.map_err(|error| error.in_session(&lease.session)))
             .collect()
     }
 
@@ -241,7 +242,7 @@ impl Backend for Embedded {
         Ok(notes)
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], _seen: Seen) -> Result<Vec<Option<Bytes>>> {
         self.reading(|db, now| session::read(db, session, keys, &self.store.checked, now))
             .map_err(|error| error.in_session(session))
     }
@@ -252,6 +253,7 @@ impl Backend for Embedded {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        _seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let range = Range::new(kind, cursor.as_ref())?;
         self.reading(|db, now| listing::scan(db, session, &range, limit, &self.store.checked, now))

@@ -17,7 +17,8 @@ use super::stats::{DeadLetter, Figures, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::{HotCopies, RedisConfig};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::{Kind, Result};
 use crate::record::RecordKey;
@@ -136,7 +137,7 @@ impl Backend for HybridBackend {
         self.0.held(leases).await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         self.0.renew(leases, lease).await
     }
 
@@ -154,7 +155,7 @@ impl Backend for HybridBackend {
             .map_err(|error| error.in_session(session))
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], _seen: Seen) -> Result<Vec<Option<Bytes>>> {
         self.0
             .read(session, keys)
             .await
@@ -167,6 +168,7 @@ impl Backend for HybridBackend {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        _seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         self.0
             .scan(session, kind, cursor, limit)

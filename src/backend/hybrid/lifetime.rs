@@ -9,13 +9,13 @@ use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced, is_outage};
 use crate::backend::redis::{Held, Renewed};
-use crate::backend::{Backend, Fence, SessionId, Token};
+use crate::backend::{Backend, Fence, Renewal, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
 impl Core {
     /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
     /// outbox: so an owner that has holds on with either, while the other cannot be reached.
-    pub async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    pub async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         if let Err(error) = self.open() {
             return leases.iter().map(|_| Err(error.clone())).collect();
         }
@@ -28,23 +28,27 @@ impl Core {
         };
         let slots: Vec<_> = leases
             .iter()
-            .map(|(session, token)| self.slot_of(session, *token))
+            .map(|renewal| self.slot_of(&renewal.session, renewal.token))
             .collect();
         let (in_mongo, in_redis) = tokio::join!(in_mongo, self.renew_in_redis(&slots, lease));
-        let answers = leases.iter().zip(in_mongo).zip(slots).zip(in_redis).map(
-            |((((session, _), mongo), slot), redis)| {
-                let answer = match (mongo, redis) {
-                    (Ok(()), _) => Ok(()),
-                    (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
-                    (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
-                    (Err(error), _) => Err(error),
-                };
-                if let (Ok(()), Some(slot)) = (&answer, slot) {
-                    slot.set_lease(lease);
-                }
-                answer.map_err(|error| error.in_session(session))
-            },
-        );
+        let answers =
+            leases
+                .iter()
+                .zip(in_mongo)
+                .zip(slots)
+                .zip(in_redis)
+                .map(|(((renewal, mongo), slot), redis)| {
+                    let answer = match (mongo, redis) {
+                        (Ok(()), _) => Ok(()),
+                        (Err(error), Some(Renewed::Yes)) if is_outage(&error) => Ok(()),
+                        (Err(error), Some(Renewed::Fenced)) if is_outage(&error) => Err(fenced(None)),
+                        (Err(error), _) => Err(error),
+                    };
+                    if let (Ok(()), Some(slot)) = (&answer, slot) {
+                        slot.set_lease(lease);
+                    }
+                    answer.map_err(|error| error.in_session(&renewal.session))
+                });
         answers.collect()
     }
 
@@ -83,6 +87,7 @@ impl Core {
                 session: &slot.session,
                 token: slot.token,
                 attempt: slot.attempt,
+                version: slot.version_in_redis(),
             })
             .collect();
         let renewed = async {
@@ -205,11 +210,10 @@ impl Core {
         let touched = self.truth(self.mongo.touch(session, fence, ttl)).await?;
         if touched {
             slot.lives_for(ttl, asked);
-            // It would end too early or too late; it is made anew from MongoDB.
-            if self.hot(self.redis.drop_copy(session)).await.is_err() {
+            // A copy that ends too early or too late does not serve.
+            let copied = self.redis.touch(session, self.config.copy_ttl(ttl));
+            if self.hot(copied).await.is_err() {
                 slot.set_ready(false);
-            } else {
-                self.start_copying(&slot);
             }
         }
         Ok(touched)

@@ -15,7 +15,7 @@ use super::state::Core;
 use super::{LAYER, fenced};
 use crate::backend::mongo::{Beside, Ledger, Opened};
 use crate::backend::redis::{Installed, Mark, Reserved};
-use crate::backend::{Acquire, Acquired, Backend, Grant, Head};
+use crate::backend::{Acquire, Acquired, Backend, Grant, Head, Seen};
 use crate::error::{Error, Kind, Result};
 
 /// So many owners with outboxes may come and go while a session is opened.
@@ -197,7 +197,8 @@ impl Core {
             let records = if grant.head.version == mark.version {
                 grant.records
             } else {
-                self.truth(self.mongo.read(session, &request.read)).await?
+                self.truth(self.mongo.read(session, &request.read, Seen::NOTHING))
+                    .await?
             };
             self.put_slot(slot);
             let head = Head {

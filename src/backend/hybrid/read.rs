@@ -14,7 +14,7 @@ use super::LAYER;
 use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
-use crate::backend::{Backend, Cursor, Head, Page, SessionId};
+use crate::backend::{Backend, Cursor, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -26,7 +26,7 @@ impl Core {
     ) -> Result<Vec<Option<Bytes>>> {
         self.open()?;
         let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
-            let read = self.truth(self.mongo.read(session, keys)).await;
+            let read = self.truth(self.mongo.read(session, keys, Seen::NOTHING)).await;
             self.count_read(false, read.is_ok());
             return read;
         };
@@ -83,7 +83,7 @@ impl Core {
             return Ok(None);
         }
         let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
-        let read = self.truth(self.mongo.read(session, &wanted)).await;
+        let read = self.truth(self.mongo.read(session, &wanted, Seen::NOTHING)).await;
         self.count_read(false, read.is_ok());
         let read = read?;
         let same = slot.mark() == mark && !slot.has_doubt();
@@ -162,7 +162,8 @@ impl Core {
         if let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) {
             self.flush(&slot).await?;
         }
-        self.truth(self.mongo.scan(session, kind, cursor, limit)).await
+        self.truth(self.mongo.scan(session, kind, cursor, limit, Seen::NOTHING))
+            .await
     }
 
     pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {

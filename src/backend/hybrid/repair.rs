@@ -7,7 +7,7 @@ use super::state::Core;
 use super::{LAYER, fenced};
 use crate::backend::mongo::{MongoBackend, Opened};
 use crate::backend::redis::{Installed, Mark};
-use crate::backend::{Backend, SessionId, version_mismatch};
+use crate::backend::{Backend, Seen, SessionId, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 use crate::runtime;
@@ -45,6 +45,7 @@ impl Core {
                     .hot(self.redis.has_entry(&slot.session, found.version))
                     .await?
             {
+                self.hot(self.redis.confirm(&slot.session)).await?;
                 self.take_pending(slot, doubt, found);
                 slot.set_ready(true);
                 return Ok(());
@@ -162,5 +163,5 @@ async fn scan(
     session: &SessionId,
 ) -> Result<crate::backend::Page<(RecordKey, bytes::Bytes)>> {
     use crate::backend::Backend;
-    mongo.scan(session, None, None, WHOLE).await
+    mongo.scan(session, None, None, WHOLE, Seen::NOTHING).await
 }

@@ -124,6 +124,17 @@ impl Slot {
         self.state.lock().ready
     }
 
+    /// The version that Redis has at least, or 0 if that is not known at this moment.
+    pub fn version_in_redis(&self) -> u64 {
+        let written = self.turn.try_lock();
+        let state = self.state.lock();
+        if written.is_ok() && state.ready {
+            state.mark.version
+        } else {
+            0
+        }
+    }
+
     pub fn set_ready(&self, ready: bool) {
         self.state.lock().ready = ready;
     }

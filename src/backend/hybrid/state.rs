@@ -283,6 +283,7 @@ impl Core {
         let answer = call.await;
         if let Err(error) = &answer
             && matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
+            && !error.is_of_part()
         {
             *self.redis_failure.lock() = Some(error.clone());
             if !self.redis_away.swap(true, Ordering::AcqRel) {

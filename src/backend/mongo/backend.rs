@@ -14,7 +14,8 @@ use super::state::Core;
 use super::sweep::sweep_now_and_then;
 use super::{Beside, MongoConfig};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::Result;
 use crate::record::RecordKey;
@@ -86,8 +87,11 @@ impl Backend for MongoBackend {
         self.0.held(leases).await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
-        self.0.renew(leases, lease).await
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
+        let leases = leases
+            .iter()
+            .map(|renewal| (renewal.session.clone(), renewal.token));
+        self.0.renew(&leases.collect::<Vec<_>>(), lease).await
     }
 
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
@@ -104,7 +108,7 @@ impl Backend for MongoBackend {
             .map_err(|error| error.in_session(session))
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], _seen: Seen) -> Result<Vec<Option<Bytes>>> {
         self.0
             .read(session, keys)
             .await
@@ -117,6 +121,7 @@ impl Backend for MongoBackend {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        _seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         self.0
             .scan(session, kind, cursor, limit)

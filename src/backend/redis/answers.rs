@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::errors::error;
 use super::keys::HeadField;
-use crate::backend::{Acquire, Acquired, Grant, Holder, Owner, SessionId, Token};
+use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
 /// The refusal of an owner that is none any more.
@@ -47,6 +47,16 @@ pub(super) fn read_scan(answer: Value) -> Result<(String, Vec<Value>)> {
         return Ok((cursor, items));
     }
     Err(unexpected())
+}
+
+/// The answer of the scan script: what `@` holds, the cursor and the elements.
+pub(super) fn read_page(answer: Value) -> Result<(Value, String, Vec<Value>)> {
+    let Value::Array(parts) = answer else {
+        return Err(unexpected());
+    };
+    let head = parts.first().cloned().ok_or_else(unexpected)?;
+    let (cursor, items) = read_scan(Value::Array(parts))?;
+    Ok((head, cursor, items))
 }
 
 /// Token and owner of a lease: `token attempt owner`.
@@ -104,11 +114,19 @@ pub(super) fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired
 }
 
 /// Reads the answer of the delete and touch scripts.
-pub(super) fn read_done(session: &SessionId, answer: &Value) -> Result<bool> {
+pub(super) fn read_done(session: &SessionId, fence: Fence, answer: &Value) -> Result<bool> {
     match answer {
         Value::Int(done) => Ok(*done == 1),
         Value::BulkString(head) => match HeadField::parse(head) {
-            Some(head) => Err(fenced(Some(head.token)).in_session(session)),
+            Some(head) => {
+                let older = matches!(fence, Fence::Owner(token) if head.token < token);
+                let error = if older {
+                    error(Kind::SessionLost, "Redis holds an older copy of the session")
+                } else {
+                    fenced(Some(head.token))
+                };
+                Err(error.in_session(session))
+            }
             None => Err(corrupt_head().in_session(session)),
         },
         _ => Err(unexpected()),

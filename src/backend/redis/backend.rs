@@ -10,16 +10,19 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
-use super::answers::{corrupt_head, fenced, read_acquired, read_done, read_scan, record, unexpected};
+use super::answers::{
+    corrupt_head, fenced, read_acquired, read_done, read_page, read_scan, record, unexpected,
+};
 use super::batch::milliseconds;
-use super::config::RedisConfig;
-use super::connection::{Link, parse_address};
+use super::config::{RedisConfig, parse_address};
+use super::connection::Link;
 use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::large::{self, Shrinking};
-use super::{held, scripts, warnings};
+use super::{held, proof, scripts, warnings};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
+    Token,
 };
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -32,6 +35,8 @@ const RENEWED_AT_ONCE: usize = 200;
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
     pub(super) link: Arc<Link>,
+    /// For what is acknowledged.
+    pub(super) commits: Arc<Link>,
     pub(super) keys: Keys,
     operation_timeout: Duration,
     closed: AtomicBool,
@@ -43,6 +48,7 @@ impl RedisBackend {
         config.validate()?;
         Ok(Self {
             link: Link::shared(config),
+            commits: Link::for_commits(config),
             keys: Keys::new(&config.prefix),
             operation_timeout: config.operation_timeout,
             closed: AtomicBool::new(false),
@@ -52,12 +58,23 @@ impl RedisBackend {
     /// What an operator should know about the server when it holds the only copy: that it may evict keys, or
     /// does not write them to disk. One sentence each.
     pub async fn warnings(&self) -> Result<Vec<String>> {
-        warnings::check(&self.link, self.begin()?).await
+        let deadline = self.begin()?;
+        let wait: &[&str] = if self.commits.wants_replicas() {
+            &["WAIT"]
+        } else {
+            &[]
+        };
+        let (warnings, ()) = tokio::try_join!(
+            warnings::check(&self.link, deadline),
+            proof::check(&self.link, &self.keys, wait, deadline)
+        )?;
+        Ok(warnings)
     }
 
     fn end(&self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
             self.link.give_back();
+            self.commits.give_back();
         }
     }
 
@@ -79,17 +96,17 @@ impl RedisBackend {
         Ok(self.link.send(command, deadline).await?)
     }
 
-    async fn renew_some(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew_some(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let answer = match self.begin() {
             Ok(deadline) => scripts::RENEW
                 .run(&self.link, deadline, |command| {
                     command.arg(2 * leases.len());
-                    for (session, _) in leases {
+                    for Renewal { session, .. } in leases {
                         command.arg(self.keys.hash(session)).arg(self.keys.lease(session));
                     }
                     command.arg(milliseconds(Some(lease)));
-                    for (_, token) in leases {
-                        command.arg(token);
+                    for renewal in leases {
+                        command.arg(renewal.token).arg(renewal.version);
                     }
                 })
                 .await
@@ -102,21 +119,25 @@ impl RedisBackend {
             Err(error) => {
                 return leases
                     .iter()
-                    .map(|(session, _)| Err(error.clone().in_session(session)))
+                    .map(|renewal| Err(error.clone().in_session(&renewal.session)))
                     .collect();
             }
         };
         let results = answers
             .into_iter()
             .zip(leases)
-            .map(|(answer, (session, _))| match answer {
+            .map(|(answer, Renewal { session, .. })| match answer {
                 Value::Int(0) => Ok(()),
                 Value::Int(1) => Err(fenced(None).in_session(session)),
                 Value::BulkString(text) if text.first() == Some(&b'E') => {
                     let found = from_script(&String::from_utf8_lossy(&text[1..]));
                     Err(self.about(session, found))
                 }
-                _ => Err(error(Kind::SessionLost, "Redis no longer knows this owner").in_session(session)),
+                _ => Err(error(
+                    Kind::SessionLost,
+                    "Redis no longer holds what this owner has written",
+                )
+                .in_session(session)),
             });
         results.collect()
     }
@@ -128,8 +149,19 @@ impl Backend for RedisBackend {
         LAYER
     }
 
+    fn part_of(&self, session: &SessionId) -> usize {
+        self.link.part_of(&self.keys.hash(session))
+    }
+
     /// A call carries many sessions; one more waits than the connection takes at once.
     fn commit_policy(&self) -> CommitPolicy {
+        if self.link.is_cluster() {
+            // A node that hangs keeps its own sessions waiting, however many those are.
+            return CommitPolicy {
+                sessions: 1,
+                in_flight: usize::MAX,
+            };
+        }
         CommitPolicy {
             sessions: 256,
             in_flight: 3,
@@ -177,7 +209,7 @@ impl Backend for RedisBackend {
         held::held(&self.link, &leases, self.begin()?).await
     }
 
-    async fn renew(&self, leases: &[(SessionId, Token)], lease: Duration) -> Vec<Result<()>> {
+    async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let calls = leases
             .chunks(renewed_at_once(&self.link))
             .map(|some| self.renew_some(some, lease));
@@ -213,13 +245,17 @@ impl Backend for RedisBackend {
         }
     }
 
-    async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
+    async fn read(&self, session: &SessionId, keys: &[RecordKey], seen: Seen) -> Result<Vec<Option<Bytes>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        let deadline = self.begin()?;
         let fields: Vec<_> = keys.iter().map(RecordKey::as_bytes).collect();
-        let values = large::fields(&self.link, &self.keys.hash(session), &fields, self.begin()?).await;
-        let values = values.map_err(|error| self.about(session, error))?;
+        let read = large::fields(&self.link, &self.keys.hash(session), &fields, deadline).await;
+        let (heads, values) = read.map_err(|error| self.about(session, error))?;
+        for head in &heads {
+            self.ensure_seen(session, seen, head, deadline).await?;
+        }
         values.into_iter().map(record).collect()
     }
 
@@ -229,29 +265,30 @@ impl Backend for RedisBackend {
         kind: Option<&str>,
         cursor: Option<Cursor>,
         limit: usize,
+        seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
         let deadline = self.begin()?;
-        let mut command = cmd("HSCAN");
-        command
-            .arg(self.keys.hash(session))
-            .arg(cursor.as_deref().unwrap_or("0"));
+        let hash = self.keys.hash(session);
+        let cursor = cursor.as_deref().unwrap_or("0");
+        let mut pattern = Vec::new();
         if let Some(kind) = kind {
-            let mut pattern = glob_escape(RecordKey::new(kind, "")?.as_bytes());
+            pattern = glob_escape(RecordKey::new(kind, "")?.as_bytes());
             pattern.push(b'*');
-            command.arg("MATCH").arg(pattern);
         }
         let mut reading = Shrinking::new(&self.link);
-        let (next, values) = loop {
+        let (head, next, values) = loop {
             let count = limit.clamp(1, reading.portion);
-            let mut command = command.clone();
-            command.arg("COUNT").arg(count);
-            match self.link.send(&command, deadline).await {
-                Ok(answer) => break read_scan(answer)?,
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&hash).arg(cursor).arg(count).arg(&pattern);
+            };
+            match scripts::SCAN.run(&self.link, deadline, arguments).await {
+                Ok(answer) => break read_page(answer)?,
                 Err(fault) => reading
                     .after(fault.into(), count)
                     .map_err(|error| self.about(session, error))?,
             }
         };
+        self.ensure_seen(session, seen, &head, deadline).await?;
         reading.learn(&self.link, large::bytes(&values));
         let mut items = Vec::with_capacity(values.len() / 2);
         let mut values = values.into_iter();
@@ -279,8 +316,8 @@ impl Backend for RedisBackend {
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
         let deadline = self.begin()?;
-        let answer = scripts::DELETE
-            .run(&self.link, deadline, |command| {
+        let (answer, unconfirmed) = scripts::DELETE
+            .run_confirmed(&self.commits, deadline, |command| {
                 command
                     .arg(2)
                     .arg(self.keys.hash(session))
@@ -289,7 +326,11 @@ impl Backend for RedisBackend {
             })
             .await
             .map_err(|fault| self.about(session, fault.into()))?;
-        read_done(session, &answer)
+        let deleted = read_done(session, fence, &answer)?;
+        match unconfirmed {
+            Some(unconfirmed) => Err(unconfirmed.in_session(session)),
+            None => Ok(deleted),
+        }
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
@@ -301,7 +342,7 @@ impl Backend for RedisBackend {
             })
             .await
             .map_err(|fault| self.about(session, fault.into()))?;
-        read_done(session, &answer)
+        read_done(session, fence, &answer)
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {

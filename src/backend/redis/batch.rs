@@ -16,7 +16,7 @@ use super::keys::HeadField;
 use super::scripts::{self, Call};
 use crate::backend::gather::{self, Carrier, Waiting};
 use crate::backend::{Commit, Fence, Head, now_millis};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::record::Change;
 
 /// A commit with the key of its hash.
@@ -24,8 +24,6 @@ use crate::record::Change;
 pub(super) struct Entry {
     pub key: String,
     pub commit: Commit,
-    /// Not to share a script call with commits that need memory.
-    pub apart: bool,
 }
 
 /// A commit to a hot copy, with its keys.
@@ -50,6 +48,8 @@ pub(super) enum Item {
 pub(super) enum Reply {
     /// It is committed.
     Committed(Head),
+    /// It was committed when it was sent before, and its answer lost.
+    Before(Head),
     /// It is refused; the session's head, empty if there is none.
     Refused(Vec<u8>),
     /// Nothing is known.
@@ -93,6 +93,22 @@ impl Item {
             Self::Hot(commit) => read_hot_answer(answer, commit),
         }
     }
+
+    /// Whether the server alone acknowledges it.
+    fn acknowledges(&self) -> bool {
+        match self {
+            Self::Commit(_) => true,
+            Self::Hot(commit) => commit.entry.is_some(),
+        }
+    }
+
+    /// The key whose head says that it is committed.
+    fn head_key(&self) -> &str {
+        match self {
+            Self::Commit(entry) => &entry.key,
+            Self::Hot(commit) => &commit.outbox,
+        }
+    }
 }
 
 impl Carrier for Link {
@@ -109,8 +125,8 @@ impl Carrier for Link {
 
     fn kind(item: &Item) -> u8 {
         match item {
-            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared) + 2 * u8::from(entry.apart),
-            Item::Hot(_) => 4,
+            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared),
+            Item::Hot(commit) => 2 + u8::from(commit.entry.is_some()),
         }
     }
 
@@ -145,12 +161,25 @@ impl Carrier for Link {
                 }
             }
         };
-        match first.script().run(self, deadline, arguments).await {
-            Ok(Value::Array(answers)) if answers.len() == items.len() => {
+        let script = first.script();
+        let answered = if first.acknowledges() {
+            script.run_confirmed(self, deadline, arguments).await
+        } else {
+            script
+                .run(self, deadline, arguments)
+                .await
+                .map(|answer| (answer, None))
+        };
+        match answered {
+            Ok((Value::Array(answers), unconfirmed)) if answers.len() == items.len() => {
                 let replies = answers.into_iter().zip(items);
-                replies
+                let mut replies: Vec<_> = replies
                     .map(|(answer, item)| item.read_answer(answer, now))
-                    .collect()
+                    .collect();
+                if self.wants_replicas() && first.acknowledges() {
+                    self.confirm(items, &mut replies, unconfirmed, deadline).await;
+                }
+                replies
             }
             Ok(_) => failed(
                 items.len(),
@@ -170,6 +199,48 @@ impl Carrier for Link {
 
     fn interrupted() -> Reply {
         Reply::Failed(error(Kind::Unavailable, "the commit was interrupted"))
+    }
+}
+
+impl Link {
+    /// Takes what replicas did not confirm out of `replies`. What was committed before is not covered by the answer to a
+    /// call that wrote nothing, perhaps on another connection.
+    async fn confirm(
+        &self,
+        items: &[&Item],
+        replies: &mut [Reply],
+        unconfirmed: Option<Error>,
+        deadline: Instant,
+    ) {
+        let before: Vec<_> = (0..items.len())
+            .filter(|&at| matches!(replies[at], Reply::Before(_)))
+            .collect();
+        let mut again = None;
+        if !before.is_empty() {
+            let keys: Vec<_> = before.iter().map(|&at| items[at].head_key()).collect();
+            again = self.confirm_heads(&keys, deadline).await.err();
+        }
+        for reply in replies {
+            let error = match reply {
+                Reply::Committed(_) => &unconfirmed,
+                Reply::Before(_) => &again,
+                _ => continue,
+            };
+            if let Some(error) = error {
+                *reply = Reply::Failed(error.clone());
+            }
+        }
+    }
+
+    /// Fails unless as many replicas as must have what stands in the heads of these hashes.
+    pub(super) async fn confirm_heads(&self, keys: &[&str], deadline: Instant) -> Result<()> {
+        let confirmed = scripts::CONFIRM.run_confirmed(self, deadline, |command| {
+            command.arg(keys.len()).arg(keys);
+        });
+        match confirmed.await? {
+            (_, Some(unconfirmed)) => Err(unconfirmed),
+            (_, None) => Ok(()),
+        }
     }
 }
 
@@ -209,7 +280,7 @@ fn write_commit(command: &mut Cmd, commit: &Commit, now: u64, text: &mut String)
             } else {
                 command.arg("");
             }
-            command.arg(commit.patches);
+            command.arg(commit.base).arg(commit.patches);
             put(command, text, format_args!("{:016x}", commit.id));
             command.arg(now);
         }
@@ -274,8 +345,9 @@ fn read_answer(answer: Value, Entry { key, commit, .. }: &Entry, now: u64) -> Re
                 let error = from_script(&String::from_utf8_lossy(error));
                 Reply::Failed(at_keys(error, std::slice::from_ref(key)))
             }
-            Some((b'+', head)) => match parse_merged(head) {
-                Some(head) => Reply::Committed(head),
+            Some((sign @ (b'+' | b'='), head)) => match parse_merged(head) {
+                Some(head) if *sign == b'+' => Reply::Committed(head),
+                Some(head) => Reply::Before(head),
                 None => Reply::Failed(error(Kind::Internal, "the merge script's answer cannot be read")),
             },
             _ => match (commit.fence, HeadField::parse(&text)) {
@@ -283,7 +355,7 @@ fn read_answer(answer: Value, Entry { key, commit, .. }: &Entry, now: u64) -> Re
                 (Fence::Owner(token), Some(head))
                     if (head.token, head.version, head.commit) == (token, commit.version(), commit.id) =>
                 {
-                    Reply::Committed(head.head())
+                    Reply::Before(head.head())
                 }
                 _ => Reply::Refused(text),
             },
@@ -306,7 +378,16 @@ fn read_hot_answer(answer: Value, commit: &HotCommit) -> Reply {
                 let error = from_script(&String::from_utf8_lossy(error));
                 Reply::Failed(at_keys(error, &[commit.hot.clone(), commit.outbox.clone()]))
             }
-            _ => Reply::Refused(text),
+            _ => match Mark::parse(&text) {
+                // The answer was lost and the commit sent again.
+                Ok(Some(found)) if found.token == commit.mark.token && found.same_commit(&commit.mark) => {
+                    Reply::Before(Head {
+                        version: found.version,
+                        updated_at: found.updated_at,
+                    })
+                }
+                _ => Reply::Refused(text),
+            },
         },
         _ => Reply::Failed(error(
             Kind::Internal,

@@ -3,49 +3,58 @@
 -- ARGV, for each session: what "@" begins with if the owner may write ("token:base:"), what "@" becomes, the
 -- time to live in ms or "0", twice the number of puts, the number of deletes; fields and values; deleted fields.
 -- Answer, for each session: 0 if committed; else what "@" holds ("" for nothing), or "E" and an error.
--- Deletes come first: after a command that needs no memory, a server that is out of it lets the others of the same
--- script through, so that what only deletes is not refused.
-local answers = {}
-local at = 1
-for i = 1, #KEYS do
-  local key, expected, ttl = KEYS[i], ARGV[at], ARGV[at + 2]
+-- "@" goes with the last command that writes: a commit that fails midway is not taken for done when it is sent again.
+-- What only deletes needs no memory for its first command, so that a server that is out of it lets it through.
+local at
+
+local function commit(key)
+  local expected, ttl = ARGV[at], ARGV[at + 2]
   local first = at + 5
   local last = first + ARGV[at + 3] - 1
   local stop = last + ARGV[at + 4]
-  local head = redis.pcall('HGET', key, '@')
-  if type(head) == 'string' and string.sub(head, 1, #expected) == expected then
-    -- unpack is limited by the Lua stack (8,000 values).
-    local puts = last >= first
-    local from, to = last + 1, first - 1
-    while not puts and from <= stop do
-      to = math.min(stop, from + 3999)
-      redis.call('HDEL', key, unpack(ARGV, from, to))
-      from = to + 1
-    end
-    to = math.min(last, first + 3999)
-    redis.call('HSET', key, '@', ARGV[at + 1], unpack(ARGV, first, to))
-    while to < last do
-      local from = to + 1
-      to = math.min(last, from + 3999)
-      redis.call('HSET', key, unpack(ARGV, from, to))
-    end
-    while puts and from <= stop do
-      to = math.min(stop, from + 3999)
-      redis.call('HDEL', key, unpack(ARGV, from, to))
-      from = to + 1
-    end
-    if ttl ~= '0' then
-      redis.call('PEXPIRE', key, ttl)
-    -- The flag stands behind the commit id of 16 digits and a colon.
-    elseif string.byte(head, #expected + 18) == 116 then
-      redis.call('PERSIST', key)
-    end
-    answers[i] = 0
-  elseif type(head) == 'table' then
-    answers[i] = 'E' .. head.err
-  else
-    answers[i] = head or ''
+  local head = redis.call('HGET', key, '@') or ''
+  if string.sub(head, 1, #expected) ~= expected then
+    return head
   end
-  at = stop + 1
+  -- The flag stands behind the commit id of 16 digits and a colon.
+  local lift = ttl == '0' and string.byte(head, #expected + 18) == 116
+  if last == stop and ttl == '0' and not lift and last - first < 3998 then
+    redis.call('HSET', key, '@', ARGV[at + 1], unpack(ARGV, first, last))
+    return 0
+  end
+  -- Redis 6.2 cannot be asked.
+  if last >= first and stop > last and redis.acl_check_cmd and not redis.acl_check_cmd('HDEL', key, '@') then
+    return 'ENOPERM HDEL'
+  end
+  -- unpack is limited by the Lua stack (8,000 values).
+  for from = first, last, 4000 do
+    redis.call('HSET', key, unpack(ARGV, from, math.min(last, from + 3999)))
+  end
+  for from = last + 1, stop, 4000 do
+    redis.call('HDEL', key, unpack(ARGV, from, math.min(stop, from + 3999)))
+  end
+  if ttl ~= '0' then
+    redis.call('PEXPIRE', key, ttl)
+  elseif lift then
+    redis.call('PERSIST', key)
+  end
+  redis.call('HSET', key, '@', ARGV[at + 1])
+  return 0
+end
+
+local answers = {}
+at = 1
+for i = 1, #KEYS do
+  local done, answer = pcall(commit, KEYS[i])
+  if not done then
+    answer = type(answer) == 'table' and answer.err or answer
+    if string.find(answer, 'READONLY', 1, true) then
+      return redis.error_reply('READONLY the server is a replica')
+    end
+    -- Any other error is of this session alone.
+    answer = 'E' .. answer
+  end
+  answers[i] = answer
+  at = at + 5 + ARGV[at + 3] + ARGV[at + 4]
 end
 return answers

@@ -72,6 +72,17 @@ pub struct RedisConfig {
     pub operation_timeout: Duration,
     /// The longest that connecting may take. Default 2 s.
     pub connect_timeout: Duration,
+    /// How many replicas must have a commit before it is acknowledged. Default none.
+    pub wait_replicas: Option<WaitReplicas>,
+}
+
+/// How many replicas must have a commit, and how long they are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitReplicas {
+    /// At least 1.
+    pub count: u32,
+    /// Then the commit is in doubt.
+    pub timeout: Duration,
 }
 
 impl RedisConfig {
@@ -85,6 +96,7 @@ impl RedisConfig {
             prefix: "bv".to_owned(),
             operation_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
+            wait_replicas: None,
         }
     }
 
@@ -192,6 +204,12 @@ impl RedisConfig {
         if self.operation_timeout.is_zero() || self.connect_timeout.is_zero() {
             return bad("timeouts must be longer than 0");
         }
+        if self
+            .wait_replicas
+            .is_some_and(|wait| wait.count == 0 || wait.timeout.is_zero())
+        {
+            return bad("waitReplicas needs at least one replica and a timeout above 0");
+        }
         match &self.topology {
             Topology::Cluster(_) if self.database != 0 => bad("a cluster has database 0 only"),
             Topology::Cluster(nodes) if nodes.is_empty() => bad("a cluster needs at least one node"),
@@ -211,8 +229,8 @@ impl RedisConfig {
             hash.update(bytes);
         };
         add(format!(
-            "{:?} {:?} {:?}",
-            self.topology, self.database, self.connect_timeout
+            "{:?} {:?} {:?} {:?}",
+            self.topology, self.database, self.connect_timeout, self.wait_replicas
         )
         .as_bytes());
         let sentinel = match &self.topology {
@@ -272,6 +290,15 @@ impl<'a> Url<'a> {
             query,
         })
     }
+}
+
+/// Reads `host:port`; the host may be an IPv6 address, with or without brackets.
+pub(super) fn parse_address(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    Some((
+        host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port.parse().ok()?,
+    ))
 }
 
 fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>> {

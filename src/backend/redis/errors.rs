@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::config::{RedisConfig, Topology};
+use super::config::{Address, RedisConfig, Topology};
 use crate::error::{Error, Kind};
 
 /// The `layer` of this backend's errors.
@@ -19,6 +19,8 @@ pub(super) struct Place {
     /// `host:port`, of every node that was named.
     name: String,
     is_cluster: bool,
+    /// One node of a cluster.
+    is_part: bool,
     /// `redis://secret@host` has a user name and no password.
     lacks_password: bool,
 }
@@ -45,7 +47,17 @@ impl Place {
         Self {
             name,
             is_cluster: matches!(config.topology, Topology::Cluster(_)),
+            is_part: false,
             lacks_password: config.login.username.is_some() && config.login.password.is_none(),
+        }
+    }
+
+    /// A node of a cluster.
+    pub fn of_node(config: &RedisConfig, (host, port): &Address) -> Self {
+        Self {
+            name: format!("{host}:{port}"),
+            is_part: true,
+            ..Self::new(config)
         }
     }
 
@@ -62,7 +74,8 @@ impl Place {
 
     /// `error`, with the name of that server.
     pub fn named(&self, error: Error) -> Error {
-        error.at_server(&self.name)
+        let error = error.at_server(&self.name);
+        if self.is_part { error.of_part() } else { error }
     }
 
     fn meaning(&self, cause: &RedisError) -> (Kind, &'static str) {
@@ -98,7 +111,7 @@ impl Place {
 
 /// An error that a script caught and handed back as text.
 pub(super) fn from_script(text: &str) -> Error {
-    let code = text.split(' ').next().unwrap_or_default();
+    let code = inner_code(text).unwrap_or_else(|| text.split(' ').next().unwrap_or_default());
     let (kind, message) = by_text(text)
         .or_else(|| by_code(code, true))
         .unwrap_or((Kind::Unavailable, REFUSED));
@@ -146,8 +159,9 @@ const WRONG_PASSWORD: &str = "the server refused the user name or password; chec
 const NO_PASSWORD: &str = "the server asks for a password, and none was given";
 const PASSWORD_AS_USER: &str = "the server asks for a password, and the URL has only a user name: write \
                                 redis://:password@host or redis://user:password@host";
-const NO_PERMISSION: &str =
+pub(super) const NO_PERMISSION: &str =
     "the ACL user may not run a needed command or touch the keys; the documentation lists what it needs";
+const UNKNOWN_COMMAND: &str = "the server does not know a command that is needed";
 pub(super) const CLUSTER: &str =
     "the server is part of a cluster: write redis+cluster:// in place of redis://";
 pub(super) const SENTINEL: &str =
@@ -179,6 +193,13 @@ fn by_text(text: &str) -> Option<(Kind, &'static str)> {
             Kind::Config,
             "the server is not part of a cluster: write redis:// in place of redis+cluster://",
         ),
+        // Inside a script: Redis 7, then 6.2.
+        text if text.contains("ACL failure in script")
+            || text.contains("user executing the script can't") =>
+        {
+            (Kind::Config, NO_PERMISSION)
+        }
+        text if text.contains("Unknown Redis command called from") => (Kind::Config, UNKNOWN_COMMAND),
         _ if unknown("'sentinel'") || unknown("`sentinel`") => (
             Kind::Config,
             "the server is no Sentinel: write redis:// in place of redis+sentinel://",
@@ -191,7 +212,7 @@ fn by_text(text: &str) -> Option<(Kind, &'static str)> {
             Kind::Config,
             "scripts are disabled on the server (EVAL and EVALSHA), and every commit is one",
         ),
-        _ if unknown("") => (Kind::Config, "the server does not know a command that is needed"),
+        _ if unknown("") => (Kind::Config, UNKNOWN_COMMAND),
         _ => return None,
     })
 }
@@ -233,6 +254,16 @@ fn by_code(code: &str, is_cluster: bool) -> Option<(Kind, &'static str)> {
 
 /// The server's error code. Redis 6.2 reports errors inside scripts as `ERR Error running script …: -CODE …`.
 fn code(cause: &RedisError) -> &str {
+    let code = cause.code().unwrap_or_default();
+    let detail = cause.detail().unwrap_or_default();
+    if code != "ERR" || !detail.contains("script") {
+        return code;
+    }
+    inner_code(detail).unwrap_or(code)
+}
+
+/// The code of an error that a script met, somewhere in the text.
+fn inner_code(text: &str) -> Option<&'static str> {
     const INNER: [&str; 8] = [
         "WRONGTYPE",
         "OOM",
@@ -243,15 +274,8 @@ fn code(cause: &RedisError) -> &str {
         "MASTERDOWN",
         "CROSSSLOT",
     ];
-    let code = cause.code().unwrap_or_default();
-    let detail = cause.detail().unwrap_or_default();
-    if code != "ERR" || !detail.contains("script") {
-        return code;
-    }
-    let inner = INNER
-        .into_iter()
-        .find(|inner| detail.split([' ', '-', ':']).any(|word| word == *inner));
-    inner.unwrap_or(code)
+    let named = |inner: &&str| text.split([' ', '-', ':']).any(|word| word == *inner);
+    INNER.into_iter().find(named)
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::aio::ConnectionLike;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{ErrorKind, RedisError, Value};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::channel::Channel;
 use super::config::{Address, Topology};
-use super::connection::{Connection, Link};
 use super::errors;
 use crate::backend::tls;
 use crate::error::{Error, Kind, Result};
@@ -20,14 +20,11 @@ const FAREWELL: Duration = Duration::from_millis(250);
 /// How long a server may take to show whether it speaks TLS.
 const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
-impl Link {
+impl Channel {
     /// Finds out now what would otherwise fail in one command and not in another: a missing password, a server that
     /// loads its data, one of another kind than the URL says.
-    pub(super) async fn greet(&self, connection: Connection) -> Result<Connection> {
-        let Connection::Node(node) = &connection else {
-            return Ok(connection);
-        };
-        let mut node = node.clone();
+    pub(super) async fn greet(&self, connection: MultiplexedConnection) -> Result<MultiplexedConnection> {
+        let mut node = connection.clone();
         let hello = redis::cmd("HELLO");
         let greeting = async {
             let hello = node.req_packed_command(&hello).await;
@@ -44,6 +41,10 @@ impl Link {
             Err(cause) => return Err(self.not_connected(cause).await),
             Ok(_) => {}
         }
+        if self.node.is_some() {
+            // Whether it is part of a cluster, its map tells.
+            return Ok(connection);
+        }
         match hello.ok().as_ref().and_then(mode).as_deref() {
             Some("sentinel") => Err(self.place.refused(Kind::Config, errors::SENTINEL)),
             Some("cluster") => Err(self.place.refused(Kind::Config, errors::CLUSTER)),
@@ -54,28 +55,21 @@ impl Link {
     /// Why the server ends connections at once, if it says so: it writes that before anything is asked, and the
     /// driver, which writes first, does not get to read it.
     async fn farewell(&self) -> Option<RedisError> {
-        let nodes = match &self.config.topology {
+        let (host, port) = match &self.config.topology {
             _ if self.config.tls.is_some() => return None,
-            Topology::Single(address) => std::slice::from_ref(address),
-            Topology::Cluster(nodes) => nodes.as_slice(),
-            Topology::Socket(_) | Topology::Sentinel { .. } => return None,
+            _ if self.node.is_some() => self.node.as_ref()?,
+            Topology::Single(address) => address,
+            _ => return None,
         };
         let listen = async {
-            for node in nodes {
-                let Ok(mut stream) = TcpStream::connect((node.0.as_str(), node.1)).await else {
-                    continue;
-                };
-                let mut line = Vec::with_capacity(512);
-                // A server that takes the connection says nothing, and one that does not ends it.
-                let _ = timeout(FAREWELL, stream.read_to_end(&mut line)).await;
-                if line.first() == Some(&b'-')
-                    && let Ok(said) = redis::parse_redis_value(&line)
-                    && let Err(why) = said.extract_error()
-                {
-                    return Some(why);
-                }
+            let mut stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+            let mut line = Vec::with_capacity(512);
+            // A server that takes the connection says nothing, and one that does not ends it.
+            let _ = timeout(FAREWELL, stream.read_to_end(&mut line)).await;
+            if line.first() != Some(&b'-') {
+                return None;
             }
-            None
+            redis::parse_redis_value(&line).ok()?.extract_error().err()
         };
         timeout(self.config.connect_timeout, listen).await.ok().flatten()
     }
@@ -111,10 +105,13 @@ impl Link {
         if self.was_connected() {
             return None;
         }
-        let address = match &self.config.topology {
-            Topology::Single(address) => address,
-            Topology::Cluster(nodes) | Topology::Sentinel { sentinels: nodes, .. } => nodes.first()?,
-            Topology::Socket(_) => return None,
+        let address = match (&self.node, &self.config.topology) {
+            (Some(node), _) => node,
+            (None, Topology::Single(address)) => address,
+            (None, Topology::Cluster(nodes) | Topology::Sentinel { sentinels: nodes, .. }) => {
+                nodes.first()?
+            }
+            (None, Topology::Socket(_)) => return None,
         };
         if self.config.tls.is_some() {
             let answer = answer_of(address, b"PING\r\n").await?;

@@ -80,6 +80,11 @@ impl Keys {
         format!("{}:{}:dead-letters", self.prefix, self.installation)
     }
 
+    /// A hash and a string that no session has.
+    pub fn proof(&self) -> [String; 2] {
+        ["hash", "string"].map(|kind| format!("{}:{{proof}}:{}:{kind}", self.prefix, self.installation))
+    }
+
     /// What SCAN must match to find the hashes.
     pub fn pattern(&self) -> Vec<u8> {
         let mut pattern = glob_escape(self.prefix.as_bytes());

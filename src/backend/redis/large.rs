@@ -2,33 +2,16 @@
 //! client (`client-output-buffer-limit`). Asked again as a whole it would do so again: so it is asked in halves, and
 //! what that teaches is remembered.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use super::answers::unexpected;
 use super::connection::Link;
+use super::keys::HEAD;
 use crate::error::{Error, Result};
 
 /// Smaller answers are not what a connection ended for; it may have stood idle for longer than the server likes.
 const LARGE: usize = 256 * 1024;
-
-/// How many fields one read may ask for.
-#[derive(Debug)]
-pub(super) struct Portion(AtomicUsize);
-
-impl Default for Portion {
-    fn default() -> Self {
-        Self(AtomicUsize::new(usize::MAX))
-    }
-}
-
-impl Portion {
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// A read that is made smaller while connections end under it.
 pub(super) struct Shrinking {
@@ -72,32 +55,31 @@ impl Shrinking {
     /// After all was read: remembers what was learnt if the answers had so many bytes.
     pub fn learn(&self, link: &Link, bytes: usize) {
         if self.shrunk && bytes >= LARGE {
-            link.portion.0.fetch_min(self.portion, Ordering::Relaxed);
+            link.portion.shrink_to(self.portion);
         }
     }
 }
 
-/// The values of `fields` in the hash `key`, in the order asked.
+/// What stood in `@` of the hash `key` whenever it was read, and the values of `fields`, in the order asked.
 pub(super) async fn fields(
     link: &Link,
     key: &str,
     fields: &[&[u8]],
     deadline: Instant,
-) -> Result<Vec<Value>> {
+) -> Result<(Vec<Value>, Vec<Value>)> {
     let mut reading = Shrinking::new(link);
-    let mut values = Vec::new();
+    let mut heads = Vec::with_capacity(1);
+    let mut values = Vec::with_capacity(fields.len());
     let mut rest = fields;
     while !rest.is_empty() {
         let (some, others) = rest.split_at(rest.len().min(reading.portion));
         let mut command = cmd("HMGET");
-        command.arg(key).arg(some);
+        command.arg(key).arg(HEAD).arg(some);
         match link.send(&command, deadline).await {
-            Ok(Value::Array(found)) if found.len() == some.len() => {
-                if values.is_empty() {
-                    values = found;
-                } else {
-                    values.extend(found);
-                }
+            Ok(Value::Array(found)) if found.len() == some.len() + 1 => {
+                let mut found = found.into_iter();
+                heads.extend(found.next());
+                values.extend(found);
                 rest = others;
             }
             Ok(_) => return Err(unexpected()),
@@ -105,7 +87,7 @@ pub(super) async fn fields(
         }
     }
     reading.learn(link, bytes(&values));
-    Ok(values)
+    Ok((heads, values))
 }
 
 /// Bytes of records among `values`.

@@ -1,68 +1,80 @@
 -- Commits without an owner: the last write of a record wins.
 -- KEYS[i]: the hash of session i.
--- ARGV, for each session: the version expected or "", the number of patches, the commit id, the time in ms, the
--- time to live in ms or "0", twice the number of puts, the number of deletes; fields and values; deleted fields.
--- Answer, for each session: "+version:updated" if committed, now or before; else what "@" holds ("" for nothing),
--- or "E" and an error. What only deletes does so first: see commit.lua.
-local answers = {}
-local at = 1
-for i = 1, #KEYS do
-  local key, expected, id, ttl = KEYS[i], ARGV[at], ARGV[at + 2], ARGV[at + 4]
-  local first = at + 7
-  local last = first + ARGV[at + 5] - 1
-  local stop = last + ARGV[at + 6]
-  local head = redis.pcall('HGET', key, '@')
-  if type(head) == 'table' then
-    answers[i] = 'E' .. head.err
-  else
-    local token, version, flag, updated, ids = '0', '0', '-', '0', ''
-    if head then
-      local latest
-      token, version, latest, flag, updated, ids =
-        string.match(head, '^(%d+):(%d+):(%x+):([t-]):(%d+):([%x,]*)$')
-      if token and not string.find(ids, latest, 1, true) then
-        ids = latest .. ',' .. ids
-      end
-    end
-    if not token then
-      answers[i] = head
-    elseif string.find(ids, id, 1, true) then
-      answers[i] = '+' .. version .. ':' .. updated
-    elseif expected ~= '' and expected ~= version then
-      answers[i] = head or ''
-    else
-      version = string.format('%.0f', version + ARGV[at + 1])
-      -- The last eight commit ids, so that one sent again is known although others came between.
-      ids = string.sub(id .. ',' .. ids, 1, 8 * 17)
-      local becomes = token .. ':' .. version .. ':' .. id .. ':' .. (ttl ~= '0' and 't' or '-') .. ':'
-        .. ARGV[at + 3] .. ':' .. ids
-      local puts = last >= first
-      local from, to = last + 1, first - 1
-      while not puts and from <= stop do
-        to = math.min(stop, from + 3999)
-        redis.call('HDEL', key, unpack(ARGV, from, to))
-        from = to + 1
-      end
-      to = math.min(last, first + 3999)
-      redis.call('HSET', key, '@', becomes, unpack(ARGV, first, to))
-      while to < last do
-        local from = to + 1
-        to = math.min(last, from + 3999)
-        redis.call('HSET', key, unpack(ARGV, from, to))
-      end
-      while puts and from <= stop do
-        to = math.min(stop, from + 3999)
-        redis.call('HDEL', key, unpack(ARGV, from, to))
-        from = to + 1
-      end
-      if ttl ~= '0' then
-        redis.call('PEXPIRE', key, ttl)
-      elseif flag == 't' then
-        redis.call('PERSIST', key)
-      end
-      answers[i] = '+' .. version .. ':' .. ARGV[at + 3]
+-- ARGV, for each session: the version expected or "", the version that the writer has seen, the number of patches, the
+-- commit id, the time in ms, the time to live in ms or "0", twice the number of puts, the number of deletes; fields and
+-- values; deleted fields.
+-- Answer, for each session: "+version:updated" if committed, "=version:updated" if it was before; else what "@" holds ("" for nothing),
+-- or "E" and an error. In which order it writes: see commit.lua.
+local at
+
+local function merge(key)
+  local expected, seen, id, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
+  local first = at + 8
+  local last = first + ARGV[at + 6] - 1
+  local stop = last + ARGV[at + 7]
+  local head = redis.call('HGET', key, '@')
+  local token, version, flag, updated, ids = '0', '0', '-', '0', ''
+  if head then
+    local latest
+    token, version, latest, flag, updated, ids =
+      string.match(head, '^(%d+):(%d+):(%x+):([t-]):(%d+):([%x,]*)$')
+    if token and not string.find(ids, latest, 1, true) then
+      ids = latest .. ',' .. ids
     end
   end
-  at = stop + 1
+  if not token then
+    return head
+  end
+  if string.find(ids, id, 1, true) then
+    return '=' .. version .. ':' .. updated
+  end
+  -- Behind what the writer has seen there is another session, or none.
+  if expected ~= '' and expected ~= version or tonumber(version) < tonumber(seen) then
+    return head or ''
+  end
+  if last >= first and stop > last and redis.acl_check_cmd and not redis.acl_check_cmd('HDEL', key, '@') then
+    return 'ENOPERM HDEL'
+  end
+  version = string.format('%.0f', version + ARGV[at + 2])
+  -- The last eight commit ids, so that one sent again is known although others came between.
+  ids = string.sub(id .. ',' .. ids, 1, 8 * 17)
+  local becomes = token .. ':' .. version .. ':' .. id .. ':' .. (ttl ~= '0' and 't' or '-') .. ':'
+    .. ARGV[at + 4] .. ':' .. ids
+  if last == stop and ttl == '0' and flag ~= 't' and last - first < 3998 then
+    redis.call('HSET', key, '@', becomes, unpack(ARGV, first, last))
+    return '+' .. version .. ':' .. ARGV[at + 4]
+  end
+  for from = first, last, 4000 do
+    redis.call('HSET', key, unpack(ARGV, from, math.min(last, from + 3999)))
+  end
+  for from = last + 1, stop, 4000 do
+    redis.call('HDEL', key, unpack(ARGV, from, math.min(stop, from + 3999)))
+  end
+  if ttl ~= '0' then
+    redis.call('PEXPIRE', key, ttl)
+  elseif flag == 't' then
+    redis.call('PERSIST', key)
+  end
+  redis.call('HSET', key, '@', becomes)
+  if ttl ~= '0' and not head then
+    redis.call('PEXPIRE', key, ttl)
+  end
+  return '+' .. version .. ':' .. ARGV[at + 4]
+end
+
+local answers = {}
+at = 1
+for i = 1, #KEYS do
+  local done, answer = pcall(merge, KEYS[i])
+  if not done then
+    answer = type(answer) == 'table' and answer.err or answer
+    if string.find(answer, 'READONLY', 1, true) then
+      return redis.error_reply('READONLY the server is a replica')
+    end
+    -- Any other error is of this session alone.
+    answer = 'E' .. answer
+  end
+  answers[i] = answer
+  at = at + 8 + ARGV[at + 6] + ARGV[at + 7]
 end
 return answers

@@ -8,21 +8,28 @@
 mod answers;
 mod backend;
 mod batch;
+mod channel;
+mod cluster;
 mod commit;
 mod config;
 mod connection;
+mod dial;
 mod errors;
 mod greeting;
 mod held;
 mod hot;
 mod keys;
 mod large;
+mod portion;
+mod proof;
 mod scripts;
 mod sentinel;
+mod slots;
+mod standing;
 mod warnings;
 
 pub use backend::RedisBackend;
-pub use config::{Address, Login, RedisConfig, Topology};
+pub use config::{Address, Login, RedisConfig, Topology, WaitReplicas};
 pub use hot::{Copied, Held, HotCopies, Installed, Left, Mark, Renewed, Reserved, Written};
 
 #[cfg(test)]

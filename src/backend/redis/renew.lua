@@ -1,34 +1,46 @@
 -- Makes leases last on.
--- KEYS, for each session: its hash, its lease. ARGV: the lease in ms, then the token of each session.
+-- KEYS, for each session: its hash, its lease. ARGV: the lease in ms, then for each session the token and the version
+-- that its owner knows of.
 -- Answer, for each session: 0 renewed, 1 somebody else has taken it since, 2 the session was lost, or "E" and an error.
+local function renew(hash, key, token, version)
+  local lease = redis.call('GET', key)
+  local holder = lease and string.match(lease, '^(%d+) ')
+  if lease and holder ~= token then
+    return 1
+  end
+  local head, owner = unpack(redis.call('HMGET', hash, '@', '@owner'))
+  local current, stands = string.match(head or '', '^(%d+):(%d+):')
+  if not current or not owner then
+    return 2
+  end
+  if current ~= token then
+    return tonumber(current) > tonumber(token) and 1 or 2
+  end
+  if tonumber(stands) < tonumber(version) then
+    return 2
+  end
+  if lease then
+    redis.call('PEXPIRE', key, ARGV[1])
+  else
+    -- It ran out. While nobody else has taken it, it is still ours. A server that is out of memory lets it through
+    -- after a command that needs none.
+    redis.call('DEL', key)
+    redis.call('SET', key, token .. ' ' .. owner, 'PX', ARGV[1])
+  end
+  return 0
+end
+
 local answers = {}
 for i = 1, #KEYS / 2 do
-  local hash, key, token = KEYS[2 * i - 1], KEYS[2 * i], ARGV[i + 1]
-  local lease = redis.pcall('GET', key)
-  local fields = lease or redis.pcall('HMGET', hash, '@', '@owner')
-  if type(fields) == 'table' and fields.err then
-    -- Something foreign stands there; the other sessions are not to suffer for it.
-    answers[i] = 'E' .. fields.err
-  elseif lease then
-    if string.sub(lease, 1, #token + 1) == token .. ' ' then
-      redis.call('PEXPIRE', key, ARGV[1])
-      answers[i] = 0
-    else
-      answers[i] = 1
+  local done, answer = pcall(renew, KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i], ARGV[2 * i + 1])
+  if not done then
+    answer = type(answer) == 'table' and answer.err or answer
+    if string.find(answer, 'READONLY', 1, true) then
+      return redis.error_reply('READONLY the server is a replica')
     end
-  else
-    -- It ran out. While nobody else has taken it, it is still ours.
-    local head, owner = unpack(fields)
-    local current = head and string.match(head, '^(%d+):')
-    if not current or not owner then
-      answers[i] = 2
-    elseif current == token then
-      redis.call('DEL', key)
-      redis.call('SET', key, token .. ' ' .. owner, 'PX', ARGV[1])
-      answers[i] = 0
-    else
-      answers[i] = tonumber(current) > tonumber(token) and 1 or 2
-    end
+    -- Any other error is of this session alone.
+    answer = 'E' .. answer
   end
+  answers[i] = answer
 end
 return answers

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::connection::{Fault, Link};
 use super::errors::is_unknown_script;
+use crate::error::Error;
 
 /// Commits of owners.
 pub(super) static COMMIT: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("commit.lua")));
@@ -18,6 +19,8 @@ pub(super) static ACQUIRE: LazyLock<Call> = LazyLock::new(|| Call::new(include_s
 pub(super) static RENEW: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("renew.lua")));
 /// Gives a lease back.
 pub(super) static RELEASE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("release.lua")));
+/// Reads a page of records.
+pub(super) static SCAN: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("scan.lua")));
 /// Deletes a session.
 pub(super) static DELETE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("delete.lua")));
 /// Sets a time to live.
@@ -42,6 +45,9 @@ pub(super) static HOT_TRIM: LazyLock<Call> = LazyLock::new(|| Call::new(include_
 /// Removes a hot copy and its outbox.
 pub(super) static HOT_PURGE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/purge.lua")));
 
+/// Has replicas confirm what stands there.
+pub(super) static CONFIRM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("confirm.lua")));
+
 /// A script.
 pub(super) struct Call {
     text: &'static str,
@@ -64,17 +70,40 @@ impl Call {
         deadline: Instant,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, Fault> {
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(&self.hash);
-        arguments(&mut command);
-        match link.send(&command, deadline).await {
+        match link.send(&self.by_hash(&arguments), deadline).await {
             Err(Fault::Redis(cause, _)) if is_unknown_script(&cause) => {
-                let mut command = Cmd::new();
-                command.arg("EVAL").arg(self.text);
-                arguments(&mut command);
-                link.send(&command, deadline).await
+                link.send(&self.whole(arguments), deadline).await
             }
             answer => answer,
         }
+    }
+
+    /// [`Call::run`], and why what it did is not confirmed by as many replicas as must, if so.
+    pub async fn run_confirmed(
+        &self,
+        link: &Link,
+        deadline: Instant,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<(Value, Option<Error>), Fault> {
+        match link.send_confirmed(&self.by_hash(&arguments), deadline).await {
+            Err(Fault::Redis(cause, _)) if is_unknown_script(&cause) => {
+                link.send_confirmed(&self.whole(arguments), deadline).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn by_hash(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("EVALSHA").arg(&self.hash);
+        arguments(&mut command);
+        command
+    }
+
+    fn whole(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("EVAL").arg(self.text);
+        arguments(&mut command);
+        command
     }
 }

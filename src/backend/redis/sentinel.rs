@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
 
 use super::config::{Address, Login};
-use super::connection::Dial;
+use super::dial::Dial;
 
 /// A connection to the server that is the master now. All sentinels are asked at once, and the first whose answer
 /// proves true wins: neither a sentinel that hangs nor one that has missed a failover can hold us up.

@@ -176,6 +176,45 @@ impl Server {
     }
 }
 
+/// Counts the commands that a server gets from clients.
+pub struct Monitor {
+    lines: std::io::Lines<std::io::BufReader<std::net::TcpStream>>,
+    marks: Connection,
+    asked: u32,
+}
+
+impl Monitor {
+    pub fn of(server: &Server) -> Self {
+        use std::io::{BufRead, Write};
+        let marks = server.connect();
+        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"MONITOR\r\n").unwrap();
+        let mut monitor = Self {
+            lines: std::io::BufReader::new(stream).lines(),
+            marks,
+            asked: 0,
+        };
+        assert_eq!(monitor.lines.next().unwrap().unwrap(), "+OK");
+        monitor
+    }
+
+    /// Commands since the last call, of all clients but this one; what scripts call does not count.
+    pub fn commands(&mut self) -> Vec<String> {
+        self.asked += 1;
+        let mark = format!("seen-{}", self.asked);
+        redis::cmd("ECHO")
+            .arg(&mark)
+            .query::<()>(&mut self.marks)
+            .unwrap();
+        let lines = self.lines.by_ref().map(Result::unwrap);
+        lines
+            .take_while(|line| !line.contains(&mark))
+            .filter(|line| line.contains("] \"") && !line.contains(" lua] "))
+            .collect()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();

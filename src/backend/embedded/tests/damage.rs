@@ -25,7 +25,9 @@ async fn a_damaged_database_is_an_error_and_stays_as_it_is() {
             Err(error) => error.kind(),
             Ok(store) => {
                 // Damage deeper down is found where it is.
-                let read = store.read(&session(), &[key("session", "1")]).await;
+                let read = store
+                    .read(&session(), &[key("session", "1")], Seen::NOTHING)
+                    .await;
                 let kind = read.expect_err(what).kind();
                 assert_eq!(
                     store.acquire(acquire(&session())).await.expect_err(what).kind(),
@@ -229,7 +231,10 @@ async fn a_flipped_bit_never_makes_something_absent() {
             }
         }
         for key in &keys {
-            match store.read(&session, std::slice::from_ref(key)).await {
+            match store
+                .read(&session, std::slice::from_ref(key), Seen::NOTHING)
+                .await
+            {
                 Ok(found) if found[0].is_some() => {}
                 Ok(_) => absent.push(format!("{key:?}: {where_}")),
                 Err(error) => {

@@ -35,7 +35,10 @@ async fn written(folder: &Path, durability: Durability) -> (Embedded, u64) {
 async fn version(folder: &Path) -> u64 {
     let store = open(folder).await;
     let head = store.head(&session()).await.unwrap();
-    let found = store.read(&session(), &[key("session", "a")]).await.unwrap();
+    let found = store
+        .read(&session(), &[key("session", "a")], Seen::NOTHING)
+        .await
+        .unwrap();
     assert_eq!(found, [Some(Bytes::from(head.version.to_string()))]);
     store.close().await.unwrap();
     head.version
@@ -281,7 +284,10 @@ async fn a_lock_that_lost_its_file_is_not_relied_upon() {
         }
         let store = open(folder.path()).await;
         assert_eq!(store.head(&session()).await.unwrap().version, 4);
-        let theirs = store.read(&session(), &[key("session", "theirs")]).await.unwrap();
+        let theirs = store
+            .read(&session(), &[key("session", "theirs")], Seen::NOTHING)
+            .await
+            .unwrap();
         assert!(theirs[0].is_some());
         store.close().await.unwrap();
     }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{Durability, Embedded, EmbeddedConfig};
+use crate::backend::Seen;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::{Acquired, Backend, Commit, Fence, Grant, Owner, SessionId};
 use crate::error::{Error, Kind};

@@ -196,6 +196,7 @@ async fn what_was_acknowledged_survives_kill() {
                     key("session", &((version - 1) % 7).to_string()),
                     key("session", &(100 + (version - 1) % 3).to_string()),
                 ],
+                Seen::NOTHING,
             )
             .await
             .unwrap();
@@ -337,7 +338,7 @@ async fn processes_share_a_folder_and_lose_nothing() {
         let keys: Vec<_> = (0..200)
             .map(|at| key("session", &format!("{name}-{at}")))
             .collect();
-        let found = store.read(&session(), &keys).await.unwrap();
+        let found = store.read(&session(), &keys, Seen::NOTHING).await.unwrap();
         assert!(found.iter().all(Option::is_some), "{name}");
     }
     store.close().await.unwrap();

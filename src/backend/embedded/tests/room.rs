@@ -35,12 +35,12 @@ async fn fill_up(store: &Embedded, make_room: impl FnOnce()) {
         key("session", &base.to_string()),
     ];
     assert_eq!(
-        store.read(&session(), &keys).await.unwrap(),
+        store.read(&session(), &keys, Seen::NOTHING).await.unwrap(),
         [Some(big.clone()), None]
     );
     make_room();
     assert_eq!(commit_one(store, refused).await.unwrap().version, base + 1);
-    assert!(store.read(&session(), &keys).await.unwrap()[1].is_some());
+    assert!(store.read(&session(), &keys, Seen::NOTHING).await.unwrap()[1].is_some());
 }
 
 #[tokio::test]

@@ -82,7 +82,10 @@ async fn nothing_is_left_of_what_was_sealed_anew() {
     let mut sealed = Vec::new();
     let mut cursor = None;
     loop {
-        let page = store.scan(&session(), None, cursor, 7).await.unwrap();
+        let page = store
+            .scan(&session(), None, cursor, 7, Seen::NOTHING)
+            .await
+            .unwrap();
         sealed.extend(page.items.into_iter().map(|(key, value)| Change {
             key,
             value: Some(self::value(value.len() + 60)),

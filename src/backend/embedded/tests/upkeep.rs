@@ -56,7 +56,10 @@ async fn closing_leaves_one_complete_file() {
     assert_eq!(left, [folder.path().join("vault.db")]);
     let store = open(folder.path()).await;
     assert_eq!(
-        store.read(&session(), &[key("session", "199")]).await.unwrap(),
+        store
+            .read(&session(), &[key("session", "199")], Seen::NOTHING)
+            .await
+            .unwrap(),
         [Some(value(1900))]
     );
 }

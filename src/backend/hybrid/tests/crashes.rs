@@ -166,7 +166,9 @@ async fn a_stale_owner_is_refused_by_both() {
             old.touch(&session, Fence::Owner(token), Some(seconds(1)))
                 .await
                 .map(drop),
-            old.renew(&[(session.clone(), token)], seconds(1)).await.remove(0),
+            old.renew(&renewals(&[(session.clone(), token)]), seconds(1))
+                .await
+                .remove(0),
         ];
         for refusal in refusals {
             assert_eq!(refusal.unwrap_err().kind(), Kind::Fenced);

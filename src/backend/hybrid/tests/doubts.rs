@@ -148,7 +148,7 @@ async fn a_commit_in_doubt_is_read_whole_or_not_at_all() {
     .await;
     let keys = [key("session", "r0000"), key("session", "r1099")];
     let read = async || {
-        let found = owner.read(&session, &keys).await?;
+        let found = owner.read(&session, &keys, Seen::NOTHING).await?;
         let text = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
         Ok::<Vec<String>, Error>(found.into_iter().map(text).collect())
     };

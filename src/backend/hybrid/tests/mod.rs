@@ -1,6 +1,7 @@
 //! Tests against real servers: Redis servers of their own, and the MongoDB server that
 //! `BAILEYS_VAULT_TEST_MONGO` names, without a database.
 
+mod copies;
 mod crashes;
 mod doubts;
 mod outages;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{HybridBackend, HybridConfig, Mode, Queue};
+use crate::backend::Seen;
+use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
@@ -239,7 +242,9 @@ async fn get(backend: &dyn Backend, session: &SessionId, id: &str) -> Option<Str
 }
 
 async fn try_get(backend: &dyn Backend, session: &SessionId, id: &str) -> Result<Option<String>> {
-    let found: Vec<Option<Bytes>> = backend.read(session, &[key("session", id)]).await?;
+    let found: Vec<Option<Bytes>> = backend
+        .read(session, &[key("session", id)], Seen::NOTHING)
+        .await?;
     Ok(found[0]
         .as_ref()
         .map(|value| String::from_utf8(value.to_vec()).unwrap()))

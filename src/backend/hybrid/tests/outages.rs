@@ -128,7 +128,9 @@ async fn mongodb_away_is_bridged_by_the_outbox() {
             "MongoDB has it still"
         );
         assert_eq!(backend.head(&session).await.unwrap().version, 40);
-        let lease = backend.renew(&[(session.clone(), token)], seconds(600)).await;
+        let lease = backend
+            .renew(&renewals(&[(session.clone(), token)]), seconds(600))
+            .await;
         assert!(lease[0].is_ok(), "Redis confirms the lease: {lease:?}");
         until("it was tried more than once", async || {
             backend.outbox_stats().total_retried > 1

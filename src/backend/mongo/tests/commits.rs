@@ -90,7 +90,7 @@ async fn of_a_hundred_shared_commits_at_once_none_is_lost() {
             assert_eq!(backends[0].head(&session).await.unwrap().version, 100);
             let keys: Vec<_> = (0..100).map(|at| key("session", &at.to_string())).collect();
             for backend in &backends {
-                let found = backend.read(&session, &keys).await.unwrap();
+                let found = backend.read(&session, &keys, Seen::NOTHING).await.unwrap();
                 assert!(found.iter().all(Option::is_some));
             }
         },
@@ -151,7 +151,7 @@ async fn a_patch_larger_than_a_document_is_one_patch() {
         commit_and_die(&writer, patch.clone()).await;
         assert!(staged(&writer).await > 1);
         // Visible to others before a single record is.
-        let found = reader.read(&session, &keys).await.unwrap();
+        let found = reader.read(&session, &keys, Seen::NOTHING).await.unwrap();
         assert!(found.iter().all(|value| *value == Some(bytes(1_000_000))));
         assert_eq!(commit_one(&reader, patch).await.unwrap().version, 1);
 

@@ -29,7 +29,10 @@ async fn a_crash_after_the_commit_point_loses_nothing() {
             let mut scanned = Vec::new();
             let mut cursor = None;
             loop {
-                let page = other.scan(&session, Some("session"), cursor, 1).await.unwrap();
+                let page = other
+                    .scan(&session, Some("session"), cursor, 1, Seen::NOTHING)
+                    .await
+                    .unwrap();
                 scanned.extend(page.items);
                 cursor = page.next;
                 if cursor.is_none() {
@@ -136,7 +139,10 @@ async fn a_delete_halfway_is_a_delete() {
         for backend in [&victim, &other] {
             assert_eq!(backend.head(&session).await.unwrap(), Head::default());
             assert_eq!(get(backend, &session, "a").await, None);
-            let scanned = backend.scan(&session, None, None, 10).await.unwrap();
+            let scanned = backend
+                .scan(&session, None, None, 10, Seen::NOTHING)
+                .await
+                .unwrap();
             assert!(scanned.items.is_empty());
             assert!(backend.list(None, 10).await.unwrap().items.is_empty());
         }

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use mongodb::bson::doc;
 
 use super::{MongoBackend, MongoConfig};
+use crate::backend::Seen;
+use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::servers::mongo_for;
 use crate::backend::{Acquire, Acquired, Backend, Commit, Fence, Grant, SessionId};
@@ -68,7 +70,10 @@ async fn grant(backend: &MongoBackend, request: Acquire) -> Grant {
 
 /// What a record says; `None` if there is none.
 async fn get(backend: &MongoBackend, session: &SessionId, id: &str) -> Option<String> {
-    let found = backend.read(session, &[key("session", id)]).await.unwrap();
+    let found = backend
+        .read(session, &[key("session", id)], Seen::NOTHING)
+        .await
+        .unwrap();
     found[0]
         .as_ref()
         .map(|value| String::from_utf8(value.to_vec()).unwrap())

@@ -28,7 +28,10 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     let away = [Kind::Unavailable, Kind::Timeout];
     let error = commit_one(&backend, second.clone()).await.unwrap_err();
     assert!(away.contains(&error.kind()), "{error:?}");
-    let error = backend.read(&session, &[key("session", "a")]).await.unwrap_err();
+    let error = backend
+        .read(&session, &[key("session", "a")], Seen::NOTHING)
+        .await
+        .unwrap_err();
     assert!(away.contains(&error.kind()), "{error:?}");
     let error = backend.head(&session).await.unwrap_err();
     assert!(away.contains(&error.kind()), "{error:?}");

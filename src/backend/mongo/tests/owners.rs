@@ -82,7 +82,7 @@ async fn leases_are_renewed_together() {
         }
         leases[7].1 -= 1;
         leases.push(("lost".into(), 1));
-        let answers = backend.renew(&leases, seconds(600)).await;
+        let answers = backend.renew(&renewals(&leases), seconds(600)).await;
         for (at, answer) in answers.iter().enumerate() {
             let kind = answer.as_ref().err().map(crate::error::Error::kind);
             let expected = match at {
@@ -122,7 +122,7 @@ async fn oversleep(backend: &MongoBackend) {
 }
 
 async fn renewed(backend: &MongoBackend, leases: &[(SessionId, u64)]) -> Vec<Option<Kind>> {
-    let answers = backend.renew(leases, seconds(600)).await;
+    let answers = backend.renew(&renewals(leases), seconds(600)).await;
     let kind = |answer: &crate::error::Result<()>| answer.as_ref().err().map(crate::error::Error::kind);
     answers.iter().map(kind).collect()
 }
@@ -316,7 +316,7 @@ async fn a_lease_that_could_not_be_given_back_is_given_back_later() {
         let start = Instant::now();
         let taken = loop {
             // What is held is renewed, as ever.
-            owner.renew(&leases, seconds(600)).await;
+            owner.renew(&renewals(&leases), seconds(600)).await;
             match other.acquire(acquire(&ended.0)).await.unwrap() {
                 Acquired::Granted(grant) => break grant.token,
                 Acquired::Held(holder) => assert!(start.elapsed() < seconds(20), "{holder:?}"),

@@ -4,52 +4,58 @@
 -- the hot copy's time to live in ms or "0", the version of the entry or "", the entry, twice the number of puts, the
 -- number of deletes; fields and values; deleted fields.
 -- Answer, for each session: 0 if done; else what "@" holds ("" for nothing), or "E" and an error.
-local answers = {}
-local at = 1
-for i = 1, #KEYS / 2 do
-  local hot, outbox, expected, becomes = KEYS[2 * i - 1], KEYS[2 * i], ARGV[at], ARGV[at + 1]
+-- The outbox is written last: a commit that fails midway is not taken for done when it is sent again, and the hot copy,
+-- which has the new mark by then, serves nobody.
+local at
+
+local function commit(hot, outbox)
+  local expected, becomes = ARGV[at], ARGV[at + 1]
   local first = at + 7
   local last = first + ARGV[at + 5] - 1
   local stop = last + ARGV[at + 6]
-  -- What is not ours under one session's keys is no reason to stop in the middle of the others'.
-  local head = redis.pcall('HGET', outbox, '@')
-  local known = redis.pcall('HGET', hot, '@')
-  if type(head) == 'table' then
-    answers[i] = 'E' .. head.err
-  elseif type(known) == 'table' then
-    answers[i] = 'E' .. known.err
-  elseif not head or string.sub(head, 1, #expected) ~= expected then
-    answers[i] = head or ''
-  else
-    if known and known ~= head then
-      redis.call('UNLINK', hot)
-    end
-    if ARGV[at + 3] == '' then
-      redis.call('HSET', outbox, '@', becomes)
-    else
-      redis.call('HSET', outbox, '@', becomes, ARGV[at + 3], ARGV[at + 4])
-    end
-    -- unpack is limited by the Lua stack (8,000 values).
-    local to = math.min(last, first + 3999)
-    redis.call('HSET', hot, '@', becomes, unpack(ARGV, first, to))
-    while to < last do
-      local from = to + 1
-      to = math.min(last, from + 3999)
-      redis.call('HSET', hot, unpack(ARGV, from, to))
-    end
-    local from = last + 1
-    while from <= stop do
-      to = math.min(stop, from + 3999)
-      redis.call('HDEL', hot, unpack(ARGV, from, to))
-      from = to + 1
-    end
-    if ARGV[at + 2] ~= '0' then
-      redis.call('PEXPIRE', hot, ARGV[at + 2])
-    else
-      redis.call('PERSIST', hot)
-    end
-    answers[i] = 0
+  local head = redis.call('HGET', outbox, '@') or ''
+  if string.sub(head, 1, #expected) ~= expected then
+    return head
   end
-  at = stop + 1
+  local known = redis.call('HGET', hot, '@')
+  if known and known ~= head then
+    redis.call('UNLINK', hot)
+  end
+  -- unpack is limited by the Lua stack (8,000 values).
+  local to = math.min(last, first + 3999)
+  redis.call('HSET', hot, '@', becomes, unpack(ARGV, first, to))
+  for from = to + 1, last, 4000 do
+    redis.call('HSET', hot, unpack(ARGV, from, math.min(last, from + 3999)))
+  end
+  for from = last + 1, stop, 4000 do
+    redis.call('HDEL', hot, unpack(ARGV, from, math.min(stop, from + 3999)))
+  end
+  if ARGV[at + 2] ~= '0' then
+    redis.call('PEXPIRE', hot, ARGV[at + 2])
+  else
+    redis.call('PERSIST', hot)
+  end
+  if ARGV[at + 3] == '' then
+    redis.call('HSET', outbox, '@', becomes)
+  else
+    redis.call('HSET', outbox, '@', becomes, ARGV[at + 3], ARGV[at + 4])
+  end
+  return 0
+end
+
+local answers = {}
+at = 1
+for i = 1, #KEYS / 2 do
+  local done, answer = pcall(commit, KEYS[2 * i - 1], KEYS[2 * i])
+  if not done then
+    answer = type(answer) == 'table' and answer.err or answer
+    if string.find(answer, 'READONLY', 1, true) then
+      return redis.error_reply('READONLY the server is a replica')
+    end
+    -- Any other error is of this session alone.
+    answer = 'E' .. answer
+  end
+  answers[i] = answer
+  at = at + 7 + ARGV[at + 5] + ARGV[at + 6]
 end
 return answers

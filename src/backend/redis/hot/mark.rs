@@ -35,7 +35,7 @@ impl Mark {
         (self.version, self.commit_id) == (other.version, other.commit_id)
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+    pub(in crate::backend::redis) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -101,6 +101,8 @@ pub struct Held<'a> {
     pub token: Token,
     /// Random, of the grant.
     pub attempt: u64,
+    /// The version that the owner knows to be in the outbox, or 0.
+    pub version: u64,
 }
 
 /// Answer of [`HotCopies::renew`].

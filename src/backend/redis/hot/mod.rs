@@ -22,22 +22,26 @@ use super::backend::renewed_at_once;
 use super::batch::{self, HotCommit, Item, Reply, milliseconds};
 use super::config::RedisConfig;
 use super::connection::Link;
-use super::errors::error;
+use super::errors::{at_keys, error, from_script};
 use super::keys::{HEAD, Keys};
 use super::large::{self, Shrinking};
-use super::{held, scripts, warnings};
+use super::{held, proof, scripts, warnings};
 use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
 pub use mark::{Copied, Held, Installed, Left, Mark, Renewed, Reserved, Written};
 
+/// Commands needed here beside those of [`RedisBackend`](super::RedisBackend).
+const MORE_COMMANDS: [&str; 6] = ["HKEYS", "HEXISTS", "HLEN", "XADD", "XRANGE", "XLEN"];
 /// Entries read by one command.
 const ENTRIES: usize = 500;
 
 /// See the module's documentation.
 pub struct HotCopies {
     link: Arc<Link>,
+    /// For what the outbox acknowledges.
+    commits: Arc<Link>,
     keys: Keys,
     operation_timeout: Duration,
     closed: AtomicBool,
@@ -50,6 +54,7 @@ impl HotCopies {
         config.validate()?;
         Ok(Self {
             link: Link::shared(config),
+            commits: Link::for_commits(config),
             keys: Keys::of(&config.prefix, installation),
             operation_timeout: config.operation_timeout,
             closed: AtomicBool::new(false),
@@ -76,18 +81,29 @@ impl HotCopies {
 
     /// What an operator should know about a server that holds an outbox; one sentence each.
     pub async fn warnings(&self) -> Result<Vec<String>> {
-        warnings::check(&self.link, self.begin()?).await
+        let (warnings, ()) = tokio::try_join!(warnings::check(&self.link, self.begin()?), self.prove())?;
+        Ok(warnings)
+    }
+
+    /// Fails if a command that is needed here is refused.
+    pub async fn prove(&self) -> Result<()> {
+        let wait = self.commits.wants_replicas().then_some("WAIT");
+        let more: Vec<_> = MORE_COMMANDS.into_iter().chain(wait).collect();
+        proof::check(&self.link, &self.keys, &more, self.begin()?).await
     }
 
     /// The same about one that holds copies alone.
     pub async fn cache_warnings(&self) -> Result<Vec<String>> {
-        warnings::check_answers(&self.link, self.begin()?).await
+        let answers = warnings::check_answers(&self.link, self.begin()?);
+        let (warnings, ()) = tokio::try_join!(answers, self.prove())?;
+        Ok(warnings)
     }
 
     /// Gives the connection back.
     pub fn close(&self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
             self.link.give_back();
+            self.commits.give_back();
         }
     }
 
@@ -194,6 +210,15 @@ impl HotCopies {
         }
     }
 
+    /// Fails unless as many replicas as must have what stands in the outbox.
+    pub async fn confirm(&self, session: &SessionId) -> Result<()> {
+        if !self.commits.wants_replicas() {
+            return Ok(());
+        }
+        let outbox = self.keys.outbox(session);
+        self.commits.confirm_heads(&[&outbox], self.begin()?).await
+    }
+
     /// All entries of the outbox with their versions, in order.
     pub async fn entries(&self, session: &SessionId) -> Result<Vec<(u64, Bytes)>> {
         let key = self.keys.outbox(session);
@@ -217,7 +242,7 @@ impl HotCopies {
         for versions in versions.chunks(ENTRIES) {
             let fields: Vec<_> = versions.iter().map(u64::to_string).collect();
             let fields: Vec<_> = fields.iter().map(String::as_bytes).collect();
-            let values = large::fields(&self.link, &key, &fields, self.begin()?).await?;
+            let (_, values) = large::fields(&self.link, &key, &fields, self.begin()?).await?;
             for (version, value) in versions.iter().zip(values) {
                 // What is gone was trimmed meanwhile: the truth has it.
                 if let Some(entry) = record(value)? {
@@ -290,9 +315,13 @@ impl HotCopies {
             entry: entry.cloned(),
             ttl,
         };
-        let replies = batch::commit(&self.link, vec![Item::Hot(commit)], self.begin()?).await;
+        let replies = batch::commit(&self.commits, vec![Item::Hot(commit)], self.begin()?).await;
         match replies.into_iter().next() {
             Some(Reply::Committed(_)) => Ok(Written::Yes),
+            Some(Reply::Before(head)) => Ok(Written::No(Some(Mark {
+                updated_at: head.updated_at,
+                ..mark
+            }))),
             Some(Reply::Refused(head)) => Ok(Written::No(Mark::parse(&head)?)),
             Some(Reply::Failed(error)) => Err(error),
             None => Err(unexpected()),
@@ -431,6 +460,7 @@ impl HotCopies {
                 command.arg(milliseconds(Some(lease))).arg(owner);
                 for held in leases {
                     command.arg(held.token).arg(format!("{:016x}", held.attempt));
+                    command.arg(held.version);
                 }
             })
             .await?;
@@ -440,13 +470,21 @@ impl HotCopies {
         if answers.len() != leases.len() {
             return Err(unexpected());
         }
-        let answers = answers.into_iter().map(|answer| match answer {
-            Value::Int(0) => Ok(Renewed::Yes),
-            Value::Int(1) => Ok(Renewed::Fenced),
-            Value::Int(2) => Ok(Renewed::Unknown),
-            Value::Int(3) => Ok(Renewed::Contested),
-            _ => Err(unexpected()),
-        });
+        let answers = answers
+            .into_iter()
+            .zip(leases)
+            .map(|(answer, held)| match answer {
+                Value::Int(0) => Ok(Renewed::Yes),
+                Value::Int(1) => Ok(Renewed::Fenced),
+                Value::Int(2) => Ok(Renewed::Unknown),
+                Value::Int(3) => Ok(Renewed::Contested),
+                Value::BulkString(text) if text.first() == Some(&b'E') => {
+                    let found = from_script(&String::from_utf8_lossy(&text[1..]));
+                    let keys = [self.keys.outbox(held.session), self.keys.hot_lease(held.session)];
+                    Err(at_keys(found, &keys))
+                }
+                _ => Err(unexpected()),
+            });
         Ok(answers.collect())
     }
 
@@ -488,12 +526,14 @@ impl HotCopies {
         Ok(answer.map(drop)?)
     }
 
-    /// Removes the hot copy alone: what it says of the end of the session's life is not true any more.
-    pub async fn drop_copy(&self, session: &SessionId) -> Result<()> {
-        let sent = self
-            .link
-            .send(cmd("UNLINK").arg(self.keys.hot(session)), self.begin()?)
-            .await;
+    /// Makes the hot copy, if there is one, live `ttl` from now.
+    pub async fn touch(&self, session: &SessionId, ttl: Option<Duration>) -> Result<()> {
+        let key = self.keys.hot(session);
+        let command = match ttl {
+            Some(_) => cmd("PEXPIRE").arg(key).arg(milliseconds(ttl)).take(),
+            None => cmd("PERSIST").arg(key).take(),
+        };
+        let sent = self.link.send(&command, self.begin()?).await;
         Ok(sent.map(drop)?)
     }
 }

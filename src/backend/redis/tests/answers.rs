@@ -146,8 +146,14 @@ async fn a_foreign_key_is_named_and_harms_no_other_session() {
     let session: SessionId = "s".into();
     let errors = [
         backend.head(&session).await.unwrap_err(),
-        backend.read(&session, &[key("a")]).await.unwrap_err(),
-        backend.scan(&session, None, None, 10).await.unwrap_err(),
+        backend
+            .read(&session, &[key("a")], Seen::NOTHING)
+            .await
+            .unwrap_err(),
+        backend
+            .scan(&session, None, None, 10, Seen::NOTHING)
+            .await
+            .unwrap_err(),
         backend.acquire(request("s", "first")).await.unwrap_err(),
         backend.delete(&session, Fence::Shared).await.unwrap_err(),
         backend.touch(&session, Fence::Shared, None).await.unwrap_err(),
@@ -164,7 +170,9 @@ async fn a_foreign_key_is_named_and_harms_no_other_session() {
         assert_eq!(error.session(), Some(&session));
     }
     server.run::<()>("HSET bv:{s}:lease a 1");
-    let renewed = backend.renew(&[(session, 1), ("good".into(), good)], LEASE).await;
+    let renewed = backend
+        .renew(&renewals(&[(session, 1), ("good".into(), good)]), LEASE)
+        .await;
     let error = renewed[0].as_ref().unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     assert!(error.message().contains("bv:{s}:lease"), "{error}");
@@ -209,7 +217,7 @@ async fn a_server_out_of_memory_lets_deletions_through() {
     // A deletion begins with a lease, and ends with giving it back.
     let session: SessionId = "u".into();
     let token = grant(&backend, "u").await.token;
-    assert!(backend.renew(&[(session.clone(), token)], LEASE).await[0].is_ok());
+    assert!(backend.renew(&renewals(&[(session.clone(), token)]), LEASE).await[0].is_ok());
     assert!(
         backend
             .touch(&session, Fence::Owner(token), Some(LEASE))
@@ -240,17 +248,17 @@ async fn a_read_that_the_server_cuts_off_is_asked_in_halves() {
             .find_map(|line| line.strip_prefix("total_connections_received:"));
         line.unwrap().trim().parse().unwrap()
     };
-    let found = backend.read(&"s".into(), &keys).await.unwrap();
+    let found = backend.read(&"s".into(), &keys, Seen::NOTHING).await.unwrap();
     assert!(found.iter().all(|value| value.as_ref().unwrap().len() == 30_000));
     // What was learnt is kept: nobody's connection is cut again. The test asks with a connection of its own.
     let before = count(&connections());
     for _ in 0..3 {
-        backend.read(&"s".into(), &keys).await.unwrap();
+        backend.read(&"s".into(), &keys, Seen::NOTHING).await.unwrap();
     }
     let (mut all, mut cursor) = (0, None);
     loop {
         let page = backend
-            .scan(&"s".into(), None, cursor.clone(), 1_000)
+            .scan(&"s".into(), None, cursor.clone(), 1_000, Seen::NOTHING)
             .await
             .unwrap();
         all += page.items.len();
@@ -269,7 +277,10 @@ async fn a_read_that_the_server_cuts_off_is_asked_in_halves() {
     commit_one(&backend, shared("t", vec![put("a", &huge)]))
         .await
         .unwrap();
-    let error = backend.read(&"t".into(), &[key("a")]).await.unwrap_err();
+    let error = backend
+        .read(&"t".into(), &[key("a")], Seen::NOTHING)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert!(error.message().contains("client-output-buffer-limit"), "{error}");
 }

@@ -34,7 +34,7 @@ async fn what_is_committed_is_read_back() {
         assert_eq!(head.version, 2);
         assert_eq!(backend.head(&session.into()).await.unwrap(), head);
         let keys = [key("a"), key("b"), key("\0\r\n'\"\\*?"), RecordKey::creds()];
-        let records = backend.read(&session.into(), &keys).await.unwrap();
+        let records = backend.read(&session.into(), &keys, Seen::NOTHING).await.unwrap();
         assert_eq!(records, [None, Some(Bytes::new()), Some(value.into()), None]);
     }
     let mut expected = ["plain", "a{b}c", "%7Bx%7D", "}{", "é:*?[a]", "with space"].map(SessionId::from);
@@ -54,7 +54,7 @@ async fn a_patch_of_thousands_of_records_is_one_commit() {
     let puts = ids.iter().map(|id| put(id, id)).collect();
     commit_one(&backend, commit("s", token, 0, puts)).await.unwrap();
     let keys: Vec<_> = ids.iter().map(|id| key(id)).collect();
-    let records = backend.read(&"s".into(), &keys).await.unwrap();
+    let records = backend.read(&"s".into(), &keys, Seen::NOTHING).await.unwrap();
     assert!(
         records
             .iter()
@@ -74,7 +74,7 @@ async fn a_patch_of_thousands_of_records_is_one_commit() {
     commit_one(&backend, commit("s", grant.token, 1, deletes))
         .await
         .unwrap();
-    let left = backend.read(&"s".into(), &keys).await.unwrap();
+    let left = backend.read(&"s".into(), &keys, Seen::NOTHING).await.unwrap();
     assert_eq!(left.iter().flatten().count(), 5_000);
 }
 
@@ -129,7 +129,7 @@ async fn shared_commits_merge_record_by_record() {
     let keys: Vec<_> = (0..100).map(|id| key(&id.to_string())).collect();
     assert!(
         backend
-            .read(&"s".into(), &keys)
+            .read(&"s".into(), &keys, Seen::NOTHING)
             .await
             .unwrap()
             .iter()
@@ -286,7 +286,10 @@ async fn scan_finds_every_record_of_the_type() {
         ] {
             let (mut found, mut cursor) = (HashMap::new(), None);
             loop {
-                let page = backend.scan(&session.into(), kind, cursor, 100).await.unwrap();
+                let page = backend
+                    .scan(&session.into(), kind, cursor, 100, Seen::NOTHING)
+                    .await
+                    .unwrap();
                 found.extend(page.items);
                 cursor = page.next;
                 if cursor.is_none() {

@@ -39,7 +39,10 @@ async fn a_restarted_server_has_every_acknowledged_commit() {
     server.kill();
     assert!(is_outage(&backend.head(&"s".into()).await.unwrap_err()));
     assert!(is_outage(
-        &backend.read(&"s".into(), &[key("0")]).await.unwrap_err()
+        &backend
+            .read(&"s".into(), &[key("0")], Seen::NOTHING)
+            .await
+            .unwrap_err()
     ));
     server.start_again();
     let next = commit("s", token, 5, vec![put("5", "x")]);
@@ -50,7 +53,7 @@ async fn a_restarted_server_has_every_acknowledged_commit() {
     let keys: Vec<_> = (0..6).map(|id| key(&id.to_string())).collect();
     assert!(
         backend
-            .read(&"s".into(), &keys)
+            .read(&"s".into(), &keys, Seen::NOTHING)
             .await
             .unwrap()
             .iter()
@@ -76,7 +79,12 @@ async fn a_server_that_came_back_empty_has_lost_the_session() {
     let lost = persist(async || commit_one(&backend, next.clone()).await).await;
     assert_eq!(kind(lost), Kind::SessionLost);
     assert_eq!(
-        kind(backend.renew(&[("s".into(), token)], LEASE).await.remove(0)),
+        kind(
+            backend
+                .renew(&renewals(&[("s".into(), token)]), LEASE)
+                .await
+                .remove(0)
+        ),
         Kind::SessionLost
     );
     // Nothing of a session that was never written is lost; but its lease is.
@@ -265,7 +273,10 @@ async fn foreign_keys_are_corrupt_and_not_missing() {
     let session: SessionId = "s".into();
     server.run::<()>("SET bv:{s} x");
     assert_eq!(kind(backend.head(&session).await), Kind::Corrupt);
-    assert_eq!(kind(backend.read(&session, &[key("a")]).await), Kind::Corrupt);
+    assert_eq!(
+        kind(backend.read(&session, &[key("a")], Seen::NOTHING).await),
+        Kind::Corrupt
+    );
     assert_eq!(kind(backend.acquire(request("s", "first")).await), Kind::Corrupt);
     assert_eq!(
         kind(commit_one(&backend, shared("s", vec![])).await),

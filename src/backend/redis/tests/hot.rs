@@ -127,6 +127,7 @@ async fn leases_beside_hot_copies_are_renewed_together() {
             session,
             token: TOKEN,
             attempt: 1,
+            version: 0,
         })
         .collect();
     let before = calls(&server);
@@ -178,6 +179,7 @@ async fn a_cluster_takes_hot_copies_on_every_node() {
             session,
             token: TOKEN,
             attempt: 1,
+            version: 0,
         })
         .collect();
     for renewed in copies.renew(&leases, &owner("first"), LEASE).await {

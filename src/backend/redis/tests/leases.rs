@@ -39,7 +39,10 @@ async fn only_one_owner_at_a_time() {
         Kind::Fenced
     );
     let renewed = backend
-        .renew(&[("s".into(), first.token), ("s".into(), second.token)], LEASE)
+        .renew(
+            &renewals(&[("s".into(), first.token), ("s".into(), second.token)]),
+            LEASE,
+        )
         .await;
     assert_eq!(renewed[0].as_ref().unwrap_err().kind(), Kind::Fenced);
     assert!(renewed[1].is_ok());
@@ -71,14 +74,19 @@ async fn a_lease_runs_out_and_fences_its_owner_when_taken() {
     commit_one(&backend, commit("s", first.token, 0, vec![put("a", "1")]))
         .await
         .unwrap();
-    assert!(backend.renew(&[("s".into(), first.token)], LEASE).await[0].is_ok());
+    assert!(
+        backend
+            .renew(&renewals(&[("s".into(), first.token)]), LEASE)
+            .await[0]
+            .is_ok()
+    );
     let Acquired::Held(holder) = backend.acquire(request("s", "second")).await.unwrap() else {
         panic!("granted twice")
     };
     assert_eq!(holder.owner, owner("first"));
 
     backend
-        .renew(&[("s".into(), first.token)], Duration::from_millis(1))
+        .renew(&renewals(&[("s".into(), first.token)]), Duration::from_millis(1))
         .await[0]
         .clone()
         .unwrap();
@@ -88,7 +96,12 @@ async fn a_lease_runs_out_and_fences_its_owner_when_taken() {
     let second = granted(backend.acquire(request("s", "second")).await.unwrap());
     backend.release(&"s".into(), second.token).await.unwrap();
     assert_eq!(
-        kind(backend.renew(&[("s".into(), first.token)], LEASE).await.remove(0)),
+        kind(
+            backend
+                .renew(&renewals(&[("s".into(), first.token)]), LEASE)
+                .await
+                .remove(0)
+        ),
         Kind::Fenced
     );
     let stale = commit("s", first.token, 1, vec![]);

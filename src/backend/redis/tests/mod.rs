@@ -2,11 +2,16 @@
 
 mod answers;
 mod commits;
+mod cost;
 mod faults;
 mod hot;
 mod leases;
+mod losses;
+mod midway;
+mod nodes;
 mod operators;
 mod promises;
+mod replicas;
 mod topologies;
 
 use std::time::Duration;
@@ -14,6 +19,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{RedisBackend, RedisConfig};
+use crate::backend::Seen;
+use crate::backend::contract::renewals;
 use crate::backend::{Acquire, Acquired, Backend, Commit, Fence, Grant, Head, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
@@ -106,7 +113,10 @@ async fn commit_one(backend: &RedisBackend, commit: Commit) -> Result<Head> {
 }
 
 async fn read_one(backend: &RedisBackend, session: &str, id: &str) -> Option<String> {
-    let records = backend.read(&session.into(), &[key(id)]).await.unwrap();
+    let records = backend
+        .read(&session.into(), &[key(id)], Seen::NOTHING)
+        .await
+        .unwrap();
     assert_eq!(records.len(), 1);
     records[0]
         .as_ref()

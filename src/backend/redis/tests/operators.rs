@@ -40,11 +40,16 @@ async fn a_user_with_the_documented_permissions_can_do_everything() {
     assert!(backend.touch(&session, Fence::Owner(token), day).await.unwrap());
     assert!(backend.touch(&session, Fence::Owner(token), None).await.unwrap());
     assert_eq!(
-        backend.scan(&session, None, None, 10).await.unwrap().items.len(),
+        backend
+            .scan(&session, None, None, 10, Seen::NOTHING)
+            .await
+            .unwrap()
+            .items
+            .len(),
         1
     );
     assert_eq!(all_sessions(&backend, 10).await.unwrap().len(), 2);
-    assert!(backend.renew(&[(session.clone(), token)], LEASE).await[0].is_ok());
+    assert!(backend.renew(&renewals(&[(session.clone(), token)]), LEASE).await[0].is_ok());
     assert_eq!(backend.head(&session).await.unwrap().version, 2);
     assert!(backend.delete(&session, Fence::Owner(token)).await.unwrap());
     backend.release(&session, token).await.unwrap();

@@ -65,7 +65,13 @@ async fn a_cluster_serves_sessions_on_every_node() {
     for result in backend.commit(commits).await {
         assert_eq!(result.unwrap().version, 1);
     }
-    assert!(backend.renew(&leases, LEASE).await.iter().all(Result::is_ok));
+    assert!(
+        backend
+            .renew(&renewals(&leases), LEASE)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
     let mut expected: Vec<_> = leases.iter().map(|(session, _)| session.clone()).collect();
     expected.sort();
     assert_eq!(all_sessions(&backend, 5).await.unwrap(), expected);
@@ -127,7 +133,7 @@ async fn a_slot_that_moves_takes_its_sessions_along() {
     commit_one(&backend, commit("s", token, 3, vec![put("a", "4")]))
         .await
         .unwrap();
-    assert!(backend.renew(&[("s".into(), token)], LEASE).await[0].is_ok());
+    assert!(backend.renew(&renewals(&[("s".into(), token)]), LEASE).await[0].is_ok());
     assert_eq!(read_one(&backend, "s", "a").await.as_deref(), Some("4"));
 }
 
