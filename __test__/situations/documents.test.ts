@@ -368,9 +368,21 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
       const folder = folderOf(`taken-${file}`);
       const bot = new Bot(t, folder, 'creds,wait,creds', file, env);
       await bot.says('waits');
-      // Nobody can hold a lock that is gone: the next one gets in.
-      rmSync(join(folder, 'auth/vault.lock'));
       const next = new Bot(t, folder, 'creds,wait,creds', file, env);
+      const getsIn = async () =>
+        readFileSync(join(folder, 'auth/vault.holder'), 'utf8').includes(`"pid":${next.child.pid},`);
+      // Nobody can hold a lock that is gone: the next one gets in, unless the first has locked it anew meanwhile.
+      await until(
+        'the next one gets in',
+        async () => {
+          rmSync(join(folder, 'auth/vault.lock'), { force: true });
+          return until('', getsIn, 3_000).then(
+            () => true,
+            () => false,
+          );
+        },
+        WAIT_MS,
+      );
       await next.says('waits');
       bot.child.send('go on');
       await until('it ends', async () => bot.child.exitCode !== null, WAIT_MS);

@@ -32,7 +32,8 @@ export function makeWASocket({ auth }) {
         await once(process, 'message');
         continue;
       }
-      ev.emit('creds.update', {});
+      // As `emit` does, but for that the next step comes when it is saved, or is not.
+      await Promise.allSettled(ev.listeners('creds.update').map((listener) => listener({})));
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     console.log('done');
