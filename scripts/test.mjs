@@ -20,9 +20,9 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const FILE_TIMEOUT_MS = 900_000;
 
 /** Paths of the tests that need no server: what most changes to `lib` break first. */
-const UNIT = /^__test__\/(architecture\/|codec\/|face\/(?!package)|conformance\/suite|crash\/refusals)/;
+const UNIT = /^__test__\/(architecture\/|codec\/|api\/(?!package)|conformance\/suite|crash\/refusals)/;
 /** Paths of the tests that read or load sources only. */
-const NEEDS_NO_BUILD = /^__test__\/(architecture|codec|face\/options)\//;
+const NEEDS_NO_BUILD = /^__test__\/(architecture|codec|api\/options)\//;
 
 const [first, ...rest] = process.argv.slice(2);
 const unit = first === '--unit';

@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     /// What TypeScript sends for the least that a program can say; a test there keeps it so.
-    const SENT: &str = include_str!("../__test__/face/options/sent-to-core.json");
+    const SENT: &str = include_str!("../__test__/api/options/sent-to-core.json");
 
     /// All of `value` but one field that is not null, for each such field, with the field's path.
     fn without_each(value: &Map<String, Value>) -> Vec<(String, Map<String, Value>)> {

@@ -36,7 +36,7 @@ describeWith(['redis', 'mongo'], 'a program for the package that this one replac
 
   /** Runs `calls`, functions that the program exports; resolves to what they returned. */
   function run(program: string, ...calls: string[]): unknown[] {
-    const source = readFileSync(join(ROOT, '__test__', 'face', 'programs', `${program}.ts.txt`), 'utf8')
+    const source = readFileSync(join(ROOT, '__test__', 'api', 'programs', `${program}.ts.txt`), 'utf8')
       .replace("'BAILEYS'", "'./offline.mts'")
       .replaceAll('redis://localhost:6379', redisUrl)
       .replaceAll('mongodb://localhost:27017', mongoUrl)

@@ -62,7 +62,10 @@ describe('a program bundled by esbuild', () => {
       cpSync(join(folder, 'alone'), elsewhere.folder, { recursive: true });
       const without = await elsewhere.run(['bot.cjs']);
       assert.equal(without.code, 1);
-      assert.match(without.stderr, /^NATIVE_MISSING .*bundled.*docs\/bundlers\.md.*BAILEYS_VAULT_NATIVE/s);
+      assert.match(
+        without.stderr,
+        /^NATIVE_MISSING .*bundled.*docs\/guides\/bundlers\.md.*BAILEYS_VAULT_NATIVE/s,
+      );
 
       const kept = join(elsewhere.folder, 'kept');
       mkdirSync(kept);

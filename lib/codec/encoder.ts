@@ -36,12 +36,12 @@ const {
 const { asUint8Array, byteLengthOf, copyBytes, LOOP_COPY } = views;
 const KEYS = KEY_BYTES;
 
-/** Room for a key (1 + 5), a tag and its longest operand (1 + 8) and the end of the object (1). */
+/** Space for a key (1 + 5), a tag and its longest operand (1 + 8) and the end of the object (1). */
 const STEP = 16;
 /** Version and two varints of at most 5 bytes. */
 const HEADER = 11;
 const INITIAL_SIZE = 4096;
-/** An encoder that grew beyond this for one value gives the room back after it. */
+/** An encoder that grew beyond this for one value shrinks after it. */
 const KEPT_SIZE = 1024 * 1024;
 
 const float64 = new Float64Array(1);
@@ -60,7 +60,7 @@ export class Encoder {
   private structure: Uint8Array = new Uint8Array(INITIAL_SIZE);
   private position = 0;
   private text = '';
-  /** The first `rawCount` are in use; emptying the array itself would give up its room every time. */
+  /** The first `rawCount` are in use; emptying the array itself would free its memory every time. */
   private readonly raw: (Uint8Array | undefined)[] = [];
   /** Of each as it was when it was met; its buffer may be resized, by a getter or by another thread. */
   private readonly rawLengths: number[] = [];
@@ -200,7 +200,7 @@ export class Encoder {
         if (value === undefined) {
           continue;
         }
-        this.room();
+        this.ensureSpace();
         const code = KEYS.get(key);
         if (code !== undefined) {
           this.structure[this.position++] = code;
@@ -210,7 +210,7 @@ export class Encoder {
         }
         this.value(value, depth);
       }
-      this.room();
+      this.ensureSpace();
       this.structure[this.position++] = KEY_END;
     } catch (error) {
       throw Refusal.from(error).within(source, key);
@@ -231,10 +231,10 @@ export class Encoder {
     try {
       for (; index < length; index++) {
         const value = source[index];
-        this.room();
+        this.ensureSpace();
         this.value(typeof value === 'object' && value !== null ? resolve(value, index) : value, depth);
       }
-      this.room();
+      this.ensureSpace();
     } catch (error) {
       throw Refusal.from(error).within(source, index);
     }
@@ -297,7 +297,7 @@ export class Encoder {
     this.position = writeVarint(this.structure, this.position, value);
   }
 
-  private room(): void {
+  private ensureSpace(): void {
     if (this.position + STEP > this.structure.length) {
       if (this.position > MAX_SIZE) {
         throw tooLarge();

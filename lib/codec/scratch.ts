@@ -24,7 +24,7 @@ export class Scratch implements Target {
   }
 
   /**
-   * Room for `extra` bytes after `at`, keeping what is before.
+   * Makes space for `extra` bytes after `at`. What is before `at` is kept.
    *
    * @internal
    * @throws Refusal when that would be more than a frame may hold

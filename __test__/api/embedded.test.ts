@@ -43,7 +43,7 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((store) => store.close()));
 });
 
-/** Runs a program of its own, which gets the face as `vault`. */
+/** Runs a program of its own, which gets the package as `vault`. */
 const program = (body: string): string[] => [
   '--import',
   'tsx',
