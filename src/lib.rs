@@ -7,6 +7,7 @@
 //! - [`resilience`]: time limits, retries and the circuit breaker, around any backend.
 //! - [`observe`]: figures of the process.
 //! - [`runtime`]: the threads all of it runs on.
+//! - [`time`]: time that goes on while the machine sleeps.
 //! - [`config`]: options, as the TypeScript face hands them over.
 //! - [`error`]: the one error type; [`answer`]: an answer that somebody waits for.
 
@@ -22,6 +23,7 @@ pub mod record;
 pub mod resilience;
 pub mod runtime;
 pub mod session;
+pub mod time;
 
 /// Records are allocated on the threads of JavaScript and freed on the core's, which is what the system's allocator
 /// does worst: it cost a sixth of the time of a write.

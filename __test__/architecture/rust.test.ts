@@ -21,6 +21,7 @@ const MODULES: Module[] = [
   { name: 'error', may: [], why: 'Everything returns these errors.' },
   { name: 'answer', may: ['error'], why: 'Carries a result to whoever waits, whatever the result is.' },
   { name: 'runtime', may: ['error'], why: 'Threads know nothing of what runs on them.' },
+  { name: 'time', may: [], why: 'Every module may ask how old something is.' },
   { name: 'observe', may: [], why: 'Counting must be possible from anywhere.' },
   { name: 'record', may: ['error'], why: 'Patches and seals are the same wherever they are stored.' },
   {
@@ -34,7 +35,11 @@ const MODULES: Module[] = [
     why: 'Storages are independent.',
   },
   { name: 'backend/redis', may: ['error', 'runtime', 'record', 'backend'], why: 'Storages are independent.' },
-  { name: 'backend/mongo', may: ['error', 'runtime', 'record', 'backend'], why: 'Storages are independent.' },
+  {
+    name: 'backend/mongo',
+    may: ['error', 'runtime', 'time', 'record', 'backend'],
+    why: 'Storages are independent.',
+  },
   {
     name: 'config',
     may: ['error', 'record', 'backend', 'backend/embedded', 'backend/redis', 'backend/mongo'],
@@ -47,12 +52,12 @@ const MODULES: Module[] = [
   },
   {
     name: 'backend/hybrid',
-    may: ['error', 'runtime', 'record', 'backend', 'backend/redis', 'backend/mongo', 'resilience'],
+    may: ['error', 'runtime', 'time', 'record', 'backend', 'backend/redis', 'backend/mongo', 'resilience'],
     why: 'Joins two storages, each behind its own circuit breaker.',
   },
   {
     name: 'session',
-    may: ['error', 'answer', 'runtime', 'observe', 'record', 'backend', 'resilience'],
+    may: ['error', 'answer', 'runtime', 'time', 'observe', 'record', 'backend', 'resilience'],
     why: 'Order, ownership and memory of a session are the same for every backend: it must not name one.',
   },
   {

@@ -45,8 +45,12 @@ export function open(place, sessionId, options = {}) {
   const onServers = {
     ...anywhere,
     exclusive,
-    ttl: { lockTtl, ...(ttl !== undefined && { defaultTtl: ttl }) },
-    resilience: { operationTimeout: OPERATION_TIMEOUT, breaker: { coolDown: COOL_DOWN } },
+    ttl: { lockTtl, ...(ttl !== undefined && { defaultTtl: ttl }), ...options.ttl },
+    resilience: {
+      operationTimeout: OPERATION_TIMEOUT,
+      breaker: { coolDown: COOL_DOWN },
+      ...options.resilience,
+    },
   };
   switch (mode) {
     case 'embedded':

@@ -15,6 +15,7 @@ pub(crate) mod contract;
 pub mod embedded;
 mod gather;
 pub mod hybrid;
+mod keeping;
 mod letter;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -38,6 +39,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
+pub(crate) use keeping::keeping;
 pub use letter::Letter;
 pub use owner::Owner;
 pub(crate) use refusals::version_mismatch;
@@ -96,6 +98,12 @@ pub struct Grant {
     pub records: Vec<Option<Bytes>>,
     /// Whether the lease runs out unless renewed (a lock held by the operating system does not).
     pub expires: bool,
+}
+
+/// How long one try to renew leases that last `lease` may take. It is short, so that a connection that died without a
+/// word leaves time for another one before the leases are over.
+pub(crate) fn renewal_limit(lease: Duration) -> Duration {
+    (lease / 4).min(Duration::from_secs(10))
 }
 
 /// The owner found holding a session.
@@ -234,7 +242,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
 
     /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since,
-    /// `SessionLost` if the storage holds less than it did.
+    /// `SessionLost` if the storage holds less than it did. Waits for no other call, and for no place among them.
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>>;
 
     /// Gives the lease back, so that the next owner need not wait. Not an error if it is held no more.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -13,12 +14,21 @@ use tokio::task::{JoinHandle, JoinSet};
 struct Answers {
     updates: AtomicBool,
     lost: AtomicUsize,
-    /// By how many milliseconds the time in the answer to `hello` is moved.
+    /// By how many milliseconds the server's time is moved in its answers.
     ahead: AtomicI64,
+    /// Whether only in the answer to `hello`.
+    router: AtomicBool,
+    /// Connections with a number below this carry nothing any more.
+    frozen: AtomicUsize,
+    connections: AtomicUsize,
+    /// A connection that was asked something with this in it carries nothing any more.
+    unanswered: Mutex<Option<Vec<u8>>>,
+    /// Names of the commands that went by, in order.
+    commands: Mutex<Vec<String>>,
 }
 
-/// A date of this name, eight bytes.
-const TIME: &[u8] = b"\x09localTime\0";
+/// Dates of these names, eight bytes: in the answer to `hello`, and where the primary's clock is read.
+const TIMES: [&[u8]; 2] = [b"\x09localTime\0", b"\x09now\0"];
 /// An update command has its name and the collection's as its first element.
 const UPDATE: &[u8] = b"\x02update\0";
 
@@ -31,9 +41,9 @@ pub struct Way {
 }
 
 impl Way {
-    /// To the server of a `mongodb://host:port…` URL.
+    /// To the server of a `mongodb://host:port…` or `redis://host:port…` URL.
     pub async fn to(url: &str) -> Self {
-        let after_scheme = url.trim_start_matches("mongodb://");
+        let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
         let target = after_scheme.split(['/', '?']).next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -54,9 +64,10 @@ impl Way {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let (target, answers) = (target.clone(), answers.clone());
+                let number = answers.connections.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(target).await {
-                        let _ = carry(client, server, &answers).await;
+                        let _ = carry(client, server, &answers, number).await;
                     }
                 });
             }
@@ -68,10 +79,50 @@ impl Way {
         self.answers.updates.store(lose, Ordering::SeqCst);
     }
 
-    /// As a router whose clock is ahead answers.
+    /// As a router alone whose clock is ahead answers.
+    pub fn set_router_ahead(&self, by: std::time::Duration) {
+        self.answers.router.store(true, Ordering::SeqCst);
+        self.set_clock_ahead(by);
+    }
+
+    /// As a primary whose clock is ahead answers.
     pub fn set_clock_ahead(&self, by: std::time::Duration) {
         let by = i64::try_from(by.as_millis()).unwrap();
         self.answers.ahead.store(by, Ordering::SeqCst);
+    }
+
+    /// As one whose clock is behind does.
+    pub fn set_clock_behind(&self, by: std::time::Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap();
+        self.answers.ahead.store(-by, Ordering::SeqCst);
+    }
+
+    /// Connections that there are carry nothing any more, and do not end: as after a router lost its memory.
+    pub fn freeze(&self) {
+        let connections = self.answers.connections.load(Ordering::SeqCst);
+        self.answers.frozen.store(connections, Ordering::SeqCst);
+    }
+
+    /// From now on a connection on which something with `text` in it is asked carries nothing any more.
+    pub fn leave_unanswered(&self, text: &str) {
+        *self.answers.unanswered.lock() = Some(text.as_bytes().to_vec());
+    }
+
+    /// Names of the commands that the server was sent since this was last asked, each a message and a round trip; but
+    /// for those by which the driver looks after its connections.
+    pub fn take_commands(&self) -> Vec<String> {
+        let commands = std::mem::take(&mut *self.answers.commands.lock());
+        let upkeep = [
+            "hello",
+            "isMaster",
+            "ismaster",
+            "buildInfo",
+            "endSessions",
+            "HELLO",
+            "CLIENT",
+        ];
+        let ours = |name: &String| !upkeep.contains(&name.as_str());
+        commands.into_iter().filter(ours).collect()
     }
 
     /// How many answers were lost.
@@ -94,17 +145,86 @@ impl Way {
     }
 }
 
-fn move_time(answer: &mut [u8], by: i64) {
-    let found = answer.windows(TIME.len()).position(|bytes| bytes == TIME);
-    if let Some(time) = found.and_then(|at| answer.get_mut(at + TIME.len()..at + TIME.len() + 8)) {
-        let moved = i64::from_le_bytes((&*time).try_into().unwrap()) + by;
-        time.copy_from_slice(&moved.to_le_bytes());
+/// Names of the commands in what a client sends.
+#[derive(Default)]
+struct Messages(Vec<u8>);
+
+impl Messages {
+    /// An `OP_MSG`: its length, three numbers more and flags, a section's kind and the length of its document, which
+    /// begins with the command as an element's name.
+    const NAME: usize = 16 + 4 + 1 + 4 + 1;
+
+    fn take(&mut self, sent: &[u8]) -> Vec<String> {
+        self.0.extend_from_slice(sent);
+        if self.0.first() == Some(&b'*') {
+            return self.take_from_redis();
+        }
+        let mut names = Vec::new();
+        while let Some(length) = self.0.first_chunk::<4>() {
+            let length = usize::try_from(u32::from_le_bytes(*length)).unwrap();
+            if self.0.len() < length || length < 16 {
+                break;
+            }
+            let message: Vec<u8> = self.0.drain(..length).collect();
+            let name = message.get(Self::NAME..).unwrap_or_default();
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            names.push(String::from_utf8_lossy(name).into_owned());
+        }
+        names
+    }
+
+    /// Arrays of strings, each of which begins with its length.
+    fn take_from_redis(&mut self) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some((length, name)) = redis_command(&self.0) {
+            names.push(name);
+            self.0.drain(..length);
+        }
+        names
     }
 }
 
-async fn carry(mut client: TcpStream, mut server: TcpStream, answers: &Answers) -> std::io::Result<()> {
+/// The length and the name of the first command, if all of it is there.
+fn redis_command(sent: &[u8]) -> Option<(usize, String)> {
+    let mut at = 0;
+    let number = |at: &mut usize, sign: u8| {
+        let rest = sent.get(*at..)?;
+        let end = rest.windows(2).position(|bytes| bytes == b"\r\n")?;
+        let text = rest.get(..end)?.strip_prefix(&[sign])?;
+        *at += end + 2;
+        std::str::from_utf8(text).ok()?.parse::<usize>().ok()
+    };
+    let mut name = String::new();
+    for part in 0..number(&mut at, b'*')? {
+        let length = number(&mut at, b'$')?;
+        let text = sent.get(at..at + length)?;
+        at += length + 2;
+        if part == 0 {
+            name = String::from_utf8_lossy(text).into_owned();
+        }
+    }
+    (at <= sent.len()).then_some((at, name))
+}
+
+fn move_time(answer: &mut [u8], by: i64, router: bool) {
+    for name in TIMES.iter().take(if router { 1 } else { 2 }) {
+        let found = answer.windows(name.len()).position(|bytes| bytes == *name);
+        if let Some(time) = found.and_then(|at| answer.get_mut(at + name.len()..at + name.len() + 8)) {
+            let moved = i64::from_le_bytes((&*time).try_into().unwrap()) + by;
+            time.copy_from_slice(&moved.to_le_bytes());
+        }
+    }
+}
+
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    answers: &Answers,
+    number: usize,
+) -> std::io::Result<()> {
     let (mut question, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
     let mut doomed = false;
+    let mut messages = Messages::default();
     loop {
         tokio::select! {
             length = client.read(&mut question) => {
@@ -112,16 +232,29 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, answers: &Answers) 
                 if asked.is_empty() {
                     return Ok(());
                 }
+                let unanswered = answers.unanswered.lock().clone();
+                let unanswered = unanswered.is_some_and(|text| asked.windows(text.len()).any(|bytes| bytes == text));
+                if unanswered || number < answers.frozen.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                answers.commands.lock().extend(messages.take(asked));
                 doomed |= answers.updates.load(Ordering::SeqCst)
                     && asked.windows(UPDATE.len()).any(|bytes| bytes == UPDATE);
                 server.write_all(asked).await?;
             }
             length = server.read(&mut answer) => {
                 let length = length?;
-                move_time(&mut answer[..length], answers.ahead.load(Ordering::SeqCst));
+                move_time(
+                    &mut answer[..length],
+                    answers.ahead.load(Ordering::SeqCst),
+                    answers.router.load(Ordering::SeqCst),
+                );
                 let answered = &answer[..length];
                 if answered.is_empty() {
                     return Ok(());
+                }
+                if number < answers.frozen.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
                 }
                 if doomed {
                     answers.lost.fetch_add(1, Ordering::SeqCst);

@@ -140,15 +140,12 @@ pub fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
         BackendKind::Hybrid => {
             let redis = section(config.redis.as_ref(), "redis")?;
             let mongo = section(config.mongodb.as_ref(), "mongodb")?;
-            let hybrid = section(config.hybrid.as_ref(), "hybrid")?;
             let location = format!(
-                "hybrid {} {} {} {} {} {}",
+                "hybrid {} {} {} {}",
                 digest(&[&redis.url, &mongo.url]),
                 redis.prefix,
                 mongo.database,
-                mongo.collection,
-                hybrid.write_behind,
-                hybrid.outbox_when_mongo_down
+                mongo.collection
             );
             Ok((Lane::network(), location))
         }

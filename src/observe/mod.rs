@@ -88,10 +88,14 @@ pub struct StoreMetrics {
     pub breaker_rejects: Counter,
     /// Sessions taken away by another owner or lost by the storage.
     pub leases_lost: Counter,
+    /// Leases that a renewal in turn did not renew; the next one tries again.
+    pub renewal_failures: Counter,
     /// Sessions open now.
     pub open_sessions: Gauge,
     /// How long commits took, from the first try to the answer.
     pub commit_duration: Histogram,
+    /// How long after it was due a renewal of leases was answered.
+    pub renewal_lag: Histogram,
 }
 
 impl StoreMetrics {
@@ -109,8 +113,10 @@ impl StoreMetrics {
             breaker_opens: Counter::new(),
             breaker_rejects: Counter::new(),
             leases_lost: Counter::new(),
+            renewal_failures: Counter::new(),
             open_sessions: Gauge::new(),
             commit_duration: Histogram::new(),
+            renewal_lag: Histogram::new(),
         }
     }
 
@@ -119,6 +125,12 @@ impl StoreMetrics {
         self.commits.increment();
         self.patches.add(patches as usize);
         self.commit_duration.record(took);
+    }
+
+    /// A renewal of leases was answered so long after it was due, and left out so many of them.
+    pub fn renewed(&self, lag: Duration, failed: usize) {
+        self.renewal_lag.record(lag);
+        self.renewal_failures.add(failed);
     }
 
     /// The counters as JSON, for the statistics of a store.
@@ -130,7 +142,7 @@ impl StoreMetrics {
             .collect()
     }
 
-    fn counters(&self) -> [Row; 11] {
+    fn counters(&self) -> [Row; 12] {
         let row = |name, json, help, counter: &Counter| Row {
             name,
             json,
@@ -203,6 +215,12 @@ impl StoreMetrics {
                 "leasesLost",
                 "Sessions taken away by another owner or lost by the storage.",
                 &self.leases_lost,
+            ),
+            row(
+                "lease_renewal_failures_total",
+                "leaseRenewalFailures",
+                "Leases that a renewal did not renew; the next one tries again.",
+                &self.renewal_failures,
             ),
         ]
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::histogram::BOUNDS;
+use super::histogram::{BOUNDS, Histogram};
 use super::{METRICS, STORES, StoreMetrics};
 
 const PREFIX: &str = "baileys_vault";
@@ -50,7 +50,20 @@ fn render_stores(stores: &[(&str, &StoreMetrics)], process: &[ProcessGauge]) -> 
             format_args!("{PREFIX}_open_sessions{{store=\"{store}\"}} {open}"),
         );
     }
-    durations(&mut text, stores);
+    durations(
+        &mut text,
+        stores,
+        "commit_duration_seconds",
+        "How long commits took, retries included.",
+        |metrics| &metrics.commit_duration,
+    );
+    durations(
+        &mut text,
+        stores,
+        "lease_renewal_lag_seconds",
+        "How long after it was due a renewal of leases was answered.",
+        |metrics| &metrics.renewal_lag,
+    );
     for ProcessGauge { name, help, value } in process {
         head(&mut text, name, "gauge", help);
         line(&mut text, format_args!("{PREFIX}_{name} {value}"));
@@ -58,31 +71,31 @@ fn render_stores(stores: &[(&str, &StoreMetrics)], process: &[ProcessGauge]) -> 
     text
 }
 
-fn durations(text: &mut String, stores: &[(&str, &StoreMetrics)]) {
-    const NAME: &str = "commit_duration_seconds";
-    head(
-        text,
-        NAME,
-        "histogram",
-        "How long commits took, retries included.",
-    );
+fn durations(
+    text: &mut String,
+    stores: &[(&str, &StoreMetrics)],
+    name: &str,
+    help: &str,
+    histogram: impl Fn(&StoreMetrics) -> &Histogram,
+) {
+    head(text, name, "histogram", help);
     for (store, metrics) in stores {
-        let (counts, sum) = metrics.commit_duration.cumulative();
+        let (counts, sum) = histogram(metrics).cumulative();
         let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
         for (bound, count) in bounds.zip(counts) {
             line(
                 text,
-                format_args!("{PREFIX}_{NAME}_bucket{{store=\"{store}\",le=\"{bound}\"}} {count}"),
+                format_args!("{PREFIX}_{name}_bucket{{store=\"{store}\",le=\"{bound}\"}} {count}"),
             );
         }
         let (sum, count) = (sum.as_secs_f64(), counts[BOUNDS.len()]);
         line(
             text,
-            format_args!("{PREFIX}_{NAME}_sum{{store=\"{store}\"}} {sum}"),
+            format_args!("{PREFIX}_{name}_sum{{store=\"{store}\"}} {sum}"),
         );
         line(
             text,
-            format_args!("{PREFIX}_{NAME}_count{{store=\"{store}\"}} {count}"),
+            format_args!("{PREFIX}_{name}_count{{store=\"{store}\"}} {count}"),
         );
     }
 }
@@ -111,6 +124,7 @@ mod tests {
         redis.committed(1, Duration::from_secs(60));
         mongodb.timeouts.increment();
         mongodb.open_sessions.rise();
+        mongodb.renewed(Duration::from_millis(70), 2);
         let cache = ProcessGauge {
             name: "cache_bytes",
             help: "Bytes of records in memory.",
@@ -131,6 +145,9 @@ mod tests {
             "baileys_vault_commit_duration_seconds_bucket{store=\"redis\",le=\"+Inf\"} 2",
             "baileys_vault_commit_duration_seconds_sum{store=\"redis\"} 60.0007",
             "baileys_vault_commit_duration_seconds_count{store=\"redis\"} 2",
+            "baileys_vault_lease_renewal_lag_seconds_bucket{store=\"mongodb\",le=\"0.05\"} 0",
+            "baileys_vault_lease_renewal_lag_seconds_bucket{store=\"mongodb\",le=\"0.1\"} 1",
+            "baileys_vault_lease_renewal_failures_total{store=\"mongodb\"} 2",
             "baileys_vault_cache_bytes 7",
         ] {
             assert_eq!(

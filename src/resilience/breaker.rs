@@ -503,6 +503,14 @@ impl Permit<'_> {
     pub fn record_many<T>(self, answers: &[Result<T>]) {
         self.record(failure_of_many(answers));
     }
+
+    /// The same for renewals. They have less time than other calls: that it was too short says nothing about those.
+    pub fn record_renewals<T>(self, answers: &[Result<T>]) {
+        let failure = failure_of_many(answers);
+        if failure.is_none_or(|error| error.kind() != Kind::Timeout) {
+            self.record(failure);
+        }
+    }
 }
 
 impl Drop for Permit<'_> {

@@ -69,7 +69,7 @@ impl Backend for Guarded {
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let permit = self.breaker.allow_always();
         let answers = self.inner.renew(leases, lease).await;
-        permit.record_many(&answers);
+        permit.record_renewals(&answers);
         answers
     }
 

@@ -12,7 +12,7 @@
 //! what an open breaker refused from the start; one that opens in between lets the later tries through. A commit that
 //! was tried again keeps the doubt of its first try: an answer that does not say what became of it (the storage is
 //! full now) does not replace a time-out.
-//! All tries and pauses of one call end within one operation's time limit.
+//! All tries and pauses of one call end within one operation's time limit; of renewals, within half of the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,22 @@ pub struct RetryPolicy {
     pub deadline: Duration,
 }
 
+impl RetryPolicy {
+    /// Of renewals of leases that last `lease`: they are due every third of it, and are tried for half of it,
+    /// however few tries other calls get.
+    fn of_renewals(lease: Duration) -> Self {
+        Self {
+            max_retries: u32::MAX,
+            base_delay: (lease / 20).min(RENEWAL_PAUSE),
+            multiplier: 1.0,
+            deadline: lease / 2,
+        }
+    }
+}
+
+/// The longest pause before a renewal is tried again.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+
 /// Gives numbers from 0 up to 1, evenly.
 pub type Jitter = Box<dyn Fn() -> f64 + Send + Sync>;
 
@@ -68,10 +84,11 @@ impl Retry {
         }
     }
 
-    fn begin(&self, limit: Duration) -> Tries<'_> {
+    fn begin<'a>(&'a self, policy: &'a RetryPolicy) -> Tries<'a> {
         Tries {
             retry: self,
-            deadline: self.time.now() + limit,
+            policy,
+            deadline: self.time.now() + policy.deadline,
             retries: 0,
         }
     }
@@ -81,7 +98,7 @@ impl Retry {
         F: Future<Output = Result<T>> + Send,
         T: Send,
     {
-        let mut tries = self.begin(self.policy.deadline);
+        let mut tries = self.begin(&self.policy);
         let mut last = None;
         loop {
             let Some(answer) = tries.within_deadline(call()).await else {
@@ -102,7 +119,7 @@ impl Retry {
     async fn repeat_many<I, T, F>(
         &self,
         operation: &'static str,
-        limit: Duration,
+        policy: &RetryPolicy,
         items: Vec<I>,
         mut call: impl FnMut(Vec<I>) -> F + Send,
     ) -> Vec<Result<T>>
@@ -111,7 +128,7 @@ impl Retry {
         F: Future<Output = Vec<Result<T>>> + Send,
         T: Send,
     {
-        let mut tries = self.begin(limit);
+        let mut tries = self.begin(policy);
         let mut answers: Vec<Option<Result<T>>> = items.iter().map(|_| None).collect();
         let mut given_up = Vec::new();
         let mut waiting: Vec<(usize, I)> = items.into_iter().enumerate().collect();
@@ -149,7 +166,7 @@ impl Retry {
         answers
             .into_iter()
             .map(|answer| answer.unwrap_or_else(missing))
-            .map(|answer| answer.map_err(|error| named(operation, limit, error)))
+            .map(|answer| answer.map_err(|error| named(operation, policy.deadline, error)))
             .collect()
     }
 
@@ -189,6 +206,7 @@ fn is_conclusive(error: &Error) -> bool {
 /// The tries of one call.
 struct Tries<'a> {
     retry: &'a Retry,
+    policy: &'a RetryPolicy,
     deadline: Duration,
     retries: u32,
 }
@@ -204,8 +222,8 @@ impl Tries<'_> {
 
     /// Waits before the next try; `false` if there is none.
     async fn pause(&mut self) -> bool {
+        let policy = self.policy;
         let Retry {
-            policy,
             time,
             jitter,
             metrics,
@@ -256,11 +274,10 @@ impl Backend for Retry {
         self.repeat("open", || self.inner.held(leases)).await
     }
 
-    /// Gives up in time for the next renewal, which comes after a third of `lease`.
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
-        let limit = self.policy.deadline.min(lease / 2);
+        let policy = RetryPolicy::of_renewals(lease);
         let renew = |leases: Vec<Renewal>| async move { self.inner.renew(&leases, lease).await };
-        self.repeat_many("renew", limit, leases.to_vec(), renew).await
+        self.repeat_many("renew", &policy, leases.to_vec(), renew).await
     }
 
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
@@ -294,7 +311,7 @@ impl Backend for Retry {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        self.repeat_many("commit", self.policy.deadline, commits, |commits| {
+        self.repeat_many("commit", &self.policy, commits, |commits| {
             self.inner.commit(commits)
         })
         .await

@@ -33,11 +33,14 @@ fn clocked_breaker(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
 
 impl Bench {
     fn new() -> Self {
+        Self::configured(&ResilienceSection::default())
+    }
+
+    fn configured(config: &ResilienceSection) -> Self {
         let (memory, clock) = (Arc::new(Memory::default()), Arc::new(JumpingClock::default()));
         let breaker = clocked_breaker(&clock);
-        let config = ResilienceSection::default();
         let (time, longest) = (Arc::new(clock.clone()), Box::new(|| 1.0));
-        let backend = wrap_with(memory.clone(), breaker.clone(), &config, time, longest);
+        let backend = wrap_with(memory.clone(), breaker.clone(), config, time, longest);
         Self {
             memory,
             clock,
@@ -202,6 +205,66 @@ async fn every_wait_is_bounded() {
         bench.passed() <= before + 3 * SECOND / 2,
         "before the lease is over"
     );
+}
+
+#[tokio::test]
+async fn a_renewal_has_time_and_tries_of_its_own() {
+    let bench = Bench::configured(&ResilienceSection {
+        operation_timeout: 100,
+        max_retries: 0,
+        ..ResilienceSection::default()
+    });
+    let (session, fence) = bench.owned("s").await;
+    let Fence::Owner(token) = fence else {
+        unreachable!("an owner was asked for")
+    };
+    // One that hangs leaves time for another, and one that is refused for many more.
+    bench.fail(Op::Renew, Fault::Hang, 1);
+    bench.fail(Op::Renew, Fault::Refuse(Kind::Unavailable), 3);
+    let before = bench.passed();
+    let answers = bench
+        .backend
+        .renew(&contract::renewals(&[(session, token)]), 20 * SECOND)
+        .await;
+    assert!(answers[0].is_ok(), "{answers:?}");
+    assert_eq!(bench.memory.calls(Op::Renew), 5);
+    assert!(bench.passed() > before + 5 * SECOND, "{:?}", bench.passed());
+    assert!(bench.passed() <= before + 10 * SECOND, "{:?}", bench.passed());
+    let stats = bench.breaker.stats();
+    assert_eq!(
+        stats.timeouts, 0,
+        "a short limit says nothing of other calls: {stats:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_breaker_that_opens_between_two_tries_hides_no_doubt() {
+    // Refused by the storage's own breaker, as within hybrid mode, or by this one.
+    for (fence, kind) in [
+        ("owner", Kind::CircuitOpen),
+        ("shared", Kind::CircuitOpen),
+        ("owner", Kind::Unavailable),
+        ("shared", Kind::Unavailable),
+    ] {
+        let bench = Bench::new();
+        let (session, owner) = bench.owned("s").await;
+        let fence = if fence == "owner" { owner } else { Fence::Shared };
+        bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 3);
+        bench.fail(Op::Ping, Fault::Refuse(Kind::Unavailable), 1_000);
+        bench.backend.head(&session).await.unwrap();
+        // This one opens it.
+        bench.memory.fail(Op::Commit, Fault::Lose(Kind::Timeout));
+        bench.fail(Op::Commit, Fault::Refuse(Kind::Unavailable), 2);
+        bench.fail(Op::Commit, Fault::Refuse(kind), 1);
+        let commit = commit(&session, fence, 0, Vec::new());
+        let error = commit_one(&*bench.backend, commit.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout, "it was applied: {error}");
+        assert_eq!(bench.memory.version("s"), 1);
+        if kind == Kind::Unavailable {
+            let refused = commit_one(&*bench.backend, commit).await.unwrap_err();
+            assert_eq!(refused.kind(), Kind::CircuitOpen, "nothing of this one was sent");
+        }
+    }
 }
 
 #[tokio::test]

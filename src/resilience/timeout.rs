@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::time::{Time, within};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Token, renewal_limit,
 };
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
@@ -96,7 +96,7 @@ impl Backend for Timeout {
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
-        let limit = self.limits.attempt;
+        let limit = renewal_limit(lease);
         match within(&*self.time, limit, self.inner.renew(leases, lease)).await {
             Some(answers) => answers,
             None => vec![Err(self.timed_out(limit)); leases.len()],

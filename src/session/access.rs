@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actor::{Lookup, Reply, Session};
-use super::lease::{self};
+use super::renewal;
 use super::vault::Vault;
 use crate::backend::{Fence, Head, Seen};
 use crate::error::{Error, Kind, Result};
@@ -48,7 +48,7 @@ impl Vault {
     pub async fn read(&self, session: &Arc<Session>, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
         if matches!(session.fence(), Fence::Owner(_)) && !session.is_trusted() {
             // The same token still stands: then nobody has written since, and memory holds.
-            lease::renew(self, vec![session.clone()]).await;
+            renewal::renew_now(self, session).await;
         }
         if let Lookup::Found(found) = session.lookup(keys)? {
             return Ok(found);

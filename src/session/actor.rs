@@ -20,7 +20,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +47,8 @@ pub struct Session {
     pub(super) shelf: Shelf,
     /// Until when, on [`clock::now`], memory may be trusted without asking the storage; [`clock::NEVER`] if for ever.
     pub(super) lease_until: AtomicU64,
+    /// Whether the lease is being given back, or was.
+    pub(super) given_back: AtomicBool,
     pub(super) place: Place,
     pub(super) state: Mutex<State>,
     pub(super) progress: Notify,
@@ -89,6 +91,7 @@ impl Session {
             sealer,
             shelf: Shelf::new(),
             lease_until: AtomicU64::new(0),
+            given_back: AtomicBool::new(false),
             place,
             progress: Notify::new(),
             state: Mutex::new(State {

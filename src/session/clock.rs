@@ -1,12 +1,14 @@
 //! The clock by which leases are measured.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Milliseconds on a clock that never goes back, from an arbitrary start.
+use crate::time::Moment;
+
+/// Milliseconds on a clock that never goes back and goes on while the machine sleeps, from an arbitrary start.
 pub fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    millis(START.get_or_init(Instant::now).elapsed())
+    static START: OnceLock<Moment> = OnceLock::new();
+    millis(START.get_or_init(Moment::now).elapsed())
 }
 
 /// No instant of the clock.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::actor::Session;
 use super::lease;
-use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, fingerprint, is_loss};
+use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, is_loss};
 use crate::backend::{Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
@@ -57,7 +57,12 @@ impl Vault {
     pub(super) async fn end(&self, session: &Session, text: &'static str) {
         session.refuse(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
         session.quiesce().await;
+        self.give_session_back(session).await;
+    }
+
+    async fn give_session_back(&self, session: &Session) {
         if let Fence::Owner(token) = session.fence() {
+            session.given_back.store(true, Ordering::Release);
             self.give_back(session.id(), token).await;
         }
     }
@@ -77,7 +82,7 @@ impl Vault {
             return Err(loss);
         }
         let (session, unreadable, notify) = loop {
-            match self.enter(&name, &fingerprint(options))? {
+            match self.enter(&name, &options.agreement(), Purpose::Delete)? {
                 Entry::Shared(session) => {
                     if let Some(notify) = self.seize(&name, &session) {
                         break (session, None, notify);
@@ -100,9 +105,7 @@ impl Vault {
         {
             session.lose_instead(&error.clone().in_session(id));
         }
-        if let Fence::Owner(token) = session.fence() {
-            self.give_back(id, token).await;
-        }
+        self.give_session_back(&session).await;
         if outcome.is_ok() {
             self.settings.lost.forget(id);
         }

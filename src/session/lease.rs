@@ -1,19 +1,15 @@
-//! Taking and renewing ownership.
+//! Taking ownership.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::actor::Session;
 use super::clock;
 use super::vault::Vault;
-use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, Renewal, SessionId, Token};
+use crate::backend::{Acquire, Acquired, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -22,9 +18,6 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 
 /// So many holders that are dead are displaced one after the other without a pause.
 const DISPLACED_AT_ONCE: usize = 4;
-
-/// Touches under way at once: many idle sessions must not stand before one that writes.
-const TOUCHES: usize = 16;
 
 /// Leases in use in this process. A lease in our name that is not among them was left behind (its release failed)
 /// and may be taken over at once.
@@ -168,11 +161,15 @@ pub(super) fn forget(session: &SessionId, token: Token) {
     live().lock().remove(&(session.clone(), token));
 }
 
+/// Whether this process still uses the lease.
+pub(super) fn is_live(session: &SessionId, token: Token) -> bool {
+    live().lock().contains_key(&(session.clone(), token))
+}
+
 fn is_abandoned(session: &SessionId, holder: &Holder) -> bool {
     if holder.owner.instance == Owner::current().instance {
         // In this order: whoever stops asking has noted before what was granted.
-        return !Asking::is_under_way(session)
-            && !live().lock().contains_key(&(session.clone(), holder.token));
+        return !Asking::is_under_way(session) && !is_live(session, holder.token);
     }
     holder.owner.is_known_dead()
 }
@@ -194,103 +191,8 @@ fn busy(holder: &Holder) -> Error {
 }
 
 /// A tenth of the lease is kept back for clocks that run at different speeds.
-fn trusted_until(asked: u64, lease: Duration) -> u64 {
+pub(super) fn trusted_until(asked: u64, lease: Duration) -> u64 {
     asked
         .saturating_add(clock::millis(lease) / 10 * 9)
         .min(clock::NEVER - 1)
-}
-
-/// Renews the leases of all open sessions three times per lease, and touches those that would run out of their time
-/// to live, for as long as the vault lives.
-pub(super) async fn keep(vault: Weak<Vault>, lease: Duration) {
-    let mut renewed = clock::now();
-    loop {
-        let due = renewed + clock::millis(lease) / 3;
-        let Some((pause, hurry)) = vault.upgrade().map(|vault| vault.touches()) else {
-            return;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause.min(Duration::from_millis(due.saturating_sub(clock::now())))) => {}
-            () = hurry.notified() => {}
-        }
-        let Some(vault) = vault.upgrade() else { return };
-        let sessions = vault.leased();
-        if clock::now() < due {
-            touch(&vault, &sessions).await;
-        } else {
-            renewed = clock::now();
-            let expiring = sessions
-                .iter()
-                .filter(|session| session.lease_expires())
-                .cloned()
-                .collect();
-            tokio::join!(renew(&vault, expiring), touch(&vault, &sessions));
-        }
-    }
-}
-
-/// Storages count a session's time to live from its last write, also while it is held by an owner with nothing to
-/// write.
-async fn touch(vault: &Vault, sessions: &[Arc<Session>]) {
-    let mut waiting = sessions
-        .iter()
-        .filter_map(|session| Some(touch_one(vault, session, session.wants_touch()?)));
-    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(TOUCHES).collect();
-    while under_way.next().await.is_some() {
-        under_way.extend(waiting.next());
-    }
-}
-
-async fn touch_one(vault: &Vault, session: &Session, ttl: Duration) {
-    let asked = clock::now();
-    match vault
-        .backend()
-        .touch(session.id(), session.fence(), Some(ttl))
-        .await
-    {
-        Ok(true) => session.refreshed(asked),
-        Ok(false) => {
-            let gone = "the storage no longer holds the session: its time to live ran out, or it was deleted";
-            session.lose(&Error::new(Kind::SessionLost, "session", gone).in_session(session.id()));
-        }
-        Err(error) if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) => {
-            session.lose(&error.in_session(session.id()));
-        }
-        // The next round tries again; two thirds of the time are left for that.
-        Err(_) => {}
-    }
-}
-
-/// Renews the leases of `sessions`; those that were lost are told so. An outage changes nothing here: the lease runs
-/// out by itself, and until it is renewed memory is not trusted any more. Sessions of one part of the storage do not wait
-/// for another part.
-pub(super) async fn renew(vault: &Vault, sessions: Vec<Arc<Session>>) {
-    let mut parts: HashMap<usize, Vec<(Arc<Session>, Renewal)>> = HashMap::new();
-    for session in sessions {
-        if let Fence::Owner(token) = session.fence() {
-            let renewal = Renewal {
-                session: session.id().clone(),
-                token,
-                version: session.head().version,
-            };
-            let part = vault.backend().part_of(session.id());
-            parts.entry(part).or_default().push((session, renewal));
-        }
-    }
-    join_all(parts.into_values().map(|part| renew_part(vault, part))).await;
-}
-
-async fn renew_part(vault: &Vault, part: Vec<(Arc<Session>, Renewal)>) {
-    let (sessions, leases): (Vec<_>, Vec<_>) = part.into_iter().unzip();
-    let asked = clock::now();
-    let lease = vault.settings().lease;
-    for (session, outcome) in sessions.iter().zip(vault.backend().renew(&leases, lease).await) {
-        match outcome {
-            Ok(()) => session.trust_until(trusted_until(asked, lease)),
-            Err(error) if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) => {
-                session.lose(&error.in_session(session.id()));
-            }
-            Err(_) => {}
-        }
-    }
 }

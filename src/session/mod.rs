@@ -3,13 +3,16 @@
 //! - [`vault`]: the sessions of one backend; opening, sharing and closing them.
 //! - `opening`: the lease of a session, and whether what is stored can be read.
 //! - `ending`: closing and deleting sessions, and the end of all of them.
+//! - `agreement`: what all who share an open session must agree on.
 //! - `access`: reading and writing an open session.
 //! - [`actor`]: one open session: what reads see, its version and state.
 //! - `queue`: the patches that wait in a session, and their order.
 //! - `outcome`: committing what waits, and what becomes of it.
 //! - `journal`: what commits change while a whole session is read.
 //! - [`committer`]: takes waiting patches to the backend, many sessions at a time.
-//! - [`lease`]: taking and renewing ownership.
+//! - [`lease`]: taking ownership.
+//! - [`renewal`]: keeping it; `leases`: which, beside those of open sessions.
+//! - [`touching`]: keeping sessions with a time to live alive.
 //! - `lost`: sessions that this process knows to be lost.
 //! - `waiting`: until somebody else lets a session go.
 //! - [`cache`]: the owner's memory, one budget for the whole process.
@@ -19,18 +22,22 @@
 
 mod access;
 pub mod actor;
+mod agreement;
 pub mod cache;
 mod clock;
 mod committer;
 mod ending;
 mod journal;
 mod lease;
+mod leases;
 mod lost;
 mod opening;
 mod outcome;
 mod queue;
+mod renewal;
 #[cfg(test)]
 mod tests;
+mod touching;
 pub mod vault;
 mod waiting;
 pub mod whole;

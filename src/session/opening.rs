@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::actor::{Place, Session};
 use super::lease::{self, Wanted};
+use super::renewal;
 use super::vault::{Event, OpenOptions, Purpose, Vault, announce};
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -76,6 +77,11 @@ impl Vault {
             read: vec![RecordKey::creds()],
         };
         let (grant, trusted_until) = lease::take(self, wanted).await?;
+        if grant.expires && !self.keeping.swap(true, Ordering::AcqRel) {
+            self.lane
+                .spawn(renewal::keep(Arc::downgrade(self), self.settings.lease));
+        }
+        let opening = grant.expires.then(|| self.leases.open(id, grant.token));
         let creds = grant.records.into_iter().next().flatten();
         let readable = self.readable(id, &sealer, grant.head, creds.as_ref(), purpose);
         match readable.await {
@@ -86,15 +92,11 @@ impl Vault {
                     session.remember(&RecordKey::creds(), plain);
                 }
                 session.trust_until(trusted_until);
-                let keep = grant.expires || options.ttl.is_some();
-                if keep && !self.keeping.swap(true, Ordering::AcqRel) {
-                    self.lane
-                        .spawn(lease::keep(Arc::downgrade(self), self.settings.lease));
-                }
                 self.keep_alive(options.ttl);
                 Ok((session, unreadable))
             }
             Err(error) => {
+                drop(opening);
                 self.give_back(id, grant.token).await;
                 Err(error)
             }

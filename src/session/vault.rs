@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::actor::Session;
-use super::clock;
+use super::agreement::Agreement;
 use super::committer::Committer;
 use super::lease::{self};
+use super::leases::Leases;
 use super::lost::LostSessions;
 use super::waiting::Waiting;
 use crate::backend::{Backend, Fence, SessionId, Token};
@@ -52,6 +53,17 @@ pub struct OpenOptions {
     pub ttl: Option<Duration>,
 }
 
+impl OpenOptions {
+    /// What all who share the session must agree on.
+    pub(super) fn agreement(&self) -> Agreement {
+        Agreement {
+            sealing: (self.ring.fingerprint(), self.seal),
+            ttl: self.ttl,
+            claim: self.claim,
+        }
+    }
+}
+
 /// Something that happened on its own.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -67,9 +79,6 @@ pub trait Listener: Send + Sync {
     fn notice(&self, event: &Event);
 }
 
-/// Two openers with equal ones read and write alike.
-pub(super) type Fingerprint = ([u8; 32], SealOptions);
-
 pub(super) type Listeners = Arc<Mutex<Vec<Weak<dyn Listener>>>>;
 
 /// A session is open once for exclusive and once for shared use.
@@ -81,7 +90,7 @@ pub(super) enum Slot {
     Open {
         session: Arc<Session>,
         handles: usize,
-        fingerprint: Fingerprint,
+        agreed: Agreement,
     },
 }
 
@@ -110,7 +119,10 @@ pub struct Vault {
     pub(super) sessions: Mutex<HashMap<Name, Slot>>,
     pub(super) waiting: Waiting,
     pub(super) listeners: Listeners,
+    /// Whether leases are being renewed.
     pub(super) keeping: AtomicBool,
+    pub(super) leases: Leases,
+    pub(super) touching: AtomicBool,
     /// Milliseconds after which sessions are looked through for ones to touch.
     pub(super) touch_every: AtomicU64,
     pub(super) hurry: Arc<Notify>,
@@ -134,6 +146,8 @@ impl Vault {
             waiting: Waiting::default(),
             listeners: Listeners::default(),
             keeping: AtomicBool::new(false),
+            leases: Leases::default(),
+            touching: AtomicBool::new(false),
             hurry: Arc::default(),
             closed: AtomicBool::new(false),
         });
@@ -165,7 +179,10 @@ impl Vault {
     pub fn listen(&self, listener: Weak<dyn Listener>) {
         let mut listeners = self.listeners.lock();
         listeners.retain(|listener| listener.strong_count() > 0);
-        listeners.push(listener);
+        // Once, however many stores it has open here: it knows its sessions by itself.
+        if !listeners.iter().any(|known| known.ptr_eq(&listener)) {
+            listeners.push(listener);
+        }
     }
 
     /// Tells every listener.
@@ -173,21 +190,12 @@ impl Vault {
         announce(&self.listeners, event);
     }
 
-    /// How long [`lease::keep`] may wait before it looks for sessions to touch, and what ends its wait early.
+    /// How long `touching` may wait before it looks for sessions to touch, and what ends its wait early.
     pub(super) fn touches(&self) -> (Duration, Arc<Notify>) {
         (
             Duration::from_millis(self.touch_every.load(Ordering::Relaxed)),
             self.hurry.clone(),
         )
-    }
-
-    /// Sees to it that a session with this time to live is touched in time.
-    pub(super) fn keep_alive(&self, ttl: Option<Duration>) {
-        if let Some(ttl) = ttl {
-            self.touch_every
-                .fetch_min(clock::millis(ttl / 3).max(1), Ordering::Relaxed);
-            self.hurry.notify_one();
-        }
     }
 
     /// Fails once the vault was closed, or after a panic.
@@ -211,7 +219,7 @@ impl Vault {
         let name = (id.clone(), options.exclusive);
         loop {
             self.settings.lost.check(id)?;
-            match self.enter(&name, &fingerprint(options))? {
+            match self.enter(&name, &options.agreement(), Purpose::Use)? {
                 Entry::Shared(session) => return Ok(session),
                 Entry::Busy(busy) => self.wait_for(&name, &busy).await,
                 Entry::Mine(notify) => {
@@ -219,7 +227,7 @@ impl Vault {
                     let slot = Slot::Open {
                         session: session.clone(),
                         handles: 1,
-                        fingerprint: fingerprint(options),
+                        agreed: options.agreement(),
                     };
                     self.leave(name, Some(slot), &notify);
                     // A panic meanwhile has ended it, or left it out.
@@ -274,28 +282,26 @@ impl Vault {
     }
 
     /// Shares the slot of `name` if it is open, or makes it busy for the caller. The same session in use with other
-    /// keys, in either way, is an error: records sealed under both would be the end of it.
-    pub(super) fn enter(&self, name: &Name, fingerprint: &Fingerprint) -> Result<Entry> {
+    /// keys, in either way, is an error, and to be used also with other options.
+    pub(super) fn enter(&self, name: &Name, wanted: &Agreement, purpose: Purpose) -> Result<Entry> {
         let mut sessions = self.sessions.lock();
         self.ensure_open()?;
         let beside = (name.0.clone(), !name.1);
-        if let Some(Slot::Open {
-            session,
-            fingerprint: in_use,
-            ..
-        }) = sessions.get(&beside)
-        {
-            check_sealing(session, in_use, fingerprint)?;
+        if let Some(Slot::Open { session, agreed, .. }) = sessions.get(&beside) {
+            agreed.check_sealing(session, wanted)?;
         }
         match sessions.get_mut(name) {
             Some(Slot::Busy(busy, _)) => return Ok(Entry::Busy(busy.clone())),
             Some(Slot::Open {
                 session,
                 handles,
-                fingerprint: in_use,
+                agreed,
             }) => {
                 if session.refusal().is_none() {
-                    check_sealing(session, in_use, fingerprint)?;
+                    match purpose {
+                        Purpose::Use => agreed.check(session, wanted)?,
+                        Purpose::Delete => agreed.check_sealing(session, wanted)?,
+                    }
                     *handles += 1;
                     return Ok(Entry::Shared(session.clone()));
                 }
@@ -360,7 +366,7 @@ impl Vault {
     }
 
     /// Makes session `id` live `ttl` from now; `false` if there is none.
-    pub async fn touch(&self, id: &SessionId, ttl: Option<Duration>) -> Result<bool> {
+    pub async fn touch(self: &Arc<Self>, id: &SessionId, ttl: Option<Duration>) -> Result<bool> {
         self.settings.lost.check(id)?;
         if let Some(loss) = self.lost(&(id.clone(), true)) {
             return Err(loss);
@@ -398,29 +404,41 @@ impl Vault {
         }
     }
 
-    pub(super) fn leased(&self) -> Vec<Arc<Session>> {
-        self.sessions
-            .lock()
-            .values()
-            .filter_map(|slot| match slot {
-                Slot::Open { session, .. } if matches!(session.fence(), Fence::Owner(_)) => {
-                    Some(session.clone())
-                }
-                _ => None,
-            })
+    /// The sessions that this process owns and that take calls.
+    pub(super) fn in_use(&self) -> Vec<Arc<Session>> {
+        self.owned(false)
+            .into_iter()
             .filter(|session| session.refusal().is_none())
+            .collect()
+    }
+
+    /// The sessions whose leases are held, until they are given back: also those that are being closed or deleted, which
+    /// may take longer than a lease lasts.
+    pub(super) fn held(&self) -> Vec<Arc<Session>> {
+        self.owned(true)
+            .into_iter()
+            .filter(|session| !session.given_back.load(Ordering::Acquire))
+            .filter(|session| !session.refusal().is_some_and(|reason| is_loss(&reason)))
+            .collect()
+    }
+
+    fn owned(&self, ending: bool) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock();
+        let sessions = sessions.values().filter_map(|slot| match slot {
+            Slot::Open { session, .. } => Some(session),
+            Slot::Busy(_, session) => session.as_ref().filter(|_| ending),
+        });
+        sessions
+            .filter(|session| matches!(session.fence(), Fence::Owner(_)))
+            .cloned()
             .collect()
     }
 
     /// The session that this process owns, if it does; an error if it was opened with other keys.
     pub(super) fn opened(&self, id: &SessionId, options: &OpenOptions) -> Result<Option<Arc<Session>>> {
         match self.sessions.lock().get(&(id.clone(), true)) {
-            Some(Slot::Open {
-                session,
-                fingerprint: in_use,
-                ..
-            }) if session.refusal().is_none() => {
-                check_sealing(session, in_use, &fingerprint(options))?;
+            Some(Slot::Open { session, agreed, .. }) if session.refusal().is_none() => {
+                agreed.check_sealing(session, &options.agreement())?;
                 Ok(Some(session.clone()))
             }
             _ => Ok(None),
@@ -450,18 +468,4 @@ impl Drop for Vault {
     fn drop(&mut self) {
         self.committer.close();
     }
-}
-
-pub(super) fn fingerprint(options: &OpenOptions) -> Fingerprint {
-    (options.ring.fingerprint(), options.seal)
-}
-
-/// Fails if `session`, open with keys and options of fingerprint `in_use`, is wanted with others.
-fn check_sealing(session: &Session, in_use: &Fingerprint, wanted: &Fingerprint) -> Result<()> {
-    if in_use == wanted || session.refusal().is_some() {
-        return Ok(());
-    }
-    let text = "the session is already open in this process with another masterKey or other security options";
-    let error = Error::new(Kind::Config, "session", text).with("field", "masterKey");
-    Err(error.in_session(session.id()))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::access::waiting;
 use super::actor::Session;
-use super::lease;
+use super::renewal;
 use super::vault::{OpenOptions, Vault};
 use crate::backend::{Cursor, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -92,7 +92,7 @@ async fn snapshot_of_ours(vault: &Vault, session: &Arc<Session>) -> Result<Optio
     let mut records = read.map_err(|error| session.hear(error))?;
     session.quiesce().await;
     // Still ours: what was read is not what somebody else has made of it, or an emptied storage.
-    lease::renew(vault, vec![session.clone()]).await;
+    renewal::renew_now(vault, session).await;
     let (changed, head) = journal.read()?;
     for (key, value) in changed {
         match value {
@@ -184,7 +184,7 @@ async fn page(
 pub async fn list_ids(vault: &Vault, session: &Arc<Session>, kind: &str) -> Result<Vec<String>> {
     session.flush().await;
     // What somebody else's session has, or an emptied storage has not, is not the answer.
-    lease::renew(vault, vec![session.clone()]).await;
+    renewal::renew_now(vault, session).await;
     session.ensure_usable()?;
     let mut ids = Vec::new();
     let mut cursor = None;

@@ -1,16 +1,18 @@
 //! Renewing, releasing, deleting, keeping alive.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced, is_outage};
 use crate::backend::redis::{Held, Renewed};
-use crate::backend::{Backend, Fence, Renewal, SessionId, Token};
+use crate::backend::{Backend, Fence, Renewal, SessionId, Token, renewal_limit};
 use crate::error::{Error, Kind, Result};
+use crate::time::Moment;
 
 impl Core {
     /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
@@ -23,14 +25,22 @@ impl Core {
             // In any state of the breaker: a lease that is not renewed is a session lost.
             let permit = self.breaker.allow_always();
             let answers = self.mongo.renew(leases, lease).await;
-            permit.record_many(&answers);
+            permit.record_renewals(&answers);
             answers
         };
         let slots: Vec<_> = leases
             .iter()
             .map(|renewal| self.slot_of(&renewal.session, renewal.token))
             .collect();
-        let (in_mongo, in_redis) = tokio::join!(in_mongo, self.renew_in_redis(&slots, lease));
+        // Neither waits for the other: what one of them confirmed in time counts.
+        let limit = renewal_limit(lease) / 20 * 19;
+        let (in_mongo, in_redis) = tokio::join!(
+            timeout(limit, in_mongo),
+            timeout(limit, self.renew_in_redis(&slots, lease))
+        );
+        let late = || Error::new(Kind::Timeout, LAYER, "MongoDB did not renew the lease in time");
+        let in_mongo = in_mongo.unwrap_or_else(|_| leases.iter().map(|_| Err(late())).collect());
+        let in_redis = in_redis.unwrap_or_else(|_| vec![None; slots.len()]);
         let answers =
             leases
                 .iter()
@@ -93,8 +103,11 @@ impl Core {
         let renewed = async {
             let renewed = self.redis.renew(&leases, &first.owner, lease).await;
             match renewed.iter().find_map(|answer| answer.as_ref().err()) {
-                // So that a Redis that is away is known to be.
-                Some(error) if renewed.iter().all(Result::is_err) => Err(error.clone()),
+                // So that a Redis that is away is known to be. A renewal has less time than others: that it was too
+                // short says nothing.
+                Some(error) if error.kind() != Kind::Timeout && renewed.iter().all(Result::is_err) => {
+                    Err(error.clone())
+                }
                 _ => Ok(renewed),
             }
         };
@@ -206,7 +219,7 @@ impl Core {
         };
         let _turn = slot.turn.lock().await;
         self.flush(&slot).await?;
-        let asked = Instant::now();
+        let asked = Moment::now();
         let touched = self.truth(self.mongo.touch(session, fence, ttl)).await?;
         if touched {
             slot.lives_for(ttl, asked);

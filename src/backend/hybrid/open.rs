@@ -7,7 +7,6 @@
 //! is raised. Redis gets that token, and takes no smaller one afterwards.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::inherit::{is_lost, outbox_out_of_reach};
 use super::slot::Slot;
@@ -15,8 +14,9 @@ use super::state::Core;
 use super::{LAYER, fenced};
 use crate::backend::mongo::{Beside, Ledger, Opened};
 use crate::backend::redis::{Installed, Mark, Reserved};
-use crate::backend::{Acquire, Acquired, Backend, Grant, Head, Seen};
+use crate::backend::{Acquire, Acquired, Backend, Grant, Head, Seen, keeping};
 use crate::error::{Error, Kind, Result};
+use crate::time::Moment;
 
 /// So many owners with outboxes may come and go while a session is opened.
 const OTHERS: usize = 4;
@@ -47,15 +47,15 @@ impl Core {
         let mut ready_for = None;
         let mut suspected = None;
         for _ in 0..OTHERS {
-            let asked = Instant::now();
+            let asked = Moment::now();
             let taken = self.mongo.acquire_beside(request.clone(), ready_for);
             match self.truth(taken).await? {
                 Beside::Held(holder) => return Ok(Acquired::Held(holder)),
                 Beside::Granted(grant, ledger) => {
                     let token = grant.token;
                     // Large, and most of it is rarely needed.
-                    let taken =
-                        Box::pin(self.take_over(request, grant, ledger, asked, *reserved, attempt)).await;
+                    let taken = Box::pin(self.take_over(request, grant, ledger, asked, *reserved, attempt));
+                    let taken = keeping(&self.mongo, session, token, request.lease, taken).await;
                     if taken.is_err() {
                         // The caller learns no token, so nobody else would give the lease back.
                         let _ = self.mongo.release(session, token).await;
@@ -117,7 +117,7 @@ impl Core {
         request: &Acquire,
         grant: Grant,
         ledger: Ledger,
-        asked: Instant,
+        asked: Moment,
         reserved: bool,
         attempt: u64,
     ) -> Result<Grant> {

@@ -15,6 +15,7 @@ use crate::backend::redis::Mark;
 use crate::backend::{Commit, Fence, Head, Owner, SessionId, Token};
 use crate::error::Error;
 use crate::record::{Change, RecordKey};
+use crate::time::Moment;
 
 /// Merged into one commit to MongoDB: so many entries …
 const BATCH_ENTRIES: usize = 256;
@@ -56,9 +57,9 @@ struct State {
     /// A commit that was sent and not answered.
     doubt: Option<Box<Commit>>,
     /// When it was sent first.
-    sent_at: Instant,
+    sent_at: Moment,
     ttl: Option<Duration>,
-    expires_at: Option<Instant>,
+    expires_at: Option<Moment>,
     /// Why nothing is acknowledged any more.
     lost: Option<Error>,
     /// Deleted in MongoDB, but Redis could not be told.
@@ -91,7 +92,7 @@ impl Slot {
                 ready: false,
                 announced: false,
                 doubt: None,
-                sent_at: Instant::now(),
+                sent_at: Moment::now(),
                 ttl: None,
                 expires_at: None,
                 lost: None,
@@ -171,7 +172,7 @@ impl Slot {
     pub fn set_doubt(&self, commit: Option<Commit>) {
         let mut state = self.state.lock();
         if state.doubt.is_none() {
-            state.sent_at = Instant::now();
+            state.sent_at = Moment::now();
         }
         state.doubt = commit.map(Box::new);
     }
@@ -186,10 +187,7 @@ impl Slot {
 
     /// Whether the session may have outlived its time to live: then MongoDB alone decides.
     pub fn may_have_expired(&self) -> bool {
-        self.state
-            .lock()
-            .expires_at
-            .is_some_and(|at| at <= Instant::now())
+        self.state.lock().expires_at.is_some_and(|at| at <= Moment::now())
     }
 
     pub fn ttl(&self) -> Option<Duration> {
@@ -197,7 +195,7 @@ impl Slot {
     }
 
     /// The session lives `ttl` from `since` on, which must not be later than MongoDB takes it.
-    pub fn lives_for(&self, ttl: Option<Duration>, since: Instant) {
+    pub fn lives_for(&self, ttl: Option<Duration>, since: Moment) {
         self.state.lock().lives_for(ttl, since);
     }
 
@@ -347,7 +345,7 @@ impl State {
             .take_if(|behind| behind.pending.is_empty() && behind.untrimmed.is_empty());
     }
 
-    fn lives_for(&mut self, ttl: Option<Duration>, since: Instant) {
+    fn lives_for(&mut self, ttl: Option<Duration>, since: Moment) {
         self.ttl = ttl;
         let sure = |ttl: Duration| ttl.saturating_sub((ttl / 10).min(CLOCKS_DIFFER));
         self.expires_at = ttl.and_then(|ttl| since.checked_add(sure(ttl)));

@@ -1,25 +1,29 @@
 //! After the commit point: the records are brought up to the patches.
 //!
 //! Every statement compares its version with the record's, so it may be sent again, late, twice, or by several
-//! processes at once, in any order: the newest patch of a record is what stays.
+//! processes at once, in any order: the newest patch of a record is what stays. Not so late, though, that the
+//! tombstone of a newer deletion may be gone: a process that was stopped for longer than [`CLAIM`] asks first
+//! whether what it was about to apply is still pending.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{DateTime, Document, doc};
 
-use super::connection::after;
 use super::documents::{Entry, change_size, epoch_prefix, long, random, record_statement};
 use super::errors::corrupt;
 use super::state::{Core, Slot};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 use crate::runtime;
+use crate::time::Moment;
 
 /// How long a deleted record's tombstone stays: far longer than any command can be on its way.
 const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A patch is applied no later than so long after it was known to be pending.
+const CLAIM: Duration = Duration::from_secs(60 * 60);
 /// Statements and bytes of one command; the server takes 100,000 and 16 MiB.
 const STATEMENTS: usize = 500;
 const BYTES: usize = 6 * 1024 * 1024;
@@ -45,27 +49,58 @@ impl Core {
     /// patches stay pending in the session's document, and the next commit, release or owner applies them.
     async fn apply_queues(&self, mut turns: Turns) {
         while !turns.0.is_empty() {
+            let mut failed = HashSet::new();
+            for slot in turns
+                .0
+                .iter()
+                .filter(|slot| slot.known_pending_at().elapsed() >= CLAIM)
+            {
+                if self.ask_what_is_pending(slot).await.is_err() {
+                    failed.insert(slot.session.clone());
+                }
+            }
+            turns
+                .0
+                .retain(|slot| !failed.contains(&slot.session) || !slot.done(false));
             let work: Vec<_> = turns
                 .0
                 .iter()
                 .filter_map(|slot| slot.work().map(|(epoch, entries)| (slot.clone(), epoch, entries)))
                 .collect();
-            let worked = self.apply_together(&work).await.is_ok();
-            turns.0.retain(|slot| !slot.done(worked));
+            if self.apply_together(&work).await.is_err() {
+                // What stops one session is not to stop the others.
+                for one in work.chunks(1) {
+                    if work.len() == 1 || self.apply_together(one).await.is_err() {
+                        failed.extend(one.iter().map(|(slot, ..)| slot.session.clone()));
+                    }
+                }
+            }
+            turns.0.retain(|slot| !slot.done(!failed.contains(&slot.session)));
         }
     }
 
+    /// Of what is queued, keeps what the session's document still has.
+    async fn ask_what_is_pending(&self, slot: &Slot) -> Result<()> {
+        let asked = Moment::now();
+        let found = self.session(&slot.session).await?;
+        slot.confirm_pending(found.as_ref(), asked);
+        Ok(())
+    }
+
     async fn apply_together(&self, work: &[Work]) -> Result<()> {
-        let until = after(self.connection.now().await?, TOMBSTONE);
+        let until = self.connection.now().await?.plus(TOMBSTONE);
         let mut statements = Vec::new();
+        let mut known = Moment::now();
         for (slot, epoch, entries) in work {
             let prefix = epoch_prefix(&slot.session, epoch);
             newest(entries, &prefix, until, &mut statements);
+            known = known.min(slot.known_pending_at());
         }
-        self.send(statements).await?;
+        self.send(statements, known).await?;
         for (slot, epoch, entries) in work {
             for entry in entries {
-                self.apply_chunks(&slot.session, epoch, entry, until).await?;
+                self.apply_chunks(&slot.session, epoch, entry, until, known)
+                    .await?;
             }
             let Some(last) = entries.last() else { continue };
             // A large patch's chunks may go only when no reader is sent to them any more.
@@ -78,18 +113,25 @@ impl Core {
         Ok(())
     }
 
-    /// Applies patches now. They stay in the session's `pending` until its next write.
-    pub async fn apply(&self, session: &str, epoch: &str, entries: &[Arc<Entry>]) -> Result<()> {
+    /// Applies patches now, which were pending at the moment `known`. They stay in the session's `pending` until its
+    /// next write.
+    pub async fn apply(
+        &self,
+        session: &str,
+        epoch: &str,
+        entries: &[Arc<Entry>],
+        known: Moment,
+    ) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
-        let until = after(self.connection.now().await?, TOMBSTONE);
+        let until = self.connection.now().await?.plus(TOMBSTONE);
         let prefix = epoch_prefix(session, epoch);
         let mut statements = Vec::new();
         newest(entries, &prefix, until, &mut statements);
-        self.send(statements).await?;
+        self.send(statements, known).await?;
         for entry in entries {
-            self.apply_chunks(session, epoch, entry, until).await?;
+            self.apply_chunks(session, epoch, entry, until, known).await?;
         }
         if let Some(last) = entries.iter().rev().find(|entry| entry.stage.is_some()) {
             self.trim(session, epoch, last.version).await?;
@@ -105,6 +147,7 @@ impl Core {
         epoch: &str,
         entry: &Entry,
         tombstone_until: DateTime,
+        known: Moment,
     ) -> Result<()> {
         let (Some(stage), None) = (&entry.stage, &entry.changes) else {
             return Ok(());
@@ -130,7 +173,7 @@ impl Core {
             let statements = changes
                 .iter()
                 .map(|change| statement(&prefix, entry.version, change, tombstone_until));
-            self.send(statements.collect()).await?;
+            self.send(statements.collect(), known).await?;
         }
         Ok(())
     }
@@ -142,17 +185,22 @@ impl Core {
         self.connection.update_session(filter, update).await.map(drop)
     }
 
-    async fn send(&self, statements: Vec<(Document, usize)>) -> Result<()> {
+    async fn send(&self, statements: Vec<(Document, usize)>, known: Moment) -> Result<()> {
         stream::iter(commands(statements))
-            .map(|command| self.send_command(command))
+            .map(|command| self.send_command(command, known))
             .buffer_unordered(CONCURRENT)
             .try_collect()
             .await
     }
 
-    async fn send_command(&self, mut statements: Vec<Document>) -> Result<()> {
+    async fn send_command(&self, mut statements: Vec<Document>, known: Moment) -> Result<()> {
         let records = &self.connection.records;
         for attempt in 0..ATTEMPTS {
+            if known.elapsed() >= CLAIM {
+                let message =
+                    "this process stood still for so long that what it was about to do may be obsolete";
+                return Err(Error::new(Kind::Unavailable, super::LAYER, message));
+            }
             // Two upserts made the same record at the same moment: the one that lost is sent again.
             let updated = self.connection.update(records, statements.clone()).await?;
             statements = updated

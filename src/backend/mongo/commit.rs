@@ -3,16 +3,16 @@
 //! The update is guarded by incarnation, version, fencing token and expiry. When it is acknowledged, the patch is
 //! durable and visible; the records follow in the background.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use tokio::sync::OwnedMutexGuard;
 
 use super::LAYER;
 use super::apply::{backoff, commands};
-use super::connection::after;
+use super::clock::Now;
 use super::documents::{Entry, SessionDoc, blank_session, entry_document, long, new_epoch, size_of};
 use super::errors::timed_out;
 use super::lease::IDLE;
@@ -21,6 +21,7 @@ use super::staging::{INLINE_BYTES, check_sizes};
 use super::state::{Core, Known, Slot};
 use crate::backend::{Commit, Fence, Head, version_mismatch};
 use crate::error::{Error, Kind, Result};
+use crate::time::Moment;
 
 /// How many commits of `exclusive: false` writers a session remembers, to know one that is sent again.
 const RECENT: i32 = 64;
@@ -146,22 +147,25 @@ impl Core {
                 sent.push((job, known, entry));
             }
             let sessions = &self.connection.sessions;
-            match self.connection.update(sessions, statements).await {
-                Ok(updated) if updated.matched == sent.len() as u64 => {
-                    for (mut job, known, entry) in sent {
-                        answers[job.at] = Ok(job.passed(&known, entry, now));
+            match self.connection.update_each(sessions, statements).await {
+                Ok(updated) => {
+                    let mut refused: HashMap<_, _> = updated.refused.into_iter().collect();
+                    let all = updated.matched + refused.len() as u64 == sent.len() as u64;
+                    for (index, (mut job, known, entry)) in sent.into_iter().enumerate() {
+                        match refused.remove(&index) {
+                            Some(error) => answers[job.at] = job.failed(error),
+                            None if all => answers[job.at] = Ok(job.passed(&known, entry, now)),
+                            None => slow.push(job),
+                        }
                     }
                 }
-                Ok(_) => slow.extend(sent.into_iter().map(|(job, ..)| job)),
+                // The command was refused for what one of them has, perhaps: each finds out for itself.
+                Err(error) if sent.len() > 1 && !is_outage(&error) => {
+                    slow.extend(sent.into_iter().map(|(job, ..)| job));
+                }
                 Err(error) => {
                     for (mut job, ..) in sent {
-                        // One that may have arrived is sent again as it was: it is guarded by the version, so what
-                        // was known then is as good as ever.
-                        if !matches!(error.kind(), Kind::Timeout | Kind::Unavailable) {
-                            job.slot.forget();
-                            *job.known = None;
-                        }
-                        answers[job.at] = Err(error.clone().in_session(&job.commit.session));
+                        answers[job.at] = job.failed(error.clone());
                     }
                 }
             }
@@ -178,6 +182,7 @@ impl Core {
         loop {
             job.known.take();
             job.slot.begin_doubt();
+            let asked = Moment::now();
             let found = if staged {
                 self.begin_staging(&session).await?
             } else {
@@ -188,10 +193,10 @@ impl Core {
                 check_outbox(&job.commit, found)?;
             }
             let found = match (found, job.commit.fence) {
-                (Some(document), _) if !document.expired(now) => document,
+                (Some(document), _) if !document.expired(now.earliest) => document,
                 (None, Fence::Shared) => {
                     job.check_expected(0)?;
-                    let blank = blank_session(&session, &new_epoch(), after(now, IDLE));
+                    let blank = blank_session(&session, &new_epoch(), now.plus(IDLE));
                     self.connection
                         .insert(&self.connection.sessions, vec![blank])
                         .await?;
@@ -220,7 +225,7 @@ impl Core {
                 }
                 Verdict::Go => {}
             }
-            self.apply(&session, &found.epoch, &found.pending).await?;
+            self.apply(&session, &found.epoch, &found.pending, asked).await?;
             let known = Known::of(&found);
             let stage = if staged {
                 let staged = self.stage(&session, &known.epoch, &job.commit.changes).await?;
@@ -259,7 +264,7 @@ impl Core {
     }
 
     /// Turns an expired session that the TTL index has not reaped yet into a new incarnation without records.
-    pub(super) async fn bury(&self, session: &str, found: &SessionDoc, now: DateTime) -> Result<bool> {
+    pub(super) async fn bury(&self, session: &str, found: &SessionDoc, now: Now) -> Result<bool> {
         let filter = doc! {
             "_id": session, "epoch": &*found.epoch, "version": long(found.version), "token": long(found.token),
             "expiresAt": found.expires_at,
@@ -272,11 +277,11 @@ impl Core {
 
 /// What makes a session's document a tombstone: no version, no records, the token kept. The old incarnation's
 /// records are remembered as garbage.
-pub(super) fn tombstone_update(old: &str, new: &str, now: DateTime) -> Document {
+pub(super) fn tombstone_update(old: &str, new: &str, now: Now) -> Document {
     doc! {
         "$set": {
             "version": 0_i64, "updatedAt": 0_i64, "epoch": new, "commitId": 0_i64, "pending": [], "recent": [],
-            "expiresAt": after(now, IDLE),
+            "expiresAt": now.plus(IDLE),
         },
         "$push": { "garbage": old },
     }
@@ -296,9 +301,9 @@ impl Job {
     }
 
     /// The commit point is passed.
-    fn passed(&mut self, known: &Known, entry: Arc<Entry>, now: DateTime) -> Head {
+    fn passed(&mut self, known: &Known, entry: Arc<Entry>, now: Now) -> Head {
         let version = entry.version;
-        let expires_at = self.commit.ttl.map(|ttl| after(now, ttl));
+        let expires_at = self.commit.ttl.map(|ttl| now.plus(ttl));
         self.slot.push(&known.epoch, entry, expires_at);
         *self.known = Some(Known {
             epoch: known.epoch.clone(),
@@ -306,8 +311,18 @@ impl Job {
         });
         Head {
             version,
-            updated_at: millis(now),
+            updated_at: millis(now.server),
         }
+    }
+
+    /// One that may have arrived is sent again as it was: it is guarded by the version, so what was known then is as
+    /// good as ever.
+    fn failed(&mut self, error: Error) -> Result<Head> {
+        if !is_outage(&error) {
+            self.slot.forget();
+            *self.known = None;
+        }
+        Err(error.in_session(&self.commit.session))
     }
 
     fn check_expected(&self, version: u64) -> Result<()> {
@@ -367,12 +382,12 @@ fn commit_statement(
     known: &Known,
     entry: &Entry,
     unapplied: usize,
-    now: DateTime,
+    now: Now,
     sweeps: Option<i64>,
 ) -> Document {
     let mut filter = doc! {
         "_id": &*commit.session, "epoch": &*known.epoch, "version": long(known.version),
-        "$or": [{ "expiresAt": null }, { "expiresAt": { "$gt": now } }],
+        "$or": [{ "expiresAt": null }, { "expiresAt": { "$gt": now.earliest } }],
     };
     if let Some(sweeps) = sweeps {
         filter.insert("sweeps", sweeps);
@@ -392,12 +407,12 @@ fn commit_statement(
         }
     }
     let mut set = doc! {
-        "version": long(entry.version), "updatedAt": now.timestamp_millis(), "commitId": long(commit.id),
+        "version": long(entry.version), "updatedAt": now.server.timestamp_millis(), "commitId": long(commit.id),
     };
     let mut update = doc! { "$push": push };
     match commit.ttl {
         Some(ttl) => {
-            set.insert("expiresAt", Bson::DateTime(after(now, ttl)));
+            set.insert("expiresAt", Bson::DateTime(now.plus(ttl)));
         }
         None => {
             update.insert("$unset", doc! { "expiresAt": "" });
@@ -407,7 +422,11 @@ fn commit_statement(
     doc! { "q": filter, "u": update }
 }
 
-pub(super) fn millis(time: DateTime) -> u64 {
+fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Timeout | Kind::Unavailable)
+}
+
+pub(super) fn millis(time: mongodb::bson::DateTime) -> u64 {
     u64::try_from(time.timestamp_millis()).unwrap_or(0)
 }
 

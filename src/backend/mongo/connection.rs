@@ -1,62 +1,36 @@
-//! One client per URL, the indexes, the server's clock, and the one place where commands are sent.
+//! The collections and their indexes, and the one place where commands are sent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
-use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadConcernLevel, ReadPreference,
-    SelectionCriteria, WriteConcern,
-};
-use mongodb::{Client, Collection, Database};
-use parking_lot::Mutex;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{Acknowledgment, CollectionOptions, ReadConcern, ReadConcernLevel, WriteConcern};
+use mongodb::{Collection, Database};
+use tokio::sync::Semaphore;
 
+use super::client::{self, ClientKey, Shared};
+use super::clock::{Clock, Now};
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
-use super::tls::{certificates, misunderstanding};
+use super::primary::Primaries;
+use super::tls::misunderstanding;
 use super::{LAYER, MongoConfig};
-use crate::backend::Tls;
 use crate::error::{Error, Kind, Result};
-use crate::runtime;
 
-/// How old an estimate of the server's clock may be before a new one is made …
-const CLOCK_AGE: Duration = Duration::from_secs(30);
-/// … in the background, and before it is waited for.
-const CLOCK_AGE_LIMIT: Duration = Duration::from_secs(300);
+/// The server removes by its own clock alone. It has this much longer than a session lives, so that a clock that is
+/// ahead by less removes nothing that is in use.
+const REAPED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// A read begins again if the primary changes meanwhile; so many times in all.
+const READS: usize = 3;
 
-/// Where that clock is read, among the leases.
-const CLOCK: &str = "clock";
-
-/// The longest that setting a connection up may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most connections to each server. A command holds one for its round trip: the driver's 10 are few when that takes
-/// long.
-const POOL_SIZE: u32 = 50;
-/// Connections that are set up at once.
-const CONNECTING: u32 = 8;
-
-/// URL, certificates and time-out, and the runtime: a client's background tasks live on the one that made it.
-type ClientKey = (String, Option<[u8; 32]>, Duration, tokio::runtime::Id);
-
-fn key_of(config: &MongoConfig) -> ClientKey {
-    let certificates = config.tls.as_ref().map(Tls::fingerprint);
-    let runtime = tokio::runtime::Handle::current().id();
-    (
-        config.url.clone(),
-        certificates,
-        config.operation_timeout,
-        runtime,
-    )
+tokio::task_local! {
+    static URGENT: ();
 }
 
-/// The clients of this process, each with how many connections use it.
-type Clients = HashMap<ClientKey, (Client, usize)>;
-
-fn clients() -> &'static Mutex<Clients> {
-    static CLIENTS: OnceLock<Mutex<Clients>> = OnceLock::new();
-    CLIENTS.get_or_init(Mutex::default)
+/// Makes `work`, whose commands wait for no other ones: for what renews leases, and for nothing else.
+pub(super) async fn urgently<T>(work: impl Future<Output = T>) -> T {
+    URGENT.scope((), work).await
 }
 
 /// What came of an update command.
@@ -66,11 +40,17 @@ pub(super) struct Updated {
     pub matched: u64,
     /// Which statements met a document made by somebody else at the same time.
     pub duplicates: Vec<usize>,
+    /// Which statements the server refused, each for itself.
+    pub refused: Vec<(usize, Error)>,
 }
 
 /// A database to send commands to.
 pub(super) struct Connection {
     database: Database,
+    places: Arc<Semaphore>,
+    primaries: Primaries,
+    /// How many of them there were when a majority last had a write of ours; held while one is under way.
+    confirmed: tokio::sync::Mutex<u64>,
     pub sessions: Collection<Document>,
     pub records: Collection<Document>,
     pub staged: Collection<Document>,
@@ -80,7 +60,7 @@ pub(super) struct Connection {
     /// Whether what is acknowledged here may be rolled back by a fail-over.
     pub weak: bool,
     pub timeout: Duration,
-    clock: Arc<Mutex<Clock>>,
+    clock: Arc<Clock>,
     key: ClientKey,
     /// Where the server is, for its errors.
     hosts: String,
@@ -89,27 +69,7 @@ pub(super) struct Connection {
 impl Connection {
     pub async fn open(config: &MongoConfig) -> Result<Self> {
         config.validate()?;
-        let refused = |error: &mongodb::error::Error| {
-            Error::new(Kind::Config, LAYER, "the driver does not take this URL")
-                .because(&config.redact(&error.kind.to_string()))
-        };
-        let parsing = ClientOptions::parse(&config.url);
-        let mut options = tokio::time::timeout(config.operation_timeout, parsing)
-            .await
-            .map_err(|_| timed_out())?
-            .map_err(|error| match error.kind.as_ref() {
-                mongodb::error::ErrorKind::DnsResolve { .. } => from_driver(&error),
-                _ => refused(&error),
-            })?;
-        // Less than the whole, so that "no server, because …" comes before the bare time-out does.
-        options.server_selection_timeout = Some(config.operation_timeout * 3 / 4);
-        // Setting a connection up takes several round trips. It goes on in the background when the command that asked
-        // for it has run out of time, so that on a slow network a later one finds it ready.
-        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
-        options.max_pool_size.get_or_insert(POOL_SIZE);
-        options.max_connecting.get_or_insert(CONNECTING);
-        options.app_name.get_or_insert_with(|| "baileys-vault".to_owned());
-        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let options = client::options(config).await?;
         let name = config
             .database
             .clone()
@@ -139,21 +99,13 @@ impl Connection {
 
         let hosts: Vec<_> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
-        let key = key_of(config);
         let asked = options.clone();
-        let client = {
-            let mut clients = clients().lock();
-            if let Some((client, users)) = clients.get_mut(&key) {
-                *users += 1;
-                client.clone()
-            } else {
-                // The driver reads the files once, while it makes the client.
-                let _files = certificates(&mut options, config.tls.as_ref())?;
-                let client = Client::with_options(options).map_err(|error| refused(&error))?;
-                clients.insert(key.clone(), (client.clone(), 1));
-                client
-            }
-        };
+        let (shared, key) = client::share(config, options)?;
+        let Shared {
+            client,
+            places,
+            primaries,
+        } = shared;
         let database = client.database(&name);
         let collection = |name: &str| {
             let options = CollectionOptions::builder()
@@ -161,20 +113,29 @@ impl Connection {
                 .build();
             database.collection_with_options(&format!("{}{name}", config.collection_prefix), options)
         };
+        let leases = collection("leases");
+        let clock = Clock::new(
+            database.clone(),
+            leases.name().to_owned(),
+            config.operation_timeout,
+        );
         let connection = Self {
             sessions: collection("sessions"),
             records: collection("records"),
             staged: collection("staged"),
-            leases: collection("leases"),
+            leases,
             letters: collection("dead_letters"),
             database,
+            places,
+            primaries,
+            confirmed: tokio::sync::Mutex::new(0),
             weak: concern
                 .w
                 .as_ref()
                 .is_some_and(|w| matches!(w, Acknowledgment::Nodes(_))),
             write_concern,
             timeout: config.operation_timeout,
-            clock: Arc::default(),
+            clock,
             key,
             hosts,
         };
@@ -188,17 +149,21 @@ impl Connection {
         }
     }
 
-    /// Sessions that outlived their time, the tombstones of deleted records, and the leases of processes that are no
+    /// Sessions that outlived their time by [`REAPED_AFTER`], the tombstones of deleted records, and the leases of processes that are no
     /// more, are removed by the server. Outboxes whose owners died are looked for by themselves.
     async fn create_indexes(&self) -> Result<()> {
-        let ttl = |field: &str, sparse: bool| {
-            doc! { "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": 0, "sparse": sparse }
+        let ttl = |field: &str, after: Duration, sparse: bool| {
+            let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            doc! { "key": { field: 1 }, "name": "expiresAt_ttl", "expireAfterSeconds": after, "sparse": sparse }
         };
         let outbox = doc! { "key": { "outbox": 1 }, "name": "outbox", "sparse": true };
         let made = [
-            (&self.sessions, vec![ttl("expiresAt", false), outbox]),
-            (&self.records, vec![ttl("r.expiresAt", true)]),
-            (&self.leases, vec![ttl("expiresAt", false)]),
+            (
+                &self.sessions,
+                vec![ttl("expiresAt", REAPED_AFTER, false), outbox],
+            ),
+            (&self.records, vec![ttl("r.expiresAt", Duration::ZERO, true)]),
+            (&self.leases, vec![ttl("expiresAt", Duration::ZERO, false)]),
         ]
         .map(async |(collection, indexes)| {
             self.run(doc! { "createIndexes": collection.name(), "indexes": indexes })
@@ -209,7 +174,17 @@ impl Connection {
 
     /// Bounds a wait by `operation_timeout`, and maps the driver's error.
     pub async fn bounded<T>(&self, work: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.timeout, work).await {
+        // Large: the driver's futures are.
+        let work = Box::pin(work);
+        let placed = async {
+            let _place = match URGENT.try_with(|()| ()) {
+                Ok(()) => None,
+                // An error would say that there are no places any more; they are never taken away.
+                Err(_) => self.places.acquire().await.ok(),
+            };
+            work.await
+        };
+        match tokio::time::timeout(self.timeout, placed).await {
             Ok(answer) => answer.map_err(|error| self.about(from_driver(&error))),
             Err(_) => Err(self.about(timed_out())),
         }
@@ -223,6 +198,26 @@ impl Connection {
             }
             _ => error,
         }
+    }
+
+    /// Sees to it that reads show everything that was acknowledged by the primaries before this one; how many of them
+    /// this client had met by then.
+    async fn confirm_primary(&self) -> Result<u64> {
+        let mut confirmed = self.confirmed.lock().await;
+        let met = self.primaries.met();
+        if *confirmed != met || met == 0 {
+            // A write that a majority has; and another primary has another clock.
+            self.clock.ask_anew().await?;
+            // The first is met by asking it.
+            *confirmed = met.max(1);
+        }
+        Ok(*confirmed)
+    }
+
+    /// Whether a command that is not urgent would be sent now.
+    #[cfg(test)]
+    pub fn has_place(&self) -> bool {
+        self.places.available_permits() > 0
     }
 
     /// Sends a command to the primary.
@@ -242,8 +237,21 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Sends update statements in one command; they are independent of each other.
+    /// [`Connection::update_each`] for statements that belong together: one that is refused is an error.
     pub async fn update(
+        &self,
+        collection: &Collection<Document>,
+        statements: Vec<Document>,
+    ) -> Result<Updated> {
+        let updated = self.update_each(collection, statements).await?;
+        match updated.refused.first() {
+            Some((_, refused)) => Err(refused.clone()),
+            None => Ok(updated),
+        }
+    }
+
+    /// Sends update statements in one command; they are independent of each other.
+    pub async fn update_each(
         &self,
         collection: &Collection<Document>,
         statements: Vec<Document>,
@@ -258,12 +266,10 @@ impl Connection {
             let error = error
                 .as_document()
                 .ok_or_else(|| corrupt("a write error is not a document"))?;
+            let index = usize::try_from(count(error, "index")?).unwrap_or(usize::MAX);
             match code_and_text(error) {
-                (DUPLICATE_KEY, _) => {
-                    let index = usize::try_from(count(error, "index")?).unwrap_or(usize::MAX);
-                    updated.duplicates.push(index);
-                }
-                (code, text) => return Err(from_code(code, text)),
+                (DUPLICATE_KEY, _) => updated.duplicates.push(index),
+                (code, text) => updated.refused.push((index, from_code(code, text))),
             }
         }
         Ok(updated)
@@ -319,119 +325,45 @@ impl Connection {
         projection: Option<Document>,
         limit: usize,
     ) -> Result<Vec<Document>> {
-        let find = collection
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        let find = match projection {
-            Some(projection) => find.projection(projection),
-            None => find,
-        };
-        self.bounded(async { find.await?.try_collect().await }).await
-    }
-
-    /// The clock of the primary that has the leases, by an estimate that is wrong by no more than half a round trip: owners on machines with
-    /// wrong clocks then agree on when a lease ends.
-    pub async fn now(&self) -> Result<DateTime> {
-        let mut begin = false;
-        let known = {
-            let mut clock = self.clock.lock();
-            let known = clock.estimate.filter(|(at, _)| at.elapsed() < CLOCK_AGE_LIMIT);
-            if known.is_some_and(|(at, _)| at.elapsed() >= CLOCK_AGE) && !clock.asking {
-                clock.asking = true;
-                begin = true;
+        for _ in 0..READS {
+            let confirmed = if URGENT.try_with(|()| ()).is_ok() {
+                None
+            } else {
+                let confirmed = tokio::time::timeout(self.timeout, Box::pin(self.confirm_primary()));
+                let confirmed = confirmed.await.unwrap_or_else(|_| Err(timed_out()));
+                Some(confirmed.map_err(|error| self.about(error))?)
+            };
+            let find = collection
+                .find(filter.clone())
+                .sort(doc! { "_id": 1 })
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+            let find = match &projection {
+                Some(projection) => find.projection(projection.clone()),
+                None => find,
+            };
+            let found = self.bounded(async { find.await?.try_collect().await }).await?;
+            // A read that waited for a primary got the answer of one that is not confirmed.
+            if confirmed.is_none_or(|confirmed| confirmed == self.primaries.met()) {
+                return Ok(found);
             }
-            known
-        };
-        if let Some((at, millis)) = known {
-            if begin {
-                let (clock, timeout) = (self.clock.clone(), self.timeout);
-                let (database, leases) = (self.database.clone(), self.leases.name().to_owned());
-                runtime::spawn(async move {
-                    // What fails is asked again by the next caller.
-                    let asked = tokio::time::timeout(timeout, estimate(&database, &leases)).await;
-                    let mut clock = clock.lock();
-                    clock.asking = false;
-                    if let Ok(Ok(estimate)) = asked {
-                        clock.estimate = Some(estimate);
-                    }
-                });
-            }
-            return Ok(later(millis, at.elapsed()));
         }
-        let asked = estimate(&self.database, self.leases.name());
-        let estimate = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer.map_err(|error| self.about(error))?,
-            Err(_) => return Err(self.about(timed_out())),
-        };
-        self.clock.lock().estimate = Some(estimate);
-        Ok(later(estimate.1, estimate.0.elapsed()))
+        Err(self.about(Error::new(
+            Kind::Unavailable,
+            LAYER,
+            "the primary changed while it was read",
+        )))
     }
-}
 
-/// What is known of the server's clock.
-#[derive(Default)]
-struct Clock {
-    /// What it showed, in ms, at which moment of ours.
-    estimate: Option<(Instant, i64)>,
-    /// Whether it is being asked.
-    asking: bool,
-}
-
-/// Asked of the primary that has the leases, by a write: `hello` is answered by a router, and each of those has a clock
-/// of its own.
-async fn estimate(database: &Database, leases: &str) -> Result<(Instant, i64)> {
-    let command = doc! {
-        "findAndModify": leases, "query": { "_id": CLOCK }, "update": { "$currentDate": { "now": true } },
-        "upsert": true, "new": true, "writeConcern": { "w": 1 },
-    };
-    let mut again = true;
-    loop {
-        let sent = Instant::now();
-        let answer = match database.run_command(command.clone()).await {
-            Ok(answer) => answer,
-            // Two processes made it at the same moment.
-            Err(error) if again && is_duplicate(&error) => {
-                again = false;
-                continue;
-            }
-            Err(error) => return Err(from_driver(&error)),
-        };
-        let now = answer
-            .get_document("value")
-            .and_then(|clock| clock.get_datetime("now"));
-        let millis = now
-            .map_err(|_| corrupt("the server does not tell its time"))?
-            .timestamp_millis();
-        return Ok((sent + sent.elapsed() / 2, millis));
+    /// What time it is.
+    pub async fn now(&self) -> Result<Now> {
+        self.clock.now().await.map_err(|error| self.about(error))
     }
-}
-
-fn is_duplicate(error: &mongodb::error::Error) -> bool {
-    use mongodb::error::ErrorKind;
-    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut clients = clients().lock();
-        if let Some((_, users)) = clients.get_mut(&self.key) {
-            *users -= 1;
-            if *users == 0 {
-                clients.remove(&self.key);
-            }
-        }
+        client::give_back(&self.key);
     }
-}
-
-/// `at` moved by `by`.
-pub(super) fn after(at: DateTime, by: Duration) -> DateTime {
-    later(at.timestamp_millis(), by)
-}
-
-fn later(millis: i64, by: Duration) -> DateTime {
-    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    DateTime::from_millis(millis.saturating_add(by))
 }
 
 /// Majority and journal unless the URL says otherwise. A wait for members that outlives ours would hold the
@@ -470,13 +402,4 @@ fn count(answer: &Document, field: &str) -> Result<u64> {
         _ => return Err(corrupt("the server's answer has no count")),
     };
     u64::try_from(number).map_err(|_| corrupt("the server's count is negative"))
-}
-
-/// How many connections share this configuration's client on this runtime.
-#[cfg(test)]
-pub(super) fn users_of(config: &MongoConfig) -> usize {
-    clients()
-        .lock()
-        .get(&key_of(config))
-        .map_or(0, |(_, users)| *users)
 }

@@ -11,7 +11,6 @@ use mongodb::bson::{Bson, Document, doc};
 use super::LAYER;
 use super::apply::backoff;
 use super::commit::{fenced, tombstone_update};
-use super::connection::after;
 use super::documents::{SessionDoc, epoch_prefix, long, new_epoch, range};
 use super::ledger::beside_an_outbox;
 use super::state::{Core, Known};
@@ -68,7 +67,7 @@ impl Core {
                     // Its records would come after the removal and stay.
                     slot.settle().await;
                 }
-                let existed = found.exists(now);
+                let existed = found.exists(now.earliest);
                 let epochs = found.garbage.into_iter().chain([found.epoch]).collect();
                 return Ok(Some(Garbage { existed, epochs }));
             }
@@ -109,9 +108,12 @@ impl Core {
         filter.insert("version", doc! { "$gt": 0_i64 });
         filter.insert(
             "$or",
-            vec![doc! { "expiresAt": null }, doc! { "expiresAt": { "$gt": now } }],
+            vec![
+                doc! { "expiresAt": null },
+                doc! { "expiresAt": { "$gt": now.earliest } },
+            ],
         );
-        let expires_at = ttl.map(|ttl| after(now, ttl));
+        let expires_at = ttl.map(|ttl| now.plus(ttl));
         let update = if let Some(at) = expires_at {
             doc! { "$set": { "expiresAt": at } }
         } else {

@@ -43,6 +43,8 @@ pub(super) struct SessionDoc {
     pub claim: Option<Token>,
     pub owner: Option<Owner>,
     pub lease_until: Option<DateTime>,
+    /// How many milliseconds leases of this owner last.
+    pub lease_lasts: Option<i64>,
     /// The lease of the owner's process, which may last longer than that.
     pub lease: Option<Arc<str>>,
     pub expires_at: Option<DateTime>,
@@ -105,6 +107,7 @@ impl SessionDoc {
                 .transpose()?,
             owner: document.get_document("owner").ok().map(parse_owner).transpose()?,
             lease_until: document.get_datetime("leaseUntil").ok().copied(),
+            lease_lasts: document.get_i64("leaseLasts").ok(),
             lease: document.get_str("lease").ok().map(Arc::from),
             expires_at: document.get_datetime("expiresAt").ok().copied(),
             commit_id: unsigned(document, "commitId")?,

@@ -63,6 +63,11 @@ pub(super) fn from_driver(error: &mongodb::error::Error) -> Error {
     }
 }
 
+/// Whether a document with this `_id` exists.
+pub(super) fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
+}
+
 /// An error code of the server, with its text. `docs/guides/mongodb.md` has the table.
 pub(super) fn from_code(code: i32, text: &str) -> Error {
     let (kind, message) = meaning(code, text);

@@ -1,20 +1,22 @@
 //! Leases: who owns a session, and until when by the server's clock.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::apply::backoff;
+use super::clock::{Now, after};
 use super::commit::millis;
-use super::connection::after;
 use super::documents::{SessionDoc, blank_session, epoch_prefix, long, new_epoch, owner_document};
 use super::state::{Core, Known};
-use super::{Beside, LAYER, Ledger};
-use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
+use super::{Beside, LAYER, Ledger, MongoBackend, watched};
+use crate::backend::{Acquire, Grant, Holder, SessionId, Token, keeping};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
+use crate::time::Moment;
 
 /// How long the document of a session that was never written, or was deleted, outlives its last lease.
 pub(super) const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,16 +60,16 @@ impl Core {
         let deadline = tokio::time::Instant::now() + self.connection.timeout;
         let mut attempt = 0;
         let (taken, now, asked) = loop {
-            let asked = Instant::now();
+            let asked = Moment::now();
             let found = self.session(&request.session).await?;
             let now = self.connection.now().await?;
             if let Some(found) = &found {
                 check_claim(&request, found)?;
-                if let Some(holder) = self.holder(&request, found, now).await? {
+                if let Some(holder) = self.holder(&request, found, now, asked).await? {
                     return Ok(Beside::Held(holder));
                 }
                 if found.outbox.is_some_and(|outbox| !outboxes.pass(outbox)) {
-                    return Ok(Beside::Outbox(Ledger::of(found, now)));
+                    return Ok(Beside::Outbox(Ledger::of(found, now.earliest)));
                 }
             }
             *known = None;
@@ -82,7 +84,10 @@ impl Core {
             backoff(attempt).await;
             attempt += 1;
         };
-        let records = match self.repair_and_read(&request, &taken).await {
+        let backend = MongoBackend(self.clone());
+        let (session, token) = (&request.session, taken.session.token);
+        let repaired = self.repair_and_read(&request, &taken, asked);
+        let records = match keeping(&backend, session, token, request.lease, repaired).await {
             Ok(records) => records,
             Err(error) => {
                 // The caller learns no token, so nobody else would give the lease back; it runs out by itself.
@@ -90,6 +95,7 @@ impl Core {
                 return Err(error);
             }
         };
+        self.watched.forget(&request.session);
         let session = taken.session;
         *known = Some(Known::of(&session));
         slot.learn(&session);
@@ -101,7 +107,7 @@ impl Core {
             // Nobody can see it, so nobody need wait for it; what fails is left to the next owner.
             runtime::spawn(async move { core.collect(&id, &garbage).await });
         }
-        let ledger = Ledger::of(&session, now);
+        let ledger = Ledger::of(&session, now.earliest);
         let grant = Grant {
             token: session.token,
             head: session.head(),
@@ -116,14 +122,15 @@ impl Core {
         &self,
         request: &Acquire,
         found: Option<SessionDoc>,
-        now: DateTime,
+        now: Now,
         outboxes: Outboxes,
     ) -> Result<Option<Taken>> {
         let previous = found.as_ref().map_or(0, |found| found.token);
-        let token = (previous + 1).max(millis(now) * 1000);
-        let lease_until = after(now, request.lease);
+        let token = (previous + 1).max(millis(now.server) * 1000);
+        let lease_until = now.plus(request.lease);
         let mut set = doc! {
             "token": long(token), "owner": owner_document(&request.owner), "leaseUntil": lease_until,
+            "leaseLasts": lasts(request.lease),
         };
         if let Some(claim) = request.claim {
             set.insert("claim", long(claim));
@@ -158,18 +165,22 @@ impl Core {
         if let Some(outbox) = given_up {
             // Its owner writes no more from here on: what it has beyond this version comes too late.
             filter.insert("version", long(found.version));
-            let version = if found.exists(now) { found.version } else { 0 };
+            let version = if found.exists(now.earliest) {
+                found.version
+            } else {
+                0
+            };
             set.insert("inherited", doc! { "token": long(outbox), "v": long(version) });
             unset.insert("outbox", "");
         }
-        if !found.exists(now) {
+        if !found.exists(now.earliest) {
             filter.insert("version", long(found.version));
             filter.insert("expiresAt", found.expires_at.map_or(Bson::Null, Bson::DateTime));
-            if found.expired(now) || found.outbox.is_none() || given_up.is_some() {
+            if found.expired(now.earliest) || found.outbox.is_none() || given_up.is_some() {
                 set.insert("expiresAt", after(lease_until, IDLE));
             }
         }
-        if found.expired(now) {
+        if found.expired(now.earliest) {
             set.extend(doc! {
                 "version": 0_i64, "updatedAt": 0_i64, "epoch": &*new_epoch(), "commitId": 0_i64, "pending": [],
                 "recent": [],
@@ -185,9 +196,14 @@ impl Core {
     }
 
     /// Rolls unapplied patches forward, and reads the records asked for.
-    async fn repair_and_read(&self, request: &Acquire, taken: &Taken) -> Result<Vec<Option<Bytes>>> {
+    async fn repair_and_read(
+        &self,
+        request: &Acquire,
+        taken: &Taken,
+        asked: Moment,
+    ) -> Result<Vec<Option<Bytes>>> {
         let Taken { session, chunks } = taken;
-        self.apply(&request.session, &session.epoch, &session.pending)
+        self.apply(&request.session, &session.epoch, &session.pending, asked)
             .await?;
         self.remove_chunks(chunks, session).await?;
         if session.version == 0 {
@@ -221,10 +237,14 @@ impl Core {
                 doc! { "q": { "_id": &**session, "token": long(*token) }, "u": free() }
             });
             let statements = statements.collect();
-            self.connection
-                .update(&self.connection.sessions, statements)
-                .await?;
-            self.unreleased.lock().retain(|lease| !some.contains(lease));
+            let sessions = &self.connection.sessions;
+            let updated = self.connection.update_each(sessions, statements).await?;
+            let refused = |at| updated.refused.iter().any(|(refused, _)| *refused == at);
+            let done: HashSet<_> = (0..some.len())
+                .filter(|at| !refused(*at))
+                .map(|at| &some[at])
+                .collect();
+            self.unreleased.lock().retain(|lease| !done.contains(lease));
         }
         Ok(())
     }
@@ -244,8 +264,14 @@ impl Core {
         Ok(())
     }
 
-    /// Who holds the session, unless it is free or may be taken.
-    async fn holder(&self, request: &Acquire, found: &SessionDoc, now: DateTime) -> Result<Option<Holder>> {
+    /// Who holds the session, unless it is free or may be taken. The document was asked for at `asked`.
+    async fn holder(
+        &self,
+        request: &Acquire,
+        found: &SessionDoc,
+        now: Now,
+        asked: Moment,
+    ) -> Result<Option<Holder>> {
         let Some(owner) = found
             .owner
             .as_ref()
@@ -253,20 +279,43 @@ impl Core {
         else {
             return Ok(None);
         };
-        let until = match (found.lease_until, &found.lease) {
-            (Some(until), _) if until > now => until,
-            (_, Some(lease)) => match self.end_of_lease(lease, now).await? {
+        let until = match (
+            self.end_of_own_lease(&request.session, found, now, asked),
+            &found.lease,
+        ) {
+            (Some(until), _) => until,
+            (None, Some(lease)) => match self.end_of_lease(lease, now).await? {
                 Some(until) => until,
                 None => return Ok(None),
             },
-            _ => return Ok(None),
+            (None, None) => return Ok(None),
         };
-        let left = until.timestamp_millis() - now.timestamp_millis();
+        let left = until.timestamp_millis() - now.earliest.timestamp_millis();
         Ok(Some(Holder {
             owner: owner.clone(),
             token: found.token,
             expires_in: Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
         }))
+    }
+
+    /// Until when the session's own lease lasts; `None` if it has run out.
+    fn end_of_own_lease(
+        &self,
+        session: &str,
+        found: &SessionDoc,
+        now: Now,
+        asked: Moment,
+    ) -> Option<DateTime> {
+        let until = found.lease_until.filter(|until| *until > now.earliest)?;
+        let state = watched::of_session(
+            long(found.token),
+            Some(until.timestamp_millis()),
+            found.lease.as_deref(),
+        );
+        let outlived = self
+            .watched
+            .has_outlived(session, state, found.lease_lasts, asked);
+        (!outlived).then_some(until)
     }
 
     /// Gives a lease back; if the session stands at `applied`, all its patches are applied and need not be kept.
@@ -286,8 +335,13 @@ impl Core {
     }
 }
 
+/// As it is written beside a lease.
+pub(super) fn lasts(lease: Duration) -> i64 {
+    i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn free() -> Document {
-    doc! { "$unset": { "owner": "", "leaseUntil": "", "lease": "" } }
+    doc! { "$unset": { "owner": "", "leaseUntil": "", "leaseLasts": "", "lease": "" } }
 }
 
 fn check_claim(request: &Acquire, found: &SessionDoc) -> Result<()> {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use mongodb::bson::{DateTime, Document, doc};
 
-use super::connection::after;
 use super::documents::{SessionDoc, long};
 use super::lease::{IDLE, Outboxes};
 use super::staging::check_sizes;
@@ -105,7 +104,7 @@ impl MongoBackend {
             return Ok(None);
         };
         let parsed = SessionDoc::parse(document)?;
-        Ok(Some(Ledger::of(&parsed, connection.now().await?)))
+        Ok(Some(Ledger::of(&parsed, connection.now().await?.earliest)))
     }
 
     /// As [`Backend::acquire`](crate::backend::Backend::acquire), but of a session whose last owner may have left
@@ -158,7 +157,7 @@ impl MongoBackend {
     ) -> Result<bool> {
         self.0.open()?;
         let connection = &self.0.connection;
-        let idle = after(connection.now().await?, IDLE);
+        let idle = connection.now().await?.plus(IDLE);
         let mut update = doc! { "$unset": { "outbox": "" } };
         if let Some((token, version)) = inherited {
             let inherited = doc! { "token": long(token), "v": long(version) };
@@ -177,7 +176,7 @@ impl MongoBackend {
     pub async fn abandoned_outboxes(&self) -> Result<Vec<SessionId>> {
         self.0.open()?;
         let connection = &self.0.connection;
-        let now = connection.now().await?;
+        let now = connection.now().await?.earliest;
         let running = doc! { "until": { "$gt": now } };
         let running = connection.find(&connection.leases, running, None, 0).await?;
         let running: Vec<_> = running

@@ -17,6 +17,8 @@
 
 mod apply;
 mod backend;
+mod client;
+mod clock;
 mod commit;
 mod config;
 mod connection;
@@ -28,6 +30,7 @@ mod installation;
 mod lease;
 mod ledger;
 mod letters;
+mod primary;
 mod read;
 mod renew;
 mod staging;
@@ -36,6 +39,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod watched;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;

@@ -43,7 +43,7 @@ impl Core {
             return Ok(Head::default());
         };
         let found = SessionDoc::parse(found)?;
-        let exists = found.exists(self.connection.now().await?);
+        let exists = found.exists(self.connection.now().await?.earliest);
         Ok(if exists { found.head() } else { Head::default() })
     }
 
@@ -148,7 +148,7 @@ impl Core {
     pub(super) async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
         self.open()?;
         let limit = limit.max(1);
-        let now = self.connection.now().await?;
+        let now = self.connection.now().await?.earliest;
         let mut filter = doc! {
             "version": { "$gt": 0_i64 }, "$or": [{ "expiresAt": null }, { "expiresAt": { "$gt": now } }],
         };
@@ -170,7 +170,7 @@ impl Core {
 
     /// Where a session stands; `None` if it does not exist. The owner knows by itself, at least at first.
     async fn snapshot(&self, session: &SessionId, attempt: u32) -> Result<Option<Snapshot>> {
-        let now = self.connection.now().await?;
+        let now = self.connection.now().await?.earliest;
         if attempt == 0
             && let Some(view) = self.known_slot(session).and_then(|slot| slot.owners_view(now))
         {

@@ -3,7 +3,7 @@
 //! It is a shortcut, never the truth: every write is guarded by the server's document, and whatever is not known
 //! (another process granted the lease, an answer was lost) is read again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -15,8 +15,10 @@ use tokio::sync::Notify;
 use super::connection::Connection;
 use super::documents::{Entry, SessionDoc, size_of};
 use super::lease::Outboxes;
+use super::watched::Watched;
 use crate::backend::{SessionId, Token};
 use crate::error::{Error, Kind, Result};
+use crate::time::Moment;
 
 /// So many patches may wait to be applied before the next commit applies them itself …
 const QUEUE_ENTRIES: usize = 32;
@@ -68,8 +70,12 @@ struct Queue {
     applying: bool,
     /// A commit was sent whose outcome is not known yet.
     doubt: bool,
+    /// When the last commit was sent, or the document asked for …
+    asked: Option<Moment>,
+    /// … and of which moment it is known that the entries were pending then.
+    pending_at: Option<Moment>,
     /// Until when reads may rely on nobody else writing.
-    owned_until: Option<Instant>,
+    owned_until: Option<Moment>,
     /// The owner's token, and the lease of this process that the session's document names.
     enlisted: Option<(Token, Arc<str>)>,
 }
@@ -87,6 +93,7 @@ impl Slot {
     /// Takes what the server's document says for what is known; its pending patches are the queue.
     pub fn learn(&self, session: &SessionDoc) {
         let mut queue = self.queue.lock();
+        queue.pending_at = queue.asked;
         queue.epoch = Some(session.epoch.clone());
         queue.version = session.version;
         queue.doubt = false;
@@ -96,7 +103,31 @@ impl Slot {
 
     /// A commit is about to be sent; until its outcome is known, nothing is read from memory.
     pub fn begin_doubt(&self) {
-        self.queue.lock().doubt = true;
+        let mut queue = self.queue.lock();
+        queue.doubt = true;
+        queue.asked = Some(Moment::now());
+    }
+
+    /// Of which moment it is known that what is queued was pending then: that of the question, for its answer may have
+    /// lain here while this process stood still.
+    pub fn known_pending_at(&self) -> Moment {
+        self.queue.lock().pending_at.unwrap_or_else(Moment::now)
+    }
+
+    /// The document, asked for at `asked`, says what of the queue is still pending.
+    pub fn confirm_pending(&self, session: Option<&SessionDoc>, asked: Moment) {
+        let mut queue = self.queue.lock();
+        let epoch = queue.epoch.clone();
+        let found = session.filter(|found| Some(&found.epoch) == epoch.as_ref());
+        let versions: HashSet<u64> = found
+            .iter()
+            .flat_map(|found| found.pending.iter().map(|entry| entry.version))
+            .collect();
+        // What was queued since is younger than the question.
+        if queue.pending_at.is_none_or(|at| at < asked) {
+            queue.entries.retain(|entry| versions.contains(&entry.version));
+            queue.pending_at = Some(asked);
+        }
     }
 
     /// How many entries the server's `pending` must keep beside a new one.
@@ -120,6 +151,7 @@ impl Slot {
         let mut queue = self.queue.lock();
         queue.epoch = Some(epoch.clone());
         queue.version = entry.version;
+        queue.pending_at = queue.asked;
         queue.doubt = false;
         queue.expires_at = expires_at;
         queue.entries.push_back(entry);
@@ -164,7 +196,7 @@ impl Slot {
     }
 
     /// The lease is ours until then.
-    pub fn owned_until(&self, until: Option<Instant>) {
+    pub fn owned_until(&self, until: Option<Moment>) {
         self.queue.lock().owned_until = until;
     }
 
@@ -190,7 +222,7 @@ impl Slot {
     /// What the owner knows without asking, while the lease lasts.
     pub fn owners_view(&self, now: DateTime) -> Option<View> {
         let queue = self.queue.lock();
-        let owned = queue.owned_until.is_some_and(|until| until > Instant::now());
+        let owned = queue.owned_until.is_some_and(|until| until > Moment::now());
         let expired = queue.expires_at.is_some_and(|at| at <= now);
         if !owned || expired || queue.doubt {
             return None;
@@ -246,6 +278,14 @@ impl Slot {
     }
 }
 
+/// The lease of this process.
+#[derive(Clone)]
+pub(super) struct ProcessLease {
+    pub id: Arc<str>,
+    /// Until when it lasts at least.
+    pub until: DateTime,
+}
+
 /// A connection and what is known of the sessions written through it.
 pub(super) struct Core {
     pub connection: Connection,
@@ -254,11 +294,16 @@ pub(super) struct Core {
     slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
     closed: std::sync::atomic::AtomicBool,
     /// The leases of this process, by how long they last; held while one is renewed.
-    pub leases: tokio::sync::Mutex<HashMap<Duration, Arc<str>>>,
+    pub leases: tokio::sync::Mutex<HashMap<Duration, ProcessLease>>,
+    /// Sessions' own leases that were seen, by session, and those of processes, by their names.
+    pub watched: Watched,
+    pub watched_processes: Watched,
     /// Which enlisted session is looked at next.
     pub looked_at: AtomicUsize,
     /// When sessions without a version were last kept from being reaped.
     pub kept: Mutex<Instant>,
+    /// Whether renewals' housekeeping is under way.
+    pub tidying: std::sync::atomic::AtomicBool,
     /// Leases that could not be given back, and may name a lease of this process, which lives on.
     pub unreleased: Mutex<Vec<(SessionId, Token)>>,
 }
@@ -271,8 +316,11 @@ impl Core {
             slots: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
             leases: tokio::sync::Mutex::default(),
+            watched: Watched::default(),
+            watched_processes: Watched::default(),
             looked_at: AtomicUsize::new(0),
             kept: Mutex::new(Instant::now()),
+            tidying: std::sync::atomic::AtomicBool::new(false),
             unreleased: Mutex::default(),
         }
     }

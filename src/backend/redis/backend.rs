@@ -19,6 +19,7 @@ use super::connection::Link;
 use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::large::{self, Shrinking};
+use super::renewals::Renewals;
 use super::{held, proof, scripts, warnings};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
@@ -35,6 +36,7 @@ const RENEWED_AT_ONCE: usize = 200;
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
     pub(super) link: Arc<Link>,
+    renewals: Renewals,
     /// For what is acknowledged.
     pub(super) commits: Arc<Link>,
     pub(super) keys: Keys,
@@ -46,9 +48,11 @@ impl RedisBackend {
     /// Checks the options; connects when it is first used.
     pub fn new(config: &RedisConfig) -> Result<Self> {
         config.validate()?;
+        let link = Link::shared(config);
         Ok(Self {
-            link: Link::shared(config),
             commits: Link::for_commits(config),
+            renewals: Renewals::new(config, &link),
+            link,
             keys: Keys::new(&config.prefix),
             operation_timeout: config.operation_timeout,
             closed: AtomicBool::new(false),
@@ -75,6 +79,7 @@ impl RedisBackend {
         if !self.closed.swap(true, Ordering::Relaxed) {
             self.link.give_back();
             self.commits.give_back();
+            self.renewals.give_back();
         }
     }
 
@@ -98,8 +103,9 @@ impl RedisBackend {
 
     async fn renew_some(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let answer = match self.begin() {
-            Ok(deadline) => scripts::RENEW
-                .run(&self.link, deadline, |command| {
+            Ok(_) => self
+                .renewals
+                .run(&scripts::RENEW, lease, |command| {
                     command.arg(2 * leases.len());
                     for Renewal { session, .. } in leases {
                         command.arg(self.keys.hash(session)).arg(self.keys.lease(session));

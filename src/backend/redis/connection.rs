@@ -21,8 +21,10 @@ use super::portion::Portion;
 use crate::backend::gather::Waiting;
 use crate::error::{Error, Kind};
 
-/// The links of this process, by the fingerprint of their options.
-static LINKS: LazyLock<Mutex<HashMap<[u8; 32], Weak<Link>>>> = LazyLock::new(Mutex::default);
+/// The links of this process, by the fingerprint of their options and whether they are apart.
+static LINKS: LazyLock<Mutex<Links>> = LazyLock::new(Mutex::default);
+
+type Links = HashMap<([u8; 32], bool), Weak<Link>>;
 
 /// A shared way to one server, or to one cluster.
 pub(super) struct Link {
@@ -46,21 +48,22 @@ enum Way {
 impl Link {
     /// The link for these options; everybody in the process gets the same one, and must give it back once.
     pub fn shared(config: &RedisConfig) -> Arc<Self> {
-        let reading = RedisConfig {
-            wait_replicas: None,
-            ..config.clone()
-        };
-        Self::of(reading)
+        Self::of(reading(config), false)
     }
 
     /// The link for commits, which is another one if replicas must confirm them.
     pub fn for_commits(config: &RedisConfig) -> Arc<Self> {
-        Self::of(config.clone())
+        Self::of(config.clone(), false)
     }
 
-    fn of(config: RedisConfig) -> Arc<Self> {
+    /// Another one for what must not wait behind anything else; it connects when it is first used.
+    pub fn apart(config: &RedisConfig) -> Arc<Self> {
+        Self::of(reading(config), true)
+    }
+
+    fn of(config: RedisConfig, apart: bool) -> Arc<Self> {
         let mut links = LINKS.lock();
-        let fingerprint = config.fingerprint();
+        let fingerprint = (config.fingerprint(), apart);
         if let Some(link) = links.get(&fingerprint).and_then(Weak::upgrade) {
             link.users.fetch_add(1, Ordering::Relaxed);
             return link;
@@ -96,6 +99,11 @@ impl Link {
     /// Whether the server is a cluster.
     pub fn is_cluster(&self) -> bool {
         matches!(self.way, Way::Cluster(_))
+    }
+
+    /// Whether there ever was a connection; of a cluster that is not known.
+    pub fn was_connected(&self) -> bool {
+        matches!(&self.way, Way::One(channel) if channel.was_connected())
     }
 
     /// Whether replicas must confirm what is sent.
@@ -179,5 +187,13 @@ impl Link {
             Way::One(_) => 0,
             Way::Cluster(cluster) => cluster.part_of(key.as_bytes()),
         }
+    }
+}
+
+/// Without what commits alone wait for.
+fn reading(config: &RedisConfig) -> RedisConfig {
+    RedisConfig {
+        wait_replicas: None,
+        ..config.clone()
     }
 }

@@ -22,6 +22,7 @@ mod keys;
 mod large;
 mod portion;
 mod proof;
+mod renewals;
 mod scripts;
 mod sentinel;
 mod slots;

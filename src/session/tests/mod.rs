@@ -5,6 +5,7 @@ mod ends;
 mod ownership;
 mod panics;
 mod queue;
+mod renewals;
 mod waits;
 mod whole;
 
@@ -82,9 +83,17 @@ impl Bench {
 
     fn over(memory: Arc<Memory>) -> Self {
         // Long enough that nothing ever happens by the clock.
+        Self::of(memory, Duration::from_secs(600))
+    }
+
+    fn with_lease(lease: Duration) -> Self {
+        Self::of(Arc::new(Memory::default()), lease)
+    }
+
+    fn of(memory: Arc<Memory>, lease: Duration) -> Self {
         let settings = Settings {
             lost: Arc::default(),
-            lease: Duration::from_secs(600),
+            lease,
             operation_timeout: Duration::from_secs(600),
         };
         let vault = Vault::new(memory.clone(), Lane::current(), settings);

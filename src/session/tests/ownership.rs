@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::actor::Lookup;
-use super::super::lease;
+use super::super::renewal;
 use super::super::vault::OpenOptions;
 use super::super::whole;
 use super::{Bench, ID, kind, options, others_run, patch, ring};
@@ -30,7 +30,7 @@ async fn a_fenced_owner_is_told_once_and_refuses_everything() {
     for outcome in outcomes {
         assert_eq!(kind(outcome.await), Kind::Fenced);
     }
-    lease::renew(&bench.vault, vec![session.clone()]).await;
+    renewal::renew(&bench.vault, vec![session.clone()], Vec::new()).await;
     assert_eq!(kind(bench.set(&session, &[("a", "4")]).await), Kind::Fenced);
     assert_eq!(
         kind(bench.vault.read(&session, &[key("session", "a")]).await),
@@ -68,7 +68,7 @@ async fn a_loss_during_a_commit_is_told_once() {
     bench.memory.hold(Op::Commit);
     let outcome = bench.set(&session, &[("a", "2")]);
     bench.memory.called(Op::Commit, 2).await;
-    lease::renew(&bench.vault, vec![session.clone()]).await;
+    renewal::renew(&bench.vault, vec![session.clone()], Vec::new()).await;
     bench.memory.let_go(Op::Commit);
     assert_eq!(kind(outcome.await), Kind::Fenced);
     assert_eq!(bench.losses(), [Kind::Fenced]);

@@ -2,10 +2,12 @@
 //! `BAILEYS_VAULT_TEST_MONGO` names, without a database.
 
 mod copies;
+mod cost;
 mod crashes;
 mod doubts;
 mod outages;
 mod queues;
+mod renewals;
 mod takeovers;
 mod waits;
 

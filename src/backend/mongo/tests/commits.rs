@@ -216,3 +216,50 @@ async fn what_a_fail_over_may_take_back_is_no_acknowledgement() {
         assert!(error.message().contains("readConcernLevel"), "{error:?}");
     }
 }
+
+/// One session's document was damaged by hand, so that the server refuses its patch.
+#[tokio::test]
+async fn what_stops_one_session_is_answered_to_that_one_alone() {
+    let name = "what_stops_one_session_is_answered_to_that_one_alone";
+    with_server(name, async |config| {
+        let backend = connect(&config).await;
+        let names: Vec<SessionId> = ["first", "damaged", "last"].map(Into::into).to_vec();
+        let mut tokens = Vec::new();
+        for session in &names {
+            let token = granted(&backend, session).await.token;
+            let first = owned(session, token, 0, vec![change("session", "a", "1")]);
+            commit_one(&backend, first).await.unwrap();
+            settled(&backend, session).await;
+            tokens.push(token);
+        }
+        let damage = doc! { "$set": { "pending": "not an array" } };
+        let connection = &backend.0.connection;
+        let matched = connection.update_session(doc! { "_id": "damaged" }, damage).await;
+        assert!(matched.unwrap());
+        let commits = names
+            .iter()
+            .zip(&tokens)
+            .map(|(session, token)| owned(session, *token, 1, vec![change("session", "a", "2")]));
+        let answers = backend.commit(commits.collect()).await;
+        let versions: Vec<_> = answers
+            .iter()
+            .map(|answer| answer.as_ref().map(|head| head.version))
+            .collect();
+        assert_eq!(versions[0].as_ref().ok(), Some(&2), "{answers:?}");
+        assert_eq!(versions[2].as_ref().ok(), Some(&2), "{answers:?}");
+        let error = answers[1].as_ref().unwrap_err();
+        assert_eq!(error.session().map(|session| &**session), Some("damaged"));
+        assert!(!error.retryable(), "{error}");
+        // Leases likewise.
+        let leases: Vec<_> = names.iter().cloned().zip(tokens).collect();
+        assert!(
+            backend
+                .0
+                .renew(&leases, seconds(60))
+                .await
+                .iter()
+                .all(Result::is_ok)
+        );
+    })
+    .await;
+}

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::*;
+use crate::backend::way::Way;
+use crate::record::RecordKey;
 
 /// So many records, against ten.
 const MANY: usize = 20_000;
@@ -82,6 +84,68 @@ async fn a_commit_among_many_records_costs_what_it_costs_among_few() {
             "a bare upsert of the same bytes: {bare:?}; a commit is {:.2} of it",
             few.as_secs_f64() / bare.as_secs_f64()
         );
+    })
+    .await;
+}
+
+/// Each of these is a round trip: opening a session is not to get more of them.
+#[tokio::test]
+async fn opening_a_session_takes_so_many_commands() {
+    let name = "opening_a_session_takes_so_many_commands";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            ..config.clone()
+        };
+        let backend = connect(&by_way).await;
+        let session: SessionId = "opened".into();
+        let opening = Acquire {
+            read: vec![RecordKey::creds()],
+            ..acquire(&session)
+        };
+        // The first of a store reads the server's clock as well.
+        let other = granted(&backend, &"other".into()).await;
+        way.take_commands();
+        let token = grant(&backend, opening.clone()).await.token;
+        assert_eq!(way.take_commands(), ["find", "insert"], "a new one");
+        commit_one(
+            &backend,
+            owned(&session, token, 0, vec![change("session", "a", "1")]),
+        )
+        .await
+        .unwrap();
+        settled(&backend, &session).await;
+        backend.release(&session, token).await.unwrap();
+        way.take_commands();
+        let token = grant(&backend, opening.clone()).await.token;
+        assert_eq!(
+            way.take_commands(),
+            ["find", "findAndModify", "find"],
+            "one that there is"
+        );
+
+        // Its owner crashed between the commit point and the records.
+        commit_and_die(
+            &backend,
+            owned(&session, token, 1, vec![change("session", "a", "2")]),
+        )
+        .await;
+        way.take_commands();
+        let taken = Acquire {
+            displace: Some(token),
+            ..opening
+        };
+        grant(&backend, taken).await;
+        let commands = ["find", "findAndModify", "update", "find"];
+        assert_eq!(way.take_commands(), commands, "one to be repaired");
+
+        // Holding two of them is one command, beside a look at both.
+        let leases = [("other".into(), other.token)];
+        assert!(backend.0.renew(&leases, seconds(60)).await[0].is_ok());
+        way.take_commands();
+        assert!(backend.0.renew(&leases, seconds(60)).await[0].is_ok());
+        assert_eq!(way.take_commands(), ["update", "find"]);
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::Head;
+use crate::time::Moment;
 
 #[tokio::test]
 async fn a_crash_after_the_commit_point_loses_nothing() {
@@ -77,7 +78,11 @@ async fn a_crash_in_the_middle_of_the_records_loses_nothing() {
                 changes: Some(vec![change("session", "a", "1")]),
                 stage: None,
             });
-            victim.0.apply(&session, &document.epoch, &[half]).await.unwrap();
+            victim
+                .0
+                .apply(&session, &document.epoch, &[half], Moment::now())
+                .await
+                .unwrap();
             assert_eq!(stored(&victim).await, 1);
             assert_eq!(get(&other, &session, "b").await.as_deref(), Some("1"));
             let next = succeed(&other, &session, token).await;
@@ -108,7 +113,7 @@ async fn a_late_write_of_a_dead_owner_changes_nothing() {
         // It wakes up where it stood: about to bring the records up to its patch.
         sleeper
             .0
-            .apply(&session, &document.epoch, &document.pending)
+            .apply(&session, &document.epoch, &document.pending, Moment::now())
             .await
             .unwrap();
         settled(&sleeper, &session).await;

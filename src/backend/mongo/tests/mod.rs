@@ -1,10 +1,12 @@
 //! Tests against a server; every test uses a database of its own.
 
+mod clocks;
 mod commits;
 mod cost;
 mod crashes;
 mod outage;
 mod owners;
+mod renewals;
 
 use std::time::Duration;
 

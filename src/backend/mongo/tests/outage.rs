@@ -97,3 +97,42 @@ async fn a_url_that_cannot_be_read_is_not_shown() {
         assert!(!format!("{error:?} {error}").contains("s3cr3t"), "{error:?}");
     }
 }
+
+/// A majority read of a primary that was just elected may show less than was acknowledged before.
+#[tokio::test]
+async fn the_first_read_of_another_primary_waits_for_a_write_that_a_majority_has() {
+    let name = "the_first_read_of_another_primary_waits_for_a_write_that_a_majority_has";
+    let Some(url) = mongo_for(name) else { return };
+    let mut way = Way::to(&url).await;
+    let config = MongoConfig {
+        operation_timeout: seconds(10),
+        ..config(&format!("mongodb://{}", way.address))
+    };
+    let backend = connect(&config).await;
+    let session: SessionId = "read".into();
+    granted(&backend, &session).await;
+    let read = async || {
+        backend
+            .read(&session, &[key("session", "a")], Seen::NOTHING)
+            .await
+    };
+    let confirms = |commands: Vec<String>| {
+        let last = |name: &str| commands.iter().rposition(|sent| sent == name);
+        last("findAndModify").is_some_and(|write| last("find").is_some_and(|read| write < read))
+    };
+    backend.0.slot(&session).forget();
+    way.take_commands();
+    read().await.unwrap();
+    assert!(!confirms(way.take_commands()), "it is the same as ever");
+    way.cut().await;
+    assert!(read().await.is_err());
+    way.mend().await;
+    way.take_commands();
+    let start = Instant::now();
+    while read().await.is_err() {
+        assert!(start.elapsed() < seconds(60));
+    }
+    assert!(confirms(way.take_commands()));
+    read().await.unwrap();
+    assert!(!confirms(way.take_commands()), "once");
+}

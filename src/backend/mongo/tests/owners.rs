@@ -282,10 +282,10 @@ async fn one_process_has_one_client() {
         for _ in 0..10 {
             backends.push(connect(&config).await);
         }
-        let connections = super::super::connection::users_of(&config);
+        let connections = super::super::client::users_of(&config);
         assert_eq!(connections, 10, "all of them use the same client");
         drop(backends);
-        assert_eq!(super::super::connection::users_of(&config), 0);
+        assert_eq!(super::super::client::users_of(&config), 0);
     })
     .await;
 }
@@ -389,7 +389,7 @@ async fn a_router_with_a_wrong_clock_takes_no_lease() {
     let name = "a_router_with_a_wrong_clock_takes_no_lease";
     with_server(name, async |config| {
         let way = Way::to(&config.url).await;
-        way.set_clock_ahead(seconds(3600));
+        way.set_router_ahead(seconds(3600));
         let by_way = MongoConfig {
             url: format!("mongodb://{}", way.address),
             ..config.clone()

@@ -25,6 +25,7 @@ use super::connection::Link;
 use super::errors::{at_keys, error, from_script};
 use super::keys::{HEAD, Keys};
 use super::large::{self, Shrinking};
+use super::renewals::Renewals;
 use super::{held, proof, scripts, warnings};
 use crate::backend::{Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -40,6 +41,7 @@ const ENTRIES: usize = 500;
 /// See the module's documentation.
 pub struct HotCopies {
     link: Arc<Link>,
+    renewals: Renewals,
     /// For what the outbox acknowledges.
     commits: Arc<Link>,
     keys: Keys,
@@ -52,9 +54,11 @@ impl HotCopies {
     /// what is kept beside another one is never met.
     pub fn new(config: &RedisConfig, installation: &str) -> Result<Self> {
         config.validate()?;
+        let link = Link::shared(config);
         Ok(Self {
-            link: Link::shared(config),
             commits: Link::for_commits(config),
+            renewals: Renewals::new(config, &link),
+            link,
             keys: Keys::of(&config.prefix, installation),
             operation_timeout: config.operation_timeout,
             closed: AtomicBool::new(false),
@@ -104,6 +108,7 @@ impl HotCopies {
         if !self.closed.swap(true, Ordering::Relaxed) {
             self.link.give_back();
             self.commits.give_back();
+            self.renewals.give_back();
         }
     }
 
@@ -450,8 +455,10 @@ impl HotCopies {
         owner: &str,
         lease: Duration,
     ) -> Result<Vec<Result<Renewed>>> {
-        let answer = scripts::HOT_RENEW
-            .run(&self.link, self.begin()?, |command| {
+        self.begin()?;
+        let answer = self
+            .renewals
+            .run(&scripts::HOT_RENEW, lease, |command| {
                 command.arg(2 * leases.len());
                 for held in leases {
                     command.arg(self.keys.outbox(held.session));

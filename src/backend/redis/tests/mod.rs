@@ -11,6 +11,7 @@ mod midway;
 mod nodes;
 mod operators;
 mod promises;
+mod renewals;
 mod replicas;
 mod topologies;
 
