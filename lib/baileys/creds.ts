@@ -43,7 +43,7 @@ const objectOf =
     for (const [name, check] of Object.entries(fields)) {
       const field = (value as Record<string, unknown>)[name];
       if (field === undefined && !isPlainObject(value)) {
-        // A promise, a Map: what is wrong is the whole, not that it has no such field.
+        // A promise or a Map: report the whole value, not the field that it lacks.
         return expected(path, 'an object', value);
       }
       const problem = check(field, `${path}.${name}`);

@@ -64,7 +64,7 @@ class Decoder {
     return value;
   }
 
-  /** Lets go of the last value and its bytes. */
+  /** Releases the last value and its bytes. */
   clear(): void {
     this.bytes = EMPTY;
     this.raw = EMPTY;

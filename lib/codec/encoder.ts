@@ -86,7 +86,7 @@ export class Encoder {
     }
   }
 
-  /** Lets go of the caller's value. */
+  /** Releases the caller's value. */
   private clear(): void {
     this.text = '';
     if (this.structure.length > KEPT_SIZE) {

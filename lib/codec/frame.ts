@@ -254,7 +254,7 @@ function writeEntry(scratch: Scratch, at: number, type: string, id: string, valu
   if (!deleted) {
     end = scratch.encoder.encode(scratch, start, value);
     if (isNull(scratch.bytes, start, end)) {
-      // What its toJSON made of it: a record that is there and null cannot be told from one that is absent.
+      // Its toJSON returned null. A stored null could not be told from an absent record, so this deletes.
       deleted = true;
       end = start;
     }

@@ -79,7 +79,7 @@ function requireBuffer(view: ArrayBufferView): void {
 }
 
 /**
- * Copies the first `length` bytes of `source` to `at`: so many it had when `length` was read, and was said to have.
+ * Copies the first `length` bytes of `source` to `at`; `length` is what `source` had when it was measured.
  *
  * @throws Refusal when it has fewer now, because a getter or another thread resized or transferred its buffer
  */

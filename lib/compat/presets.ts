@@ -90,7 +90,7 @@ export function getPreset(name: PresetName): ConfigPreset {
   return PRESETS[name];
 }
 
-/** A preset with the places and the key filled in; without `redisUrl`, Redis is expected at localhost:6379. */
+/** A preset with the locations and the key filled in; without `redisUrl`, Redis is expected at localhost:6379. */
 export function createHybridConfigFromPreset(
   presetName: PresetName,
   overrides: Partial<

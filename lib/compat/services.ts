@@ -47,7 +47,7 @@ export function createCodecService(config: Partial<SecurityConfig>): CodecServic
 }
 
 /**
- * The options that a store's crypto and codec service stand for; the codec has the say over compression.
+ * The options that a store's crypto and codec service stand for; the codec decides about compression.
  *
  * @throws ConfigError when one of them is somebody's own: sealing and encoding happen in the core
  */

@@ -64,7 +64,7 @@ export function isMarker(folder: string, text: string): boolean {
   return readBytesNow(folder, CREDS_FILE)?.toString('utf8') === text;
 }
 
-/** Replaces the file in one step, so that nobody ever reads half of it. */
+/** Replaces the file in one step, so that no reader sees half of it. */
 export async function writeMarker(folder: string, text: string): Promise<void> {
   const draft = join(folder, `vault.creds.${randomBytes(6).toString('hex')}.new`);
   try {

@@ -22,7 +22,7 @@ export async function putAside(folder: string, names: readonly string[], into: s
     try {
       await rename(join(folder, name), join(folder, into, name));
     } catch (error) {
-      // Another thread of this process may be at it as well.
+      // Another thread of this process may be moving the same files.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
         throw error;
       }

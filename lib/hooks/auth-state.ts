@@ -45,11 +45,11 @@ export interface AuthStateResult<S extends VaultStore = VaultStore> {
   store: S;
 }
 
-/** Is told what happens to a session that a hook opens. */
+/** Observes a session that a hook opens. */
 interface SessionObserver {
   /** Called before anything is read; resolves to the creds that are stored then, undefined if there are none. */
   opened(session: Session): Promise<unknown>;
-  /** Called with creds that were stored, before that is told. It must not fail. */
+  /** Called with creds that were stored, before `saveCreds` resolves. It must not fail. */
   saved(creds: unknown): Promise<void>;
 }
 

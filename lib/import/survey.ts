@@ -10,7 +10,7 @@ export interface Survey {
   creds: string[];
   /** Files of key records of known types, each with the names that there are of it and its copies. */
   keys: Map<string, string[]>;
-  /** Files that hold a record of a type nobody knows, or something of another program. */
+  /** Files that hold a record of an unknown type, or something of another program. */
   doubtful: string[];
   /** Neither Baileys' nor ours. */
   others: string[];

@@ -58,8 +58,8 @@ export class CoreThread {
   }
 
   /**
-   * Hears every event of the core until the returned function is called. `first` is true for the listener that has
-   * been there longest, which handles what concerns nobody in particular.
+   * Calls `listener` with every event of the core until the returned function is called. `first` is true for the
+   * oldest listener, which handles the events that belong to no store.
    */
   listen(listener: (event: NativeEvent, first: boolean) => void): () => void {
     this.listeners.add(listener);

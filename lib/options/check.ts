@@ -29,7 +29,7 @@ export const join = (path: string, name: string): string => (path === '' ? name 
 /**
  * The options at `path` as an object with none but `known` fields, `{}` when absent.
  *
- * @param also taken as well, but not worth telling somebody who looks for a name
+ * @param also accepted too, but not listed in the error about an unknown name
  * @throws ConfigError naming the first unknown field, and the known one that it looks like
  */
 export function fields(
@@ -116,22 +116,22 @@ export function optional<T, D>(value: unknown, otherwise: D, check: (value: unkn
 export interface Found {
   field: string;
   value: unknown;
-  /** Whether it stands there at all, be it as undefined: an environment variable that is not set leaves that. */
+  /** Whether the name is given at all, even as undefined, which is what an unset environment variable leaves. */
   named: boolean;
 }
 
 /**
- * The option `name`, which may stand in several places; standing in two, it must be the same.
+ * The option `name` from whichever of `sources` has it. Where two have it, they must agree.
  *
- * @throws ConfigError naming both places
+ * @throws ConfigError naming both fields
  */
 export function pick(
   name: string,
-  places: readonly { path: string; options: Record<string, unknown> }[],
+  sources: readonly { path: string; options: Record<string, unknown> }[],
 ): Found {
   let found: Found | undefined;
   let empty: Found | undefined;
-  for (const { path, options } of places) {
+  for (const { path, options } of sources) {
     const value = options[name];
     const field = join(path, name);
     if (value === undefined) {
@@ -145,5 +145,5 @@ export function pick(
     }
     found ??= { field, value, named: true };
   }
-  return found ?? empty ?? { field: join(places[0]?.path ?? '', name), value: undefined, named: false };
+  return found ?? empty ?? { field: join(sources[0]?.path ?? '', name), value: undefined, named: false };
 }

@@ -6,7 +6,7 @@ import {
   DEFAULT_OBSERVABILITY_CONFIG,
   DEFAULT_RESILIENCE_CONFIG,
 } from './defaults.js';
-import type { Places } from './security.js';
+import type { OptionSources } from './security.js';
 
 const HOUR = 3_600_000;
 /** Seconds; a hundred years, so that a date computed from it stays valid everywhere. */
@@ -20,8 +20,8 @@ interface ResilienceSettings {
   breaker: { errorThreshold: number; window: number; coolDown: number };
 }
 
-export function resolveResilience(places: Places): ResilienceSettings {
-  const { field, value } = pick('resilience', places);
+export function resolveResilience(sources: OptionSources): ResilienceSettings {
+  const { field, value } = pick('resilience', sources);
   const given = fields(field, value, [
     'operationTimeout',
     'maxRetries',
@@ -69,7 +69,7 @@ interface TtlSettings {
 }
 
 /** @throws ConfigError, also when creds and keys would expire apart */
-export function resolveTtl(places: Places): TtlSettings {
+export function resolveTtl(sources: OptionSources): TtlSettings {
   let ttl: { field: string; seconds: number } | undefined;
   let lease: { field: string; seconds: number } | undefined;
   const settle = (
@@ -85,7 +85,7 @@ export function resolveTtl(places: Places): TtlSettings {
     }
     return known;
   };
-  for (const { path, options } of places) {
+  for (const { path, options } of sources) {
     const field = join(path, 'ttl');
     if (options.ttl === undefined) {
       continue;
@@ -125,8 +125,8 @@ export interface ObservabilitySettings {
   debug: boolean;
 }
 
-export function resolveObservability(places: Places): ObservabilitySettings {
-  const { field, value } = pick('observability', places);
+export function resolveObservability(sources: OptionSources): ObservabilitySettings {
+  const { field, value } = pick('observability', sources);
   const given = fields(field, value, [
     'enableMetrics',
     'enableTracing',

@@ -2,7 +2,7 @@ import type { Dialect, Hints, Names } from '../compat/dialects/names.js';
 import { ConfigError } from '../errors.js';
 import { type Found, integer, isEmpty, join } from './check.js';
 
-/** What the program should hear once about its options. */
+/** What is logged once about the program's options. */
 export interface Notes {
   /** Options that have no effect here, each with where its meaning went. */
   idle: string[];
@@ -26,7 +26,7 @@ export class Section<Name extends string> {
     readonly options: Record<string, unknown>,
     private readonly server: 'redis' | 'mongo',
     private readonly table: Readonly<Record<Name, Names>>,
-    /** Whether the options of another server stand there too. */
+    /** Whether it has the options of another server too. */
     readonly isShared: boolean,
   ) {}
 
@@ -35,7 +35,7 @@ export class Section<Name extends string> {
     return join(this.path, namesIn(this.table[name] ?? NO_NAMES, this.server, this.isShared)[0] as string);
   }
 
-  /** @throws ConfigError when two of its names stand there with different values */
+  /** @throws ConfigError when two of its names are given with different values */
   find(name: Name): Found {
     let found: Found | undefined;
     let empty: Found | undefined;
@@ -76,7 +76,7 @@ export function namesIn(names: readonly string[], server: string, shared: boolea
   return [...new Set(shared ? prefixed : [...names, ...prefixed])];
 }
 
-/** For an option that says where a session is and holds nothing: the default would be another place. */
+/** For an option that says where a session is and holds nothing: the default would be another server or folder. */
 export function unset(field: string, expected: string, otherwise = ', or leave the option out'): ConfigError {
   return new ConfigError(
     field,

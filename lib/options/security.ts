@@ -17,8 +17,8 @@ const SECURITY_FIELDS = [
   'acceptPlain',
 ] as const;
 
-/** Where options of one meaning may stand. */
-export type Places = readonly { path: string; options: Record<string, unknown> }[];
+/** The objects that an option may be given in, each with its path. */
+export type OptionSources = readonly { path: string; options: Record<string, unknown> }[];
 
 export interface SecuritySettings {
   masterKey: Buffer | null;
@@ -32,20 +32,20 @@ export interface SecuritySettings {
 }
 
 /** @throws ConfigError, also when sealing is asked for, or needed, and there is no key */
-export function resolveSecurity(places: Places): SecuritySettings {
-  const section = pick('security', places);
+export function resolveSecurity(sources: OptionSources): SecuritySettings {
+  const section = pick('security', sources);
   const security = fields(section.field, section.value, SECURITY_FIELDS);
   const at = (name: (typeof SECURITY_FIELDS)[number]): string => join(section.field, name);
-  const withSection = [...places, { path: section.field, options: security }];
+  const withSection = [...sources, { path: section.field, options: security }];
 
   const encryption = pick('enableEncryption', withSection);
   const enabled = optional(encryption.value, undefined, (value) => flag(encryption.field, value));
-  const key = pick('masterKey', places);
+  const key = pick('masterKey', sources);
   if (key.named && isEmpty(key.value) && enabled !== false) {
     throw missingKey(key.field);
   }
   const masterKey = isEmpty(key.value) ? null : parseMasterKey(key.field, key.value);
-  const previous = pick('previousMasterKeys', places);
+  const previous = pick('previousMasterKeys', sources);
   const previousMasterKeys = optional(previous.value, [], (value) => parseKeys(previous.field, value));
   if (masterKey === null && previousMasterKeys.length > 0) {
     throw new ConfigError(key.field, `is required with ${previous.field}: new records are sealed with it`);

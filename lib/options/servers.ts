@@ -2,10 +2,10 @@ import { IDLE_HYBRID_OPTIONS } from '../compat/dialects/store-core.js';
 import { ConfigError } from '../errors.js';
 import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.js';
 import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
-import { type MongoPlace, mongoNames, mongoPlace } from './mongo-place.js';
-import { type RedisPlace, redisNames, redisPlace } from './redis-place.js';
+import { type MongoLocation, mongoLocation, mongoNames } from './mongo-location.js';
+import { type RedisLocation, redisLocation, redisNames } from './redis-location.js';
 import { idleNote, type Notes, type ServerFields } from './section.js';
-import { type Places, parseMasterKey } from './security.js';
+import { type OptionSources, parseMasterKey } from './security.js';
 import {
   resolveFencingToken,
   resolveQueue,
@@ -74,35 +74,35 @@ export interface SessionSettings extends StoreSettings {
 
 /** @throws ConfigError naming the field */
 export function resolveRedisHook(options: unknown): SessionSettings {
-  const { own, section, places } = sectionOf('redis', options, REDIS_FIELDS, ALSO_REDIS);
-  return { ...redisStore('redis', section, places), ...sessionOf(own) };
+  const { own, section, sources } = sectionOf('redis', options, REDIS_FIELDS, ALSO_REDIS);
+  return { ...redisStore('redis', section, sources), ...sessionOf(own) };
 }
 
 /** @throws ConfigError naming the field */
 export function resolveMongoHook(options: unknown): SessionSettings {
-  const { own, section, places } = sectionOf('mongodb', options, MONGO_FIELDS, ALSO_MONGO);
-  return { ...mongoStore('mongodb', section, places), ...sessionOf(own) };
+  const { own, section, sources } = sectionOf('mongodb', options, MONGO_FIELDS, ALSO_MONGO);
+  return { ...mongoStore('mongodb', section, sources), ...sessionOf(own) };
 }
 
 /** @throws ConfigError naming the field */
 export function resolveHybridHook(options: unknown): SessionSettings {
-  const { own, section, places } = sectionOf('hybrid', options, HYBRID_FIELDS, ALSO_HYBRID);
-  return { ...hybridStore('hybrid', section, places), ...sessionOf(own) };
+  const { own, section, sources } = sectionOf('hybrid', options, HYBRID_FIELDS, ALSO_HYBRID);
+  return { ...hybridStore('hybrid', section, sources), ...sessionOf(own) };
 }
 
 /** A Redis store's own configuration, with what a crypto and codec service add. */
 export function resolveRedisStore(config: unknown, services: Record<string, unknown>): StoreSettings {
   const section = fields('config', config, REDIS_FIELDS, ALSO_REDIS);
-  return redisStore('config', section, storePlaces(section, services));
+  return redisStore('config', section, storeSources(section, services));
 }
 
 /** A MongoDB store's own configuration, with what a crypto and codec service add. */
 export function resolveMongoStore(config: unknown, services: Record<string, unknown>): StoreSettings {
   const section = fields('config', config, MONGO_FIELDS, ALSO_MONGO);
-  return mongoStore('config', section, storePlaces(section, services));
+  return mongoStore('config', section, storeSources(section, services));
 }
 
-/** A hybrid store's own configuration, in the places and with the keys of the two stores it is made of. */
+/** A hybrid store's own configuration, at the locations and with the keys of the two stores it is made of. */
 export function resolveHybridStore(
   config: unknown,
   redis: StoreSettings,
@@ -124,53 +124,53 @@ export function resolveHybridStore(
   const settings = joinedStore(
     'config',
     rest,
-    storePlaces(rest, services),
-    { place: redis.config.redis, fields: redis.fields.redis },
-    { place: mongo.config.mongodb, fields: mongo.fields.mongodb },
+    storeSources(rest, services),
+    { location: redis.config.redis, fields: redis.fields.redis },
+    { location: mongo.config.mongodb, fields: mongo.fields.mongodb },
     { idle: [], warnings: [] },
   );
   return { ...settings, config: { ...settings.config, security: redis.config.security } };
 }
 
-const storePlaces = (section: Record<string, unknown>, services: Record<string, unknown>): Places => [
+const storeSources = (section: Record<string, unknown>, services: Record<string, unknown>): OptionSources => [
   { path: 'config', options: section },
   { path: 'services', options: services },
 ];
 
-function redisStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+function redisStore(path: string, section: Record<string, unknown>, sources: OptionSources): StoreSettings {
   const notes: Notes = { idle: [], warnings: [] };
-  const redis = redisPlace(path, section, false, places, notes);
-  return resolveStore({ backend: 'redis', redis: redis.place }, places, notes, { redis: redis.fields });
+  const redis = redisLocation(path, section, false, sources, notes);
+  return resolveStore({ backend: 'redis', redis: redis.location }, sources, notes, { redis: redis.fields });
 }
 
-function mongoStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+function mongoStore(path: string, section: Record<string, unknown>, sources: OptionSources): StoreSettings {
   const notes: Notes = { idle: [], warnings: [] };
-  const mongo = mongoPlace(path, section, false, places, notes);
+  const mongo = mongoLocation(path, section, false, sources, notes);
   const acceptLostOutbox = optional(section.acceptLostOutbox, false, (value) =>
     flag(join(path, 'acceptLostOutbox'), value),
   );
-  const mongodb = { ...mongo.place, ...(acceptLostOutbox && { acceptLostOutbox }) };
-  return resolveStore({ backend: 'mongodb', mongodb }, places, notes, { mongodb: mongo.fields });
+  const mongodb = { ...mongo.location, ...(acceptLostOutbox && { acceptLostOutbox }) };
+  return resolveStore({ backend: 'mongodb', mongodb }, sources, notes, { mongodb: mongo.fields });
 }
 
-function hybridStore(path: string, section: Record<string, unknown>, places: Places): StoreSettings {
+function hybridStore(path: string, section: Record<string, unknown>, sources: OptionSources): StoreSettings {
   const notes: Notes = { idle: [], warnings: [] };
-  const redis = redisPlace(path, section, true, places, notes);
-  const mongo = mongoPlace(path, section, true, places, notes);
-  return joinedStore(path, section, places, redis, mongo, notes);
+  const redis = redisLocation(path, section, true, sources, notes);
+  const mongo = mongoLocation(path, section, true, sources, notes);
+  return joinedStore(path, section, sources, redis, mongo, notes);
 }
 
 interface Located<P> {
-  place: P;
+  location: P;
   fields: ServerFields | undefined;
 }
 
 function joinedStore(
   path: string,
   section: Record<string, unknown>,
-  places: Places,
-  redis: Located<RedisPlace>,
-  mongo: Located<MongoPlace>,
+  sources: OptionSources,
+  redis: Located<RedisLocation>,
+  mongo: Located<MongoLocation>,
   notes: Notes,
 ): StoreSettings {
   const at = (name: string): string => join(path, name);
@@ -184,15 +184,15 @@ function joinedStore(
     }
   }
   const writeBehind = whether('enableWriteBehind');
-  if (redis.place.waitReplicas !== undefined && !writeBehind && section.outboxWhenMongoDown !== true) {
+  if (redis.location.waitReplicas !== undefined && !writeBehind && section.outboxWhenMongoDown !== true) {
     notes.idle.push(idleNote(at('redisWaitReplicas'), 'without an outbox MongoDB acknowledges every write'));
   }
   const queue = optional(section.queue, undefined, (value) => resolveQueue(at('queue'), value));
   return resolveStore(
     {
       backend: 'hybrid',
-      redis: redis.place,
-      mongodb: mongo.place,
+      redis: redis.location,
+      mongodb: mongo.location,
       hybrid: {
         writeBehind,
         outboxWhenMongoDown: whether('outboxWhenMongoDown'),
@@ -203,20 +203,20 @@ function joinedStore(
         queue: writeBehind && queue !== undefined,
       },
     },
-    places,
+    sources,
     notes,
     { redis: redis.fields, mongodb: mongo.fields },
     queue,
   );
 }
 
-/** The options of a hook and of its section, and the places where those of both may stand. */
+/** The options of a hook and of its section, and the sources of those that may stand in either. */
 function sectionOf(
   name: 'redis' | 'mongodb' | 'hybrid',
   options: unknown,
   known: readonly string[],
   also: readonly string[],
-): { own: Record<string, unknown>; section: Record<string, unknown>; places: Places } {
+): { own: Record<string, unknown>; section: Record<string, unknown>; sources: OptionSources } {
   const own = fields('', options, [name, 'sessionId', 'fencingToken', ...SERVER], SECTIONS);
   if (own[name] === undefined || own[name] === null) {
     throw refuse(name, 'an object', own[name]);
@@ -225,7 +225,7 @@ function sectionOf(
   return {
     own,
     section,
-    places: [
+    sources: [
       { path: '', options: own },
       { path: name, options: section },
     ],

@@ -3,10 +3,10 @@ import { callback, flag, integer, oneOf, optional, pick, refuse, text } from './
 import { DEFAULT_DURABILITY, DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
-import type { MongoPlace } from './mongo-place.js';
-import type { RedisPlace } from './redis-place.js';
+import type { MongoLocation } from './mongo-location.js';
+import type { RedisLocation } from './redis-location.js';
 import { type Notes, notices, type ServerFields } from './section.js';
-import { type Places, resolveSecurity, type SecuritySettings } from './security.js';
+import { type OptionSources, resolveSecurity, type SecuritySettings } from './security.js';
 import type { QueueAdapter } from './types.js';
 
 /** Names of the options that every hook takes, and its section too. */
@@ -35,12 +35,12 @@ export const SECTIONS = ['redis', 'mongodb', 'hybrid', 'embedded'] as const;
 /** Where a store keeps its data; the part of its configuration that is its own. */
 export type BackendConfig =
   | { backend: 'embedded'; embedded: { folder: string; durability: 'process' | 'full' } }
-  | { backend: 'redis'; redis: RedisPlace }
-  | { backend: 'mongodb'; mongodb: MongoPlace }
+  | { backend: 'redis'; redis: RedisLocation }
+  | { backend: 'mongodb'; mongodb: MongoLocation }
   | {
       backend: 'hybrid';
-      redis: RedisPlace;
-      mongodb: MongoPlace;
+      redis: RedisLocation;
+      mongodb: MongoLocation;
       hybrid: {
         writeBehind: boolean;
         outboxWhenMongoDown: boolean;
@@ -61,7 +61,7 @@ export interface StoreSettings {
   baileys: unknown;
   log: LogSink;
   queue: QueueAdapter | undefined;
-  /** What the program should hear once about its options. */
+  /** What is logged once about the program's options. */
   notices: string[];
   /** Which options a server's refusals are about. */
   fields: { redis?: ServerFields | undefined; mongodb?: ServerFields | undefined };
@@ -70,19 +70,19 @@ export interface StoreSettings {
 /** Everything but where the data is. */
 export function resolveStore(
   backend: BackendConfig,
-  places: Places,
+  sources: OptionSources,
   notes: Notes = { idle: [], warnings: [] },
   serverFields: StoreSettings['fields'] = {},
   queue: QueueAdapter | undefined = undefined,
 ): StoreSettings {
-  const security = resolveSecurity(places);
-  const observability = resolveObservability(places);
-  const { ttl, lease } = resolveTtl(places);
-  const openTimeout = pick('openTimeout', places);
-  const exclusive = pick('exclusive', places);
-  const onLeaseLost = pick('onLeaseLost', places);
-  const cacheBytes = pick('cacheBytes', places);
-  const logger = pick('logger', places);
+  const security = resolveSecurity(sources);
+  const observability = resolveObservability(sources);
+  const { ttl, lease } = resolveTtl(sources);
+  const openTimeout = pick('openTimeout', sources);
+  const exclusive = pick('exclusive', sources);
+  const onLeaseLost = pick('onLeaseLost', sources);
+  const cacheBytes = pick('cacheBytes', sources);
+  const logger = pick('logger', sources);
   const ownLogger = logger.value ?? security.logger;
   const openTimeoutMs = optional(openTimeout.value, DEFAULT_OPEN_TIMEOUT, (value) =>
     integer(openTimeout.field, value, 0, 86_400_000, 'milliseconds'),
@@ -90,7 +90,7 @@ export function resolveStore(
   return {
     config: {
       ...backend,
-      resilience: resolveResilience(places),
+      resilience: resolveResilience(sources),
       security: {
         encryption: security.encryption,
         compression: security.compression,
@@ -112,7 +112,7 @@ export function resolveStore(
       undefined,
       (value) => callback(onLeaseLost.field, value) as (error: StorageError) => void,
     ),
-    baileys: resolveBaileys(places),
+    baileys: resolveBaileys(sources),
     log: logSink(
       logger.value === undefined ? 'security.logger' : logger.field,
       ownLogger,
@@ -124,9 +124,9 @@ export function resolveStore(
   };
 }
 
-function resolveBaileys(places: Places): unknown {
+function resolveBaileys(sources: OptionSources): unknown {
   // Not through `pick`: comparing two module namespaces deeply would walk all of Baileys.
-  for (const { options } of places) {
+  for (const { options } of sources) {
     if (options.baileys !== undefined) {
       return options.baileys;
     }

@@ -6,7 +6,7 @@ import { type Found, fields, flag, isEmpty, join, refuse } from './check.js';
 import { type Notes, unset } from './section.js';
 
 /** Certificates as the core takes them: PEM. */
-export interface TlsPlace {
+export interface TlsCertificates {
   ca?: string;
   cert?: string;
   key?: string;
@@ -16,7 +16,7 @@ export interface TlsPlace {
 interface TlsSettings {
   /** Whether to connect by TLS; undefined leaves it to the URL. */
   secure: boolean | undefined;
-  place: TlsPlace | undefined;
+  certificates: TlsCertificates | undefined;
 }
 
 const TLS_FIELDS = ['ca', 'cert', 'key', 'passphrase', 'rejectUnauthorized', 'servername'] as const;
@@ -33,27 +33,30 @@ export function resolveTls(enable: Found, tls: Found, host: string | undefined, 
   const enabled = enable.value === undefined ? undefined : flag(enable.field, enable.value);
   // `tls: condition ? {} : undefined` is how programs ask for none.
   if (tls.value === undefined) {
-    return { secure: enabled, place: undefined };
+    return { secure: enabled, certificates: undefined };
   }
   const secure = tls.value !== false;
   if (enabled !== undefined && enabled !== secure) {
     throw new ConfigError(enable.field, `is ${enabled}, but ${tls.field} says otherwise`);
   }
   if (typeof tls.value === 'boolean') {
-    return { secure, place: undefined };
+    return { secure, certificates: undefined };
   }
   if (typeof tls.value !== 'object') {
     throw refuse(tls.field, 'true, false, or {ca, cert, key, rejectUnauthorized}', tls.value);
   }
-  return { secure, place: certificates(tls.field, fields(tls.field, tls.value, TLS_FIELDS), host, notes) };
+  return {
+    secure,
+    certificates: readCertificates(tls.field, fields(tls.field, tls.value, TLS_FIELDS), host, notes),
+  };
 }
 
-function certificates(
+function readCertificates(
   path: string,
   given: Record<string, unknown>,
   host: string | undefined,
   notes: Notes,
-): TlsPlace | undefined {
+): TlsCertificates | undefined {
   const at = (name: (typeof TLS_FIELDS)[number]): string => join(path, name);
   const read = (name: 'ca' | 'cert' | 'key'): string | undefined => {
     if (!Object.hasOwn(given, name)) {
@@ -94,13 +97,13 @@ function certificates(
       `${at('rejectUnauthorized')} is false: anybody on the way can read and change what is sent, sealed records excepted`,
     );
   }
-  const place = {
+  const certificates = {
     ...(ca !== undefined && { ca }),
     ...(cert !== undefined && { cert }),
     ...(key !== undefined && { key }),
     ...(insecure && { insecure }),
   };
-  return Object.keys(place).length === 0 ? undefined : place;
+  return Object.keys(certificates).length === 0 ? undefined : certificates;
 }
 
 function pem(field: string, value: unknown): string {

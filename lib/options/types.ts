@@ -38,7 +38,7 @@ export interface ResilienceConfig {
   breaker?: Partial<BreakerConfig> | undefined;
 }
 
-/** When a server that keeps failing is left alone for a while. */
+/** When the circuit breaker in front of a failing server opens. */
 export interface BreakerConfig {
   /** Share of failures within `window` that opens the breaker, above 0 and up to 1. Default 0.5. */
   errorThreshold: number;

@@ -30,7 +30,7 @@ const NOTHING: Promise<Completion> = Promise.resolve({ ok: true, kind: Kind.none
 /** What `keys.set` takes: record type to id to value. */
 export type Patch = Record<string, Record<string, unknown> | null | undefined>;
 
-/** One handle on an open session. Handles of one process share the session; the last one closed lets go of it. */
+/** One handle on an open session. Handles of one process share the session; closing the last one releases it. */
 export class Session {
   private closed = false;
 
@@ -40,7 +40,7 @@ export class Session {
     private readonly id: number,
   ) {}
 
-  /** @throws SessionBusyError when a live owner does not let go within `openTimeout` */
+  /** @throws SessionBusyError when a live owner does not release it within `openTimeout` */
   static async open(
     connection: Connection,
     settings: StoreSettings,
@@ -143,7 +143,7 @@ export class Session {
     return thread.wait(thread.core.storeClear(this.id));
   }
 
-  /** Waits for what is under way and lets go of the session. */
+  /** Waits for what is under way and releases the session. */
   async close(): Promise<void> {
     if (this.closed) {
       return;

@@ -98,7 +98,7 @@ export class HybridAuthStore extends VaultStore {
     await Promise.all(this.#parts.map((part) => part.disconnect()));
   }
 
-  /** Whether MongoDB is being left alone after failures. */
+  /** Whether MongoDB's circuit breaker is open. */
   isMongoCircuitBreakerOpen(): boolean {
     return this.getCircuitBreakerStats().state === 'open';
   }

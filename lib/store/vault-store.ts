@@ -62,7 +62,7 @@ export class VaultStore implements AuthStore {
 
   /** Opens the store; does nothing when it is open. */
   async connect(): Promise<void> {
-    // How closing went is for whoever closed it to know.
+    // Whoever closed it gets its error.
     await this.#closing?.catch(() => {});
     if (this.#connection === undefined) {
       this.#connecting ??= this.open();
@@ -79,7 +79,7 @@ export class VaultStore implements AuthStore {
   }
 
   /**
-   * Waits for what is under way, lets go of the hook's session, so that another process may have it at once, and
+   * Waits for what is under way, releases the hook's session, so that another process may have it at once, and
    * closes the store. Other stores and hooks of this process go on.
    */
   async disconnect(): Promise<void> {

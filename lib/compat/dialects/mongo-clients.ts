@@ -1,7 +1,7 @@
 /** The option names of MongoDB's driver for Node and of mongoose. */
 import type { Dialect, Hints, Names } from './names.js';
 
-/** What each option for a MongoDB place may be called, our name first. */
+/** What each option for a MongoDB server may be called, our name first. */
 const NAMES = {
   url: ['mongoUrl', 'url', 'uri'],
   database: ['databaseName', 'database', 'mongoDatabase', 'dbName'],
@@ -147,7 +147,7 @@ export const UNSUPPORTED_IN_MONGO_URL: Hints = Object.fromEntries(
 // In a section, `logger` is the store's own option.
 const { logger: _, ...IDLE_IN_SECTION } = IDLE;
 
-/** The options of a MongoDB place. */
+/** The options of a MongoDB server. */
 export const MONGO_DIALECT: Dialect<keyof typeof NAMES> = {
   names: NAMES,
   idle: IDLE_IN_SECTION,

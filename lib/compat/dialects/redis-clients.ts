@@ -1,7 +1,7 @@
 /** The option names of ioredis and node-redis. */
 import type { Dialect, Hints, Names } from './names.js';
 
-/** What each option for a Redis place may be called, our name first. */
+/** What each option for a Redis server may be called, our name first. */
 const NAMES = {
   url: ['redisUrl', 'url'],
   host: ['host'],
@@ -88,7 +88,7 @@ const UNSUPPORTED: Hints = {
   client: 'the connection belongs to the core: give redisUrl',
 };
 
-/** The options of a Redis place. */
+/** The options of a Redis server. */
 export const REDIS_DIALECT: Dialect<keyof typeof NAMES> = {
   names: NAMES,
   idle: IDLE,

@@ -12,15 +12,15 @@ import {
   unset,
   wholeNumber,
 } from './section.js';
-import type { Places } from './security.js';
-import { resolveTls, type TlsPlace } from './tls.js';
+import type { OptionSources } from './security.js';
+import { resolveTls, type TlsCertificates } from './tls.js';
 import { decoded, joinUrl, type ServerUrl, splitUrl } from './url.js';
 
 /** Where Redis is, as the core takes it. */
-export interface RedisPlace {
+export interface RedisLocation {
   url: string;
   prefix: string;
-  tls?: TlsPlace;
+  tls?: TlsCertificates;
   waitReplicas?: { count: number; timeout: number };
 }
 
@@ -39,36 +39,36 @@ type RedisSection = Section<keyof typeof REDIS_DIALECT.names>;
 /**
  * Where Redis is by the options of `section`.
  *
- * @param shared whether MongoDB's options stand there too
+ * @param shared whether the section has MongoDB's options too
  * @throws ConfigError naming the field
  */
-export function redisPlace(
+export function redisLocation(
   path: string,
   options: Record<string, unknown>,
   shared: boolean,
-  places: Places,
+  sources: OptionSources,
   notes: Notes,
-): { place: RedisPlace; fields: ServerFields } {
+): { location: RedisLocation; fields: ServerFields } {
   const section: RedisSection = openSection(path, options, 'redis', REDIS_DIALECT, shared, notes);
   const given = section.find('url');
-  const decider = placeOption(section, given);
+  const decider = addressOption(section, given);
   const url = given.value === undefined ? fromParts(section, decider) : fromUrl(given, notes);
   login(section, url, given);
   database(section, url, given);
 
-  const enable = pick('enableTls', places);
+  const enable = pick('enableTls', sources);
   const tls = section.find('tls');
   const host = /^[^,]*$/.test(url.hosts) ? url.hosts.replace(/:\d+$/, '') : undefined;
-  const { secure, place } = resolveTls(enable, tls, host, notes);
+  const { secure, certificates } = resolveTls(enable, tls, host, notes);
   encrypt(url, secure, tls.value === undefined ? enable.field : tls.field);
   const server = given.value === undefined ? (decider?.field ?? section.fieldOf('host')) : given.field;
   const password = section.find('password');
   const waitReplicas = replicas(section.find('waitReplicas'));
   return {
-    place: {
+    location: {
       url: joinUrl(url),
       prefix: section.required('prefix', 'the first part of every key', DEFAULT_PREFIX, prefix),
-      ...(place !== undefined && { tls: place }),
+      ...(certificates !== undefined && { tls: certificates }),
       ...(waitReplicas !== undefined && { waitReplicas }),
     },
     fields: {
@@ -80,17 +80,17 @@ export function redisPlace(
 }
 
 /** What says where the server is in place of a URL; none means localhost. */
-function placeOption(section: RedisSection, url: Found): Found | undefined {
-  const places = (['sentinels', 'path', 'host'] as const).map((name) => section.find(name));
+function addressOption(section: RedisSection, url: Found): Found | undefined {
+  const options = (['sentinels', 'path', 'host'] as const).map((name) => section.find(name));
   if (url.value !== undefined) {
-    const extra = [...places, section.find('port')].find(({ value }) => value !== undefined);
+    const extra = [...options, section.find('port')].find(({ value }) => value !== undefined);
     if (extra !== undefined) {
       throw new ConfigError(extra.field, `cannot be given together with ${url.field}`);
     }
     return undefined;
   }
-  const decider = places.find(({ value }) => value !== undefined);
-  const empty = [url, ...places].find(({ named, value }) => named && value === undefined);
+  const decider = options.find(({ value }) => value !== undefined);
+  const empty = [url, ...options].find(({ named, value }) => named && value === undefined);
   if (decider === undefined && empty !== undefined) {
     throw unset(empty.field, empty === url ? URL_SHAPE : 'where Redis is');
   }
@@ -263,7 +263,7 @@ function setDatabase(url: ServerUrl, number: string, field: string): void {
 }
 
 /** How many replicas confirm a write before it is acknowledged, and how long they are waited for. */
-function replicas({ field, value }: Found): RedisPlace['waitReplicas'] {
+function replicas({ field, value }: Found): RedisLocation['waitReplicas'] {
   if (value === undefined) {
     return undefined;
   }
@@ -290,7 +290,7 @@ function encrypt(url: ServerUrl, secure: boolean | undefined, field: string): vo
 }
 
 function prefix({ field, value }: Found): string {
-  // A keyPrefix made for another client brings the colon that ours adds by itself.
+  // A keyPrefix made for another client ends in the colon that this store adds itself.
   const whole = text(field, value).replace(/:$/, '');
   if (whole === '' || /[{}]/.test(whole)) {
     throw new ConfigError(field, 'expected a text without braces: they decide where a key lies in a cluster');

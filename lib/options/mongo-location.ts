@@ -19,16 +19,16 @@ import {
   type ServerFields,
   unset,
 } from './section.js';
-import type { Places } from './security.js';
-import { resolveTls, type TlsPlace } from './tls.js';
+import type { OptionSources } from './security.js';
+import { resolveTls, type TlsCertificates } from './tls.js';
 import { decoded, joinUrl, type ServerUrl, splitUrl } from './url.js';
 
 /** Where MongoDB is, as the core takes it. */
-export interface MongoPlace {
+export interface MongoLocation {
   url: string;
   database: string;
   collection: string;
-  tls?: TlsPlace;
+  tls?: TlsCertificates;
   acceptLostOutbox?: boolean;
 }
 
@@ -45,16 +45,16 @@ type MongoSection = Section<keyof typeof MONGO_DIALECT.names>;
 /**
  * Where MongoDB is by the options of `section`.
  *
- * @param shared whether Redis' options stand there too
+ * @param shared whether the section has Redis' options too
  * @throws ConfigError naming the field
  */
-export function mongoPlace(
+export function mongoLocation(
   path: string,
   options: Record<string, unknown>,
   shared: boolean,
-  places: Places,
+  sources: OptionSources,
   notes: Notes,
-): { place: MongoPlace; fields: ServerFields } {
+): { location: MongoLocation; fields: ServerFields } {
   const dialect = shared ? HYBRID_MONGO_DIALECT : MONGO_DIALECT;
   const section: MongoSection = openSection(path, options, 'mongo', dialect, shared, notes);
   const given = section.find('url');
@@ -68,18 +68,18 @@ export function mongoPlace(
   addOptions(section, url, given.field, notes);
   login(section, url, given.field);
 
-  const enable = pick('enableTls', places);
+  const enable = pick('enableTls', sources);
   const tls = section.find('tls');
-  const { secure, place } = resolveTls(enable, tls, undefined, notes);
+  const { secure, certificates } = resolveTls(enable, tls, undefined, notes);
   encrypt(url, secure, tls.value === undefined ? enable.field : tls.field);
   const password = section.find('password');
   const ofUrl = decoded(url.path.slice(1));
   return {
-    place: {
+    location: {
       url: joinUrl(url),
       database: section.required('database', 'a name', ofUrl === '' ? DEFAULT_DATABASE : ofUrl, name),
       collection: section.required('collection', 'a name', DEFAULT_COLLECTION, name),
-      ...(place !== undefined && { tls: place }),
+      ...(certificates !== undefined && { tls: certificates }),
     },
     fields: {
       server: given.field,
@@ -152,11 +152,11 @@ function login(section: MongoSection, url: ServerUrl, field: string): void {
     value: own[key] === '' ? undefined : own[key],
     named: false,
   });
-  for (const [part, places] of [
+  for (const [part, candidates] of [
     ['username', [section.find('username'), inAuth('username'), inAuth('user')]],
     ['password', [section.find('password'), inAuth('password')]],
   ] as const) {
-    for (const found of places) {
+    for (const found of candidates) {
       if (found.value === undefined) {
         continue;
       }
