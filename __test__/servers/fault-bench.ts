@@ -90,21 +90,20 @@ export class FaultBench {
     );
   }
 
+  /** Adds a row to what is printed at the end. */
+  note(fault: string, load: Load, lost: number): void {
+    const { acknowledged, longestWait, place } = load;
+    this.rows.push({ fault, mode: place.mode, acknowledged, lost, longestWait, failures: load.codes() });
+  }
+
   /** What has to hold after every fault; `loads` are stopped or dead. */
   async settle(fault: string, loads: readonly Load[]): Promise<void> {
     for (const load of loads) {
       // The servers themselves, whatever was put in between.
       const { mode, database } = load.place;
       const lost = await load.countLost({ ...this.direct(mode), database });
-      const { acknowledged, longestWait } = load;
-      this.rows.push({
-        fault,
-        mode,
-        acknowledged,
-        lost,
-        longestWait,
-        failures: load.codes(),
-      });
+      const { longestWait } = load;
+      this.note(fault, load, lost);
       load.expectTyped();
       assert.equal(lost, 0, `${mode}: acknowledged writes are gone`);
       assert.ok(longestWait <= 3 * this.operationTimeout, `${mode}: a write took ${longestWait} ms`);

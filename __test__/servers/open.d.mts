@@ -27,7 +27,7 @@ export interface Place {
   /** Default false. */
   acceptLostOutbox?: boolean;
   /** Of Redis. Default none. */
-  waitReplicas?: { count: number; timeout?: number };
+  waitReplicas?: { count: number; timeout?: number } | undefined;
 }
 
 export function open(

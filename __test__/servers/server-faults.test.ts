@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { startRedis } from '../support/services.js';
 import { describeFaults, OUTAGE_MS, SESSIONS } from './fault-bench.js';
 import type { Load } from './load.js';
 
@@ -54,6 +56,34 @@ describeFaults('servers that fail', (bench) => {
     await bench.withRedis(async (client) =>
       assert.equal(await client.hexists(`bv:{${load.sessions[0]}}`, 'creds'), 0),
     );
+  });
+
+  it('the master of Redis dies while its replica lags, and the replica takes over', async (t) => {
+    const replica = await startRedis({ persist: true });
+    t.after(() => replica.stop());
+    const onReplica = async (...command: [string, ...string[]]) => {
+      const client = new Redis(replica.url);
+      try {
+        return String(await client.call(...command));
+      } finally {
+        client.disconnect();
+      }
+    };
+    await onReplica('REPLICAOF', bench.redis.host, String(bench.redis.port));
+    const place = { ...bench.direct('redis'), waitReplicas: { count: 1, timeout: 500 } };
+    const [load] = (await bench.start(t, [place])) as [Load];
+    await load.goesOn('replicas confirm');
+    replica.pause();
+    const seen = load.failures.length;
+    await load.until('nothing is confirmed any more', () => load.failures.length > seen + SESSIONS);
+    await bench.redis.kill();
+    await load.crash();
+    replica.resume();
+    await onReplica('REPLICAOF', 'NO', 'ONE');
+    const lost = await load.countLost({ ...place, redisUrl: replica.url, waitReplicas: undefined });
+    load.expectTyped();
+    bench.note('master dead, replica lagging', load, lost);
+    assert.equal(lost, 0, 'acknowledged writes are gone');
   });
 
   it('MongoDB is away for longer than any operation is tried', async (t) => {
