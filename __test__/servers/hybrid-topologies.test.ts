@@ -18,6 +18,8 @@ import type { Mode, Place } from './open.mjs' with { 'resolution-mode': 'import'
 
 /** Enough for every node of a cluster to have some. */
 const SESSIONS = 20;
+/** Longer than a lease, in ms. */
+const STANDSTILL_MS = 12_000;
 const MODES = ['write-through', 'write-behind'] as const;
 
 const hosts = (nodes: readonly Server[]): string =>
@@ -140,6 +142,23 @@ describeWith(['redis', 'ownMongo'], 'hybrid behind Sentinel', () => {
   });
 });
 
+/** Those of the sessions whose keys are on other nodes. */
+async function notOn(node: Server, sessions: readonly string[]): Promise<readonly string[]> {
+  return on(node, async (client) => {
+    const mine = new Set<number>();
+    const slots = await client.cluster('SLOTS');
+    for (const [first, last, owner] of slots) {
+      if (owner?.[1] === node.port) for (let slot = first; slot <= last; slot++) mine.add(slot);
+    }
+    const others: string[] = [];
+    for (const session of sessions) {
+      if (!mine.has(await client.cluster('KEYSLOT', `bv:{${session}}`))) others.push(session);
+    }
+    assert.ok(others.length > 0 && others.length < sessions.length, 'sessions are on both kinds of nodes');
+    return others;
+  });
+}
+
 describeWith(['redis', 'ownMongo'], 'hybrid with a cluster', () => {
   let mongo: Server;
   before(async () => {
@@ -187,6 +206,30 @@ describeWith(['redis', 'ownMongo'], 'hybrid with a cluster', () => {
       await handOver(t, `node killed, ${what}`, loads);
     });
   }
+
+  it('a node stands still for longer than a lease: the sessions of the others do not notice', async (t) => {
+    const config = { 'cluster-require-full-coverage': 'no' };
+    const cluster = await startRedisCluster({ persist: true, config });
+    t.after(() => cluster.stop());
+    const loads = await startLoads(t, at(cluster));
+    const alone = await Load.start(t, at(cluster)('redis'), { sessions: SESSIONS });
+    const [node] = cluster.nodes as [Server];
+    const others = new Map<Load, readonly string[]>();
+    for (const load of [...loads, alone]) others.set(load, await notOn(node, load.sessions));
+    node.pause();
+    const until = Date.now() + STANDSTILL_MS;
+    const healthy = async ([load, sessions]: [Load, readonly string[]]): Promise<void> => {
+      while (Date.now() < until) await load.goesOn('the sessions of other nodes go on', sessions);
+      const refused = load.failures.filter(({ session }) => sessions.includes(session));
+      assert.deepEqual(refused, [], `${load.place.mode}: sessions of nodes that answer`);
+    };
+    await Promise.all([...others].map(healthy));
+    await goOn(loads, 'it goes on without the node');
+    node.resume();
+    await goOn([...loads, alone], 'it goes on with the node');
+    await stopAll([...loads, alone]);
+    await handOver(t, 'node stood still', [...loads, alone]);
+  });
 
   it('owners are killed with what MongoDB does not have on every node', async (t) => {
     const cluster = await startRedisCluster({ persist: true });

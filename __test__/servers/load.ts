@@ -85,12 +85,12 @@ export class Load {
     return load;
   }
 
-  /** Waits until every session acknowledged a write that began after now. */
-  async goesOn(what = 'it goes on'): Promise<void> {
+  /** Waits until every session, or each of those, acknowledged a write that began after now. */
+  async goesOn(what = 'it goes on', sessions = this.sessions): Promise<void> {
     // One write may have been under way already.
-    const marks = this.sessions.map((session) => (this.#last(session) ?? 0) + 2);
+    const marks = sessions.map((session) => (this.#last(session) ?? 0) + 2);
     await this.until(what, () =>
-      this.sessions.every((session, i) => (this.#last(session) ?? 0) >= (marks[i] as number)),
+      sessions.every((session, i) => (this.#last(session) ?? 0) >= (marks[i] as number)),
     );
   }
 
