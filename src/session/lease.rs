@@ -26,33 +26,36 @@ static LIVE: OnceLock<Mutex<HashMap<(SessionId, Token), Ended>>> = OnceLock::new
 /// Gone with the lease, which tells who waits for it in this process, if anybody does.
 type Ended = Option<watch::Sender<()>>;
 
-/// Sessions that stores of this process are asking for at this moment, and how many of them.
-static ASKING: OnceLock<Mutex<HashMap<SessionId, usize>>> = OnceLock::new();
+/// Sessions that stores of this process are asking for at this moment, how many of them, and who wants to know when
+/// none does any more.
+static ASKING: OnceLock<Mutex<HashMap<SessionId, (usize, watch::Sender<()>)>>> = OnceLock::new();
 
-/// While it lives, a lease of this process that is not among those in use may be just what its storage grants.
-struct Asking(SessionId);
+/// While it lives, a lease in our name that is not among those in use may be just what a storage grants.
+pub(super) struct Asking(SessionId);
 
 impl Asking {
-    fn begin(session: &SessionId) -> Self {
-        *ASKING
-            .get_or_init(Mutex::default)
-            .lock()
+    pub fn begin(session: &SessionId) -> Self {
+        let mut asking = ASKING.get_or_init(Mutex::default).lock();
+        let entry = asking
             .entry(session.clone())
-            .or_default() += 1;
+            .or_insert_with(|| (0, watch::channel(()).0));
+        entry.0 += 1;
         Self(session.clone())
     }
 
-    fn is_under_way(session: &SessionId) -> bool {
-        ASKING
-            .get()
-            .is_some_and(|asking| asking.lock().contains_key(session))
+    /// Resolves when nobody is asking any more; `None` if nobody is.
+    fn under_way(session: &SessionId) -> Option<impl Future<Output = ()> + use<>> {
+        let asking = ASKING.get_or_init(Mutex::default).lock();
+        let mut ended = asking.get(session)?.1.subscribe();
+        // An error is the news: nobody ever sends anything.
+        Some(async move { drop(ended.changed().await) })
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
         let mut asking = ASKING.get_or_init(Mutex::default).lock();
-        if let Some(count) = asking.get_mut(&self.0) {
+        if let Some((count, _)) = asking.get_mut(&self.0) {
             *count -= 1;
             if *count == 0 {
                 asking.remove(&self.0);
@@ -104,6 +107,14 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
             Acquired::Held(holder) => holder,
         };
         drop(asking);
+        if is_abandoned(&request.session, &holder)
+            && holder.owner.instance == Owner::current().instance
+            && let Some(ended) = Asking::under_way(&request.session)
+        {
+            // Perhaps it was granted to one of them. Whoever is the last to ask does not wait.
+            ended.await;
+            continue;
+        }
         let first = met.insert(holder.token);
         if is_abandoned(&request.session, &holder) {
             request.displace = Some(holder.token);
@@ -168,8 +179,7 @@ pub(super) fn is_live(session: &SessionId, token: Token) -> bool {
 
 fn is_abandoned(session: &SessionId, holder: &Holder) -> bool {
     if holder.owner.instance == Owner::current().instance {
-        // In this order: whoever stops asking has noted before what was granted.
-        return !Asking::is_under_way(session) && !is_live(session, holder.token);
+        return !is_live(session, holder.token);
     }
     holder.owner.is_known_dead()
 }

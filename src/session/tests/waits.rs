@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::super::Session;
+use super::super::lease::Asking;
 use super::super::vault::{OpenOptions, Vault};
 use super::{Bench, ID, kind, options, others_run};
 use crate::backend::contract::acquire;
@@ -189,4 +190,22 @@ async fn what_a_handle_has_lost_is_refused_at_once() {
     assert_eq!(kind(bench.vault.delete(&id, &options()).await), Kind::SessionBusy);
     bench.memory.release(&id, other).await.unwrap();
     assert!(bench.vault.delete(&id, &options()).await.unwrap().existed);
+}
+
+/// Another store of this process has been granted the lease, and has not heard so yet.
+#[tokio::test]
+async fn a_lease_on_its_way_to_another_store_of_the_process_is_not_displaced() {
+    // No other test's: all of the process count.
+    let id = "on-its-way";
+    let bench = Bench::new();
+    let asking = Asking::begin(&id.into());
+    held_elsewhere(&bench.memory, id, Some(Owner::current().clone())).await;
+    let waiting = opening(&bench.vault, id);
+    bench.memory.called(Op::Acquire, 2).await;
+    others_run().await;
+    assert!(!waiting.is_finished());
+    assert_eq!(bench.memory.calls(Op::Acquire), 2);
+    // It failed, so that the lease was left behind.
+    drop(asking);
+    waiting.await.unwrap().unwrap();
 }

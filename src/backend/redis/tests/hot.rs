@@ -108,6 +108,29 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
 }
 
 #[tokio::test]
+async fn trimming_removes_the_entries_that_it_names() {
+    if !redis_server_found("trimming_removes_the_entries_that_it_names") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
+    install(&copies, "s").await;
+    for base in 0..4 {
+        assert_eq!(write(&copies, "s", TOKEN, base).await.unwrap(), Written::Yes);
+    }
+    let session: SessionId = "s".into();
+    let left = async || {
+        let entries = copies.entries(&session).await.unwrap();
+        entries.iter().map(|(version, _)| *version).collect::<Vec<_>>()
+    };
+    copies.trim(&session, TOKEN - 1, &[1, 2]).await.unwrap();
+    assert_eq!(left().await, [1, 2, 3, 4], "somebody else owns it");
+    copies.trim(&session, TOKEN, &[1, 2]).await.unwrap();
+    assert_eq!(left().await, [3, 4]);
+    assert_eq!(copies.mark(&session).await.unwrap(), Some(mark(TOKEN, 4)));
+}
+
+#[tokio::test]
 async fn leases_beside_hot_copies_are_renewed_together() {
     if !redis_server_found("leases_beside_hot_copies_are_renewed_together") {
         return;
