@@ -26,9 +26,13 @@ static LIVE: OnceLock<Mutex<HashMap<(SessionId, Token), Ended>>> = OnceLock::new
 /// Gone with the lease, which tells who waits for it in this process, if anybody does.
 type Ended = Option<watch::Sender<()>>;
 
-/// Sessions that stores of this process are asking for at this moment, how many of them, and who wants to know when
-/// none does any more.
-static ASKING: OnceLock<Mutex<HashMap<SessionId, (usize, watch::Sender<()>)>>> = OnceLock::new();
+/// How many stores of this process ask for a session at this moment, and who wants to know when none does any more.
+struct Asked {
+    stores: usize,
+    ended: watch::Sender<()>,
+}
+
+static ASKING: OnceLock<Mutex<HashMap<SessionId, Asked>>> = OnceLock::new();
 
 /// While it lives, a lease in our name that is not among those in use may be just what a storage grants.
 pub(super) struct Asking(SessionId);
@@ -36,17 +40,18 @@ pub(super) struct Asking(SessionId);
 impl Asking {
     pub fn begin(session: &SessionId) -> Self {
         let mut asking = ASKING.get_or_init(Mutex::default).lock();
-        let entry = asking
-            .entry(session.clone())
-            .or_insert_with(|| (0, watch::channel(()).0));
-        entry.0 += 1;
+        let asked = asking.entry(session.clone()).or_insert_with(|| Asked {
+            stores: 0,
+            ended: watch::channel(()).0,
+        });
+        asked.stores += 1;
         Self(session.clone())
     }
 
     /// Resolves when nobody is asking any more; `None` if nobody is.
     fn under_way(session: &SessionId) -> Option<impl Future<Output = ()> + use<>> {
         let asking = ASKING.get_or_init(Mutex::default).lock();
-        let mut ended = asking.get(session)?.1.subscribe();
+        let mut ended = asking.get(session)?.ended.subscribe();
         // An error is the news: nobody ever sends anything.
         Some(async move { drop(ended.changed().await) })
     }
@@ -55,9 +60,9 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let mut asking = ASKING.get_or_init(Mutex::default).lock();
-        if let Some((count, _)) = asking.get_mut(&self.0) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(asked) = asking.get_mut(&self.0) {
+            asked.stores -= 1;
+            if asked.stores == 0 {
                 asking.remove(&self.0);
             }
         }
