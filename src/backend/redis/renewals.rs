@@ -43,7 +43,10 @@ impl Renewals {
             limit / 2
         };
         match script.run(&self.own, Instant::now() + first, &arguments).await {
-            Err(Fault::Connect(_)) => script.run(&self.shared, deadline, arguments).await,
+            // With hardly any time left it would take the shared connection for dead.
+            Err(Fault::Connect(_)) if Instant::now() + limit / 4 < deadline => {
+                script.run(&self.shared, deadline, arguments).await
+            }
             answer => answer,
         }
     }
