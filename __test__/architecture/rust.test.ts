@@ -83,10 +83,6 @@ const KNOWN_CIRCLES: { files: string[]; tie: string }[] = [
     tie: 'methods of one Core in every file',
   },
   { files: ['backend/redis/config', 'backend/redis/errors'], tie: 'LAYER; RedisConfig' },
-  {
-    files: ['session/actor', 'session/journal', 'session/outcome', 'session/queue'],
-    tie: 'Reply, Noted, State',
-  },
   { files: ['session/lease', 'session/vault', 'session/waiting'], tie: 'Vault, where a callback would do' },
 ];
 

@@ -137,7 +137,7 @@ pub struct Commit {
     pub base: u64,
     /// How many patches are merged here: the version moves forward by as many. At least 1.
     pub patches: u32,
-    /// With [`Fence::Shared`]: fail with `VersionMismatch` unless the session stands at `base`.
+    /// With [`Fence::Shared`]: fail with `VersionMismatch` unless the session is at `base`.
     pub expected: bool,
     /// Random, so that a commit sent again is known for the same.
     pub id: u64,

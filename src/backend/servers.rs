@@ -1,6 +1,12 @@
-//! What tests do where a server that they need is missing.
+//! What tests do where a server that they need is missing, or busy.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+
+/// How long a server of a test may be too busy to answer.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// Names a file that gets one line for each skipped test: what a test that passes prints is not shown.
 const SKIPPED: &str = "BAILEYS_VAULT_SKIPPED_RUST_TESTS";
@@ -30,4 +36,17 @@ pub fn mongo_for(name: &str) -> Option<String> {
     let needs = format!("a MongoDB server (its URL in {SERVER})");
     found_for(name, &needs, url.is_some()).then_some(())?;
     Some(url?.trim_end_matches('/').to_owned())
+}
+
+/// What `connect` makes of a server that is there, however slow the machine is. A test may want a short time limit
+/// for what it does later, which must not fail it before it begins.
+pub async fn connected<T>(mut connect: impl AsyncFnMut() -> Result<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        match connect().await {
+            Ok(connection) => return connection,
+            Err(error) if error.retryable() && begun.elapsed() < BUSY => {}
+            Err(error) => panic!("the test's server does not answer: {error}"),
+        }
+    }
 }

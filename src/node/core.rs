@@ -186,7 +186,8 @@ impl Core {
             Fence::Owner(token) => Some(token),
             Fence::Shared => None,
         };
-        let held = token.is_some() && handle.session.refusal().is_none() && handle.session.is_trusted();
+        let held =
+            token.is_some() && handle.session.terminal_error().is_none() && handle.session.is_trusted();
         json!({ "version": head.version, "updatedAt": head.updated_at, "token": token, "leaseHeld": held })
             .to_string()
     }

@@ -155,7 +155,7 @@ impl Listener for Shared {
         let lost: Vec<u32> = {
             let sessions = self.sessions.lock();
             let ours = |session: &Session| {
-                session.id() == id && session.fence() == fence && session.refusal().is_some()
+                session.id() == id && session.fence() == fence && session.terminal_error().is_some()
             };
             sessions
                 .iter()

@@ -12,7 +12,7 @@ use crate::backend::embedded;
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, text, text::ProcessGauge};
 use crate::record::frame;
-use crate::session::{Deletion, OpenOptions, cache, whole};
+use crate::session::{Deletion, OpenOptions, bulk, cache};
 
 #[napi]
 impl Core {
@@ -20,7 +20,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_get(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let found = whole::snapshot(&store.vault, &session_id.into(), &store.options).await?;
+            let found = bulk::snapshot(&store.vault, &session_id.into(), &store.options).await?;
             let Some(snapshot) = found else {
                 return Ok(Payload::Json(Value::Null));
             };
@@ -111,7 +111,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_list_ids(&self, session: u32, kind: String) -> u32 {
         self.in_session(session, move |handle| async move {
-            whole::list_ids(&handle.vault, &handle.session, &kind)
+            bulk::list_ids(&handle.vault, &handle.session, &kind)
                 .await
                 .map(|ids| Payload::Json(ids.into()))
         })
@@ -130,7 +130,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_clear(&self, session: u32) -> u32 {
         self.in_session(session, move |handle| async move {
-            whole::clear(&handle.vault, &handle.session)
+            bulk::clear(&handle.vault, &handle.session)
                 .await
                 .map(Payload::Committed)
         })
@@ -145,7 +145,7 @@ impl Core {
                 .vault
                 .open_unless_lost(&session_id.into(), &store.options)
                 .await?;
-            let outcome = whole::rotate(&store.vault, &session).await;
+            let outcome = bulk::rotate(&store.vault, &session).await;
             store.vault.close_session(&session).await;
             outcome.map(|rotation| Payload::Json(json!(rotation)))
         })
@@ -155,7 +155,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_verify(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            whole::verify(&store.vault, &store.options)
+            bulk::verify(&store.vault, &store.options)
                 .await
                 .map(|verified| Payload::Json(json!(verified)))
         })

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::actor::{Lookup, Reply, Session};
+use super::queue::Reply;
 use super::renewal;
+use super::session::{Lookup, Session};
 use super::vault::Vault;
 use crate::backend::{Fence, Head, Seen};
 use crate::error::{Error, Kind, Result};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::actor::Session;
+use super::session::Session;
 use crate::backend::Token;
 use crate::error::{Error, Kind, Result};
 use crate::record::SealOptions;
@@ -25,7 +25,7 @@ impl Agreement {
     /// Fails if `session`, open like this, is wanted with other keys or other options of sealing: records sealed under
     /// both would be the end of it.
     pub fn check_sealing(&self, session: &Session, wanted: &Self) -> Result<()> {
-        if self.sealing == wanted.sealing || session.refusal().is_some() {
+        if self.sealing == wanted.sealing || session.terminal_error().is_some() {
             return Ok(());
         }
         let text =

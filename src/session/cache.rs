@@ -1,6 +1,6 @@
 //! The owner's memory: records of open sessions, in plaintext, under one byte budget for the whole process.
 //!
-//! Every incarnation of a session has a [`Shelf`] of its own; dropping it forgets the session's records. What a
+//! Every incarnation of a session has a [`SessionCache`] of its own; dropping it forgets the session's records. What a
 //! shelf holds is what the storage holds, "there is no such record" included. The least recently used record, of
 //! whichever session, makes room.
 
@@ -120,9 +120,9 @@ fn size_of_entry(key: &RecordKey, value: Option<&Bytes>) -> usize {
 
 /// The remembered records of one incarnation of a session.
 #[derive(Debug)]
-pub struct Shelf(u64);
+pub struct SessionCache(u64);
 
-impl Shelf {
+impl SessionCache {
     /// An empty shelf.
     #[expect(
         clippy::new_without_default,
@@ -160,7 +160,7 @@ impl Shelf {
     }
 }
 
-impl Drop for Shelf {
+impl Drop for SessionCache {
     fn drop(&mut self) {
         self.clear();
     }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn absence_is_remembered_and_a_dropped_shelf_is_forgotten() {
-        let shelf = Shelf::new();
+        let shelf = SessionCache::new();
         assert_eq!(shelf.get(&key(1)), None);
         shelf.put(&key(1), None);
         assert_eq!(shelf.get(&key(1)), Some(None));

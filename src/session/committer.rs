@@ -14,9 +14,9 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::actor::Session;
 use super::outcome::Step;
 use super::queue::Batch;
+use super::session::Session;
 use crate::backend::{Backend, Commit, Head};
 use crate::error::{Error, Kind, Result};
 

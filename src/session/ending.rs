@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 
-use super::actor::Session;
 use super::lease;
+use super::session::Session;
 use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, is_loss};
 use crate::backend::{Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -55,7 +55,7 @@ impl Vault {
     }
 
     pub(super) async fn end(&self, session: &Session, text: &'static str) {
-        session.refuse(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
+        session.terminate(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
         session.quiesce().await;
         self.give_session_back(session).await;
     }
@@ -97,7 +97,7 @@ impl Vault {
                 }
             }
         };
-        session.refuse(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
+        session.terminate(&Error::new(Kind::Deleted, "session", "the session was deleted").in_session(id));
         session.quiesce().await;
         let outcome = self.backend.delete(id, session.fence()).await;
         if let Err(error) = &outcome

@@ -1,40 +1,20 @@
 //! What commits change while a whole session is being read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::actor::{Reply, Session};
+use super::queue::Reply;
+use super::session::Session;
 use crate::backend::Head;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey};
 
-/// What a [`Journal`] has noted.
-#[derive(Default)]
-pub(super) struct Noted {
-    pub(super) number: u64,
-    pub(super) changed: HashMap<RecordKey, Option<Bytes>>,
-    /// Records of commits in doubt: they may have changed at any moment, to a value not known here.
-    pub(super) doubtful: HashSet<RecordKey>,
-}
-
 impl Session {
     /// Begins to note down every record that commits change from now on.
     pub(super) fn open_journal(self: &Arc<Self>) -> Journal {
-        let mut state = self.state.lock();
-        state.last_journal += 1;
-        let number = state.last_journal;
-        let doubtful = state
-            .doubt
-            .as_ref()
-            .map(|doubt| doubt.keys.clone())
-            .unwrap_or_default();
-        state.journals.push(Noted {
-            number,
-            doubtful,
-            ..Noted::default()
-        });
+        let number = self.state.lock().open_journal();
         Journal {
             session: self.clone(),
             number,
@@ -46,24 +26,20 @@ impl Session {
     pub(super) fn amend(&self, journal: &Journal, changes: Vec<Change>, reply: Reply) -> (usize, bool) {
         let mut patch = Patch::default();
         let mut state = self.state.lock();
-        let noted = state.journals.iter().find(|noted| noted.number == journal.number);
         for Change { key, value } in changes {
-            let changed = state.overlay.contains_key(&key)
-                || noted
-                    .is_some_and(|noted| noted.changed.contains_key(&key) || noted.doubtful.contains(&key));
-            if !changed {
+            if !state.may_have_changed(journal.number, &key) {
                 patch.set(key, value);
             }
         }
         let count = patch.changes().len();
         let outcome = if count == 0 {
-            Err((state.refusal.clone(), reply))
+            Err((state.terminal_error().cloned(), reply))
         } else {
             state
-                .push(patch, None, self.place.patience, reply)
+                .push(patch, None, self.context.timeout, reply)
                 .map_err(|(error, reply)| (Some(error), reply))
         };
-        let head = state.head;
+        let head = state.head();
         drop(state);
         match outcome {
             Ok(schedule) => (count, schedule),
@@ -82,34 +58,22 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// What was noted so far and where the session stood then; an error if the outcome of a commit was in doubt.
+    /// What was noted so far and the session's head then; an error if the outcome of a commit is in doubt.
     pub fn read(&self) -> Result<(HashMap<RecordKey, Option<Bytes>>, Head)> {
         let state = self.session.state.lock();
-        if let Some(refusal) = &state.refusal {
-            return Err(refusal.clone());
+        state.ensure_usable()?;
+        match state.changed_since(self.number) {
+            Some(changed) => Ok((changed, state.head())),
+            None => {
+                let text = "the outcome of an earlier write is not known yet";
+                Err(Error::new(Kind::Unavailable, "session", text).in_session(&self.session.id))
+            }
         }
-        let noted = state.journals.iter().find(|noted| noted.number == self.number);
-        if state.doubt.is_some() || noted.is_some_and(|noted| !noted.doubtful.is_empty()) {
-            let error = Error::new(
-                Kind::Unavailable,
-                "session",
-                "the outcome of an earlier write is not known yet",
-            );
-            return Err(error.in_session(&self.session.id));
-        }
-        Ok((
-            noted.map(|noted| noted.changed.clone()).unwrap_or_default(),
-            state.head,
-        ))
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.session
-            .state
-            .lock()
-            .journals
-            .retain(|noted| noted.number != self.number);
+        self.session.state.lock().close_journal(self.number);
     }
 }

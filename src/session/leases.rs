@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::actor::Session;
+use super::session::Session;
 use crate::backend::{SessionId, Token};
 
 /// See the module.

@@ -5,7 +5,8 @@
 //! - `ending`: closing and deleting sessions, and the end of all of them.
 //! - `agreement`: what all who share an open session must agree on.
 //! - `access`: reading and writing an open session.
-//! - [`actor`]: one open session: what reads see, its version and state.
+//! - [`session`]: one open session, shared by its handles.
+//! - `state`: what is known of a session, and how that changes.
 //! - `queue`: the patches that wait in a session, and their order.
 //! - `outcome`: committing what waits, and what becomes of it.
 //! - `journal`: what commits change while a whole session is read.
@@ -16,13 +17,13 @@
 //! - `lost`: sessions that this process knows to be lost.
 //! - `waiting`: until somebody else lets a session go.
 //! - [`cache`]: the owner's memory, one budget for the whole process.
-//! - [`whole`]: reading, re-sealing and clearing a whole session.
+//! - [`bulk`]: reading, re-sealing and clearing a whole session.
 //!
 //! Nothing here knows which backend it works with, and nothing below sees a record that is not sealed.
 
 mod access;
-pub mod actor;
 mod agreement;
+pub mod bulk;
 pub mod cache;
 mod clock;
 mod committer;
@@ -35,14 +36,20 @@ mod opening;
 mod outcome;
 mod queue;
 mod renewal;
+#[expect(
+    clippy::module_inception,
+    reason = "the module of the type that it is named for"
+)]
+pub mod session;
+mod state;
 #[cfg(test)]
 mod tests;
 mod touching;
 pub mod vault;
 mod waiting;
-pub mod whole;
 
-pub use actor::{Lookup, Reply, Session};
 pub use ending::Deletion;
 pub use lost::LostSessions;
+pub use queue::Reply;
+pub use session::{Lookup, Session};
 pub use vault::{Event, OpenOptions, Settings, Vault};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::actor::{Place, Session};
 use super::lease::{self, Wanted};
 use super::renewal;
+use super::session::{Session, SessionContext};
 use super::vault::{Event, OpenOptions, Purpose, Vault, announce};
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -120,12 +120,12 @@ impl Vault {
                 &Event::Lost(session.id().clone(), session.fence(), error.clone()),
             );
         });
-        let place = Place {
-            patience: self.settings.operation_timeout,
+        let context = SessionContext {
+            timeout: self.settings.operation_timeout,
             on_lost,
             metrics: self.metrics,
         };
-        Session::new(id.clone(), fence, sealer, head, options.ttl, place)
+        Session::new(id.clone(), fence, sealer, head, options.ttl, context)
     }
 
     /// Whether what is stored can be opened: the creds, or why not. The latter is an error unless the session is to be

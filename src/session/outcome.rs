@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use super::actor::Session;
-use super::clock;
-use super::queue::{Batch, Next, Pending, State};
+use super::queue::Batch;
+use super::session::Session;
+use super::state::{Effect, Ended, Next, is_terminal};
 use crate::backend::{Commit, Fence, Head};
 use crate::error::{Error, Kind, Result};
-use crate::record::{Change, Patch};
-
-/// How often a commit is tried anew after the storage turned out to stand elsewhere.
-const MAX_RESYNCS: u32 = 3;
+use crate::record::Change;
 
 /// What the committer has to do next for a session.
 pub enum Step {
-    /// Ask the storage where the session stands, then tell [`Session::settled`].
+    /// Ask the storage for the session's version, then tell [`Session::settled`].
     Settle,
     /// Commit, then tell [`Session::finish`].
     Commit(Box<Batch>, Commit),
@@ -30,7 +27,7 @@ impl Session {
             let next = self
                 .state
                 .lock()
-                .next(self.fence, self.place.patience, &mut failed);
+                .next(self.fence, self.context.timeout, &mut failed);
             if !failed.is_empty() || matches!(next, Next::Idle) {
                 self.progress.notify_waiters();
             }
@@ -52,7 +49,7 @@ impl Session {
     }
 
     fn commit_of(&self, batch: &Batch, ttl: Option<Duration>) -> Result<Commit> {
-        let merged = batch.merged.changes();
+        let merged = batch.merged().changes();
         let mut draw = self
             .sealer
             .draw(merged.iter().filter(|change| change.value.is_some()).count())?;
@@ -72,142 +69,83 @@ impl Session {
         Ok(Commit {
             session: self.id.clone(),
             fence: self.fence,
-            base: batch.base,
-            patches: u32::try_from(batch.pending.len()).unwrap_or(u32::MAX),
-            expected: self.fence == Fence::Shared
-                && batch.pending.iter().any(|pending| pending.expected.is_some()),
+            base: batch.base(),
+            patches: u32::try_from(batch.patches()).unwrap_or(u32::MAX),
+            expected: self.fence == Fence::Shared && batch.expects_version(),
             id: draw.number()?,
             changes,
             ttl,
-            note: batch.merged.note().cloned(),
+            note: batch.merged().note().cloned(),
         })
     }
 
     /// Takes in the outcome of a batch and answers its callers.
     pub(super) fn finish(&self, batch: Batch, outcome: Result<Head>) {
+        let outcome = outcome.map_err(|error| error.in_session(&self.id));
         let mut state = self.state.lock();
-        state.batches_ended += 1;
-        let outcome = match outcome {
-            Err(error) if self.resync(&mut state, &error) => {
-                state.put_back(batch);
-                return;
-            }
-            outcome => outcome.map_err(|error| error.in_session(&self.id)),
+        let Ended::Settled(batch, effect) = state.end(batch, &outcome, self.fence) else {
+            return;
         };
-        state.settled_seq = batch.last_seq;
-        for key in batch.merged.changes().iter().map(|change| &change.key) {
-            if state
-                .overlay
-                .get(key)
-                .is_some_and(|queued| queued.seq <= batch.last_seq)
-            {
-                state.overlay.remove(key);
-            }
-        }
-        let mut refused = Vec::new();
-        let first = state.refusal.is_none();
-        match &outcome {
-            Ok(head) => self.applied(&mut state, &batch.merged, *head),
-            Err(error) => {
-                if is_final(error.kind()) {
-                    refused = state.refuse(error.clone());
-                } else if is_doubtful(error.kind()) && matches!(self.fence, Fence::Owner(_)) {
-                    let doubt = state.doubt.get_or_insert_default();
-                    doubt.settled = false;
-                    for change in batch.merged.changes() {
-                        self.shelf.remove(&change.key);
-                        doubt.keys.insert(change.key.clone());
-                    }
-                    state.note_doubt();
+        // Under the same lock: a read that misses the overlay must find the memory as the commit left it.
+        for Change { key, value } in batch.merged().changes() {
+            match &effect {
+                Effect::Applied if matches!(self.fence, Fence::Owner(_)) => {
+                    self.cache.put(key, value.clone())
                 }
+                Effect::InDoubt => self.cache.remove(key),
+                _ => {}
             }
         }
         drop(state);
         self.progress.notify_waiters();
-        answer(batch.pending, &outcome);
-        for reply in refused {
-            reply.give(outcome.clone());
-        }
-        if let Err(error) = &outcome
-            && first
-            && is_final(error.kind())
-        {
-            (self.place.on_lost)(self, error);
-        }
-    }
-
-    fn applied(&self, state: &mut State, merged: &Patch, head: Head) {
-        state.head = head;
-        state.doubt = None;
-        state.resyncs = 0;
-        state.refreshed = Some(clock::now());
-        for Change { key, value } in merged.changes() {
-            if matches!(self.fence, Fence::Owner(_)) {
-                self.shelf.put(key, value.clone());
+        batch.answer(&outcome);
+        if let (Effect::Terminated(termination), Err(error)) = (effect, outcome) {
+            for reply in termination.dropped {
+                reply.give(Err(error.clone()));
             }
-            for journal in &mut state.journals {
-                journal.changed.insert(key.clone(), value.clone());
+            if termination.first {
+                (self.context.on_lost)(self, &error);
             }
         }
     }
 
-    /// An owner's commit can only find another version when an earlier one, in doubt, was applied after all.
-    fn resync(&self, state: &mut State, error: &Error) -> bool {
-        let again = error.kind() == Kind::VersionMismatch
-            && matches!(self.fence, Fence::Owner(_))
-            && state.resyncs < MAX_RESYNCS;
-        if again {
-            state.resyncs += 1;
-            state.doubt.get_or_insert_default().settled = false;
-        }
-        again
-    }
-
-    /// Fails, and ends the session, if the storage says that it stands at `head` although it had reached `version`,
+    /// Fails, and ends the session, if the storage says that it is at `head` although it had reached `version`,
     /// unless it has ended here.
     pub(super) fn ensure_at_least(&self, version: u64, head: Head) -> Result<()> {
-        if head.version >= version || self.refusal().is_some() {
+        if head.version >= version || self.terminal_error().is_some() {
             return Ok(());
         }
         Err(self.hear(older(version, head)))
     }
 
-    /// Takes in where the storage says the session stands.
+    /// Takes in at which version the storage is.
     pub(super) fn settled(&self, outcome: Result<Head>) {
         let mut state = self.state.lock();
-        let first = state.refusal.is_none();
-        let refused = match outcome {
-            Ok(head) if head.version < state.head.version => {
-                let lost = older(state.head.version, head).in_session(&self.id);
-                (state.refuse(lost.clone()), lost)
-            }
+        let error = match outcome {
+            Ok(head) if head.version < state.head().version => older(state.head().version, head),
             Ok(head) => {
-                if head.version != state.head.version {
+                if state.resume(head) {
                     // Records of the doubtful commit were dropped when it failed; others may have changed with it.
-                    self.shelf.clear();
-                    state.head = head;
+                    self.cache.clear();
                 }
-                state.doubt.get_or_insert_default().settled = true;
                 return;
             }
-            Err(error) => {
-                let error = error.in_session(&self.id);
-                let waiting = if is_final(error.kind()) {
-                    state.refuse(error.clone())
-                } else {
-                    state.drop_all()
-                };
-                (waiting, error)
-            }
+            Err(error) => error,
+        };
+        let error = error.in_session(&self.id);
+        let (first, dropped) = if is_terminal(error.kind()) {
+            let termination = state.terminate(error.clone());
+            (termination.first, termination.dropped)
+        } else {
+            (false, state.drop_waiting())
         };
         drop(state);
         self.progress.notify_waiters();
-        let (replies, error) = refused;
-        for reply in replies {
+        for reply in dropped {
             reply.give(Err(error.clone()));
         }
-        if first && is_final(error.kind()) {
-            (self.place.on_lost)(self, &error);
+        if first {
+            (self.context.on_lost)(self, &error);
         }
     }
 }
@@ -216,40 +154,4 @@ fn older(version: u64, found: Head) -> Error {
     let text = "the storage holds an older version of the session";
     let error = Error::new(Kind::SessionLost, "session", text);
     error.with("version", version).with("found", found.version)
-}
-
-fn answer(pending: Vec<Pending>, outcome: &Result<Head>) {
-    let last = pending.len() as u64;
-    for (index, pending) in (1..).zip(pending) {
-        let outcome = outcome.as_ref().map_err(Clone::clone).map(|head| Head {
-            version: head.version - (last - index),
-            updated_at: head.updated_at,
-        });
-        pending.reply.give(outcome);
-    }
-}
-
-fn is_final(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Fenced | Kind::SessionLost | Kind::Deleted | Kind::Closed
-    )
-}
-
-fn is_doubtful(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Timeout | Kind::Unavailable | Kind::Internal | Kind::Corrupt
-    )
-}
-
-/// The error of a patch that expected another version.
-pub(super) fn version_mismatch(expected: u64, found: u64) -> Error {
-    Error::new(
-        Kind::VersionMismatch,
-        "session",
-        format!("expected version {expected}, the session stands at {found}"),
-    )
-    .with("expectedVersion", expected)
-    .with("actualVersion", found)
 }

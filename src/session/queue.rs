@@ -1,15 +1,13 @@
-//! What waits in a session, and in which order it goes.
+//! The patches that wait in a session: their order, what reads see of them, and which go together.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::actor::Reply;
 use super::clock;
-use super::journal::Noted;
-use super::outcome::version_mismatch;
-use crate::backend::{Fence, Head};
+use crate::answer::Answer;
+use crate::backend::{Fence, Head, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey};
 
@@ -18,93 +16,96 @@ const MAX_QUEUED: usize = 256 * 1024 * 1024;
 /// Values merged into one commit, in bytes; a single larger patch still goes as one.
 const MAX_BATCH: usize = 8 * 1024 * 1024;
 
-/// What is known of a session, and what waits in it.
-pub(super) struct State {
-    pub(super) head: Head,
-    /// Why nothing is taken any more: fenced, deleted, closed.
-    pub(super) refusal: Option<Error>,
-    pub(super) queue: VecDeque<Pending>,
-    pub(super) queued_bytes: usize,
-    pub(super) overlay: HashMap<RecordKey, Queued>,
-    pub(super) last_seq: u64,
-    pub(super) settled_seq: u64,
-    /// In the committer's hands: waiting there, or with a commit in flight.
-    pub(super) scheduled: bool,
-    pub(super) batches_begun: u64,
-    pub(super) batches_ended: u64,
-    pub(super) doubt: Option<Doubt>,
-    pub(super) resyncs: u32,
-    pub(super) ttl: Option<Duration>,
-    /// When the storage last began to count the time to live anew, on [`clock::now`], if that is known.
-    pub(super) refreshed: Option<u64>,
-    /// Whether commits under way may never end.
-    pub(super) abandoned: bool,
-    pub(super) journals: Vec<Noted>,
-    pub(super) last_journal: u64,
-}
+/// Of a patch: the session's head after it, or the reason why it was not committed.
+pub type Reply = Answer<Head>;
 
-pub(super) struct Queued {
-    pub(super) seq: u64,
-    pub(super) value: Option<Bytes>,
-}
-
-pub(super) struct Pending {
-    pub(super) seq: u64,
-    pub(super) patch: Patch,
-    pub(super) bytes: usize,
-    pub(super) expected: Option<u64>,
-    pub(super) deadline: u64,
-    pub(super) reply: Reply,
-}
-
+/// The patches that wait, in the order of the calls, and the values that reads see of them.
 #[derive(Default)]
-pub(super) struct Doubt {
-    pub(super) keys: HashSet<RecordKey>,
-    pub(super) settled: bool,
+pub(super) struct Queue {
+    waiting: VecDeque<Pending>,
+    waiting_bytes: usize,
+    /// The newest value of each record that is queued or in flight.
+    overlay: HashMap<RecordKey, Queued>,
+    last_seq: u64,
+    settled_seq: u64,
+    /// In the committer's hands: waiting there, or with a commit in flight.
+    scheduled: bool,
+}
+
+struct Queued {
+    seq: u64,
+    value: Option<Bytes>,
+}
+
+struct Pending {
+    seq: u64,
+    patch: Patch,
+    bytes: usize,
+    expected: Option<u64>,
+    deadline: u64,
+    reply: Reply,
 }
 
 /// Patches that are being committed together.
 pub(super) struct Batch {
-    pub(super) pending: Vec<Pending>,
-    /// All of them, by [`Batch::merge`].
-    pub(super) merged: Patch,
-    pub(super) base: u64,
-    pub(super) last_seq: u64,
-}
-
-pub(super) enum Next {
-    Settle,
-    Batch(Box<Batch>, Option<Duration>),
-    Idle,
+    pending: Vec<Pending>,
+    merged: Patch,
+    base: u64,
+    last_seq: u64,
 }
 
 impl Batch {
     /// Merges the patches; done without the session's lock, which callers of the hot path want meanwhile.
-    pub(super) fn merge(&mut self) {
+    pub fn merge(&mut self) {
         for pending in &self.pending {
             self.merged.merge(&pending.patch);
         }
     }
+
+    /// All of the patches as one, after [`Batch::merge`].
+    pub fn merged(&self) -> &Patch {
+        &self.merged
+    }
+
+    /// The version that the batch builds on.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Patches in it.
+    pub fn patches(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether a caller asked for a version.
+    pub fn expects_version(&self) -> bool {
+        self.pending.iter().any(|pending| pending.expected.is_some())
+    }
+
+    /// Tells each caller the outcome; the head after the last patch is `outcome`'s, each earlier one is a version before.
+    pub fn answer(self, outcome: &Result<Head>) {
+        let last = self.pending.len() as u64;
+        for (index, pending) in (1..).zip(self.pending) {
+            let outcome = outcome.as_ref().map_err(Clone::clone).map(|head| Head {
+                version: head.version - (last - index),
+                updated_at: head.updated_at,
+            });
+            pending.reply.give(outcome);
+        }
+    }
 }
 
-impl State {
-    fn admit(&self, bytes: usize) -> Result<()> {
-        if let Some(refusal) = &self.refusal {
-            return Err(refusal.clone());
-        }
-        if !self.queue.is_empty() && self.queued_bytes + bytes > MAX_QUEUED {
-            let full = "more than 256 MiB of writes wait for the storage; this one was not taken";
-            return Err(Error::new(Kind::Unavailable, "session", full));
-        }
-        Ok(())
+impl Queue {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Queues a patch; `Ok(true)` if the committer has to be told.
-    pub(super) fn push(
+    pub fn push(
         &mut self,
         patch: Patch,
         expected: Option<u64>,
-        patience: Duration,
+        timeout: Duration,
         reply: Reply,
     ) -> std::result::Result<bool, (Error, Reply)> {
         let bytes = patch
@@ -112,79 +113,87 @@ impl State {
             .iter()
             .map(|change| change.value.as_ref().map_or(0, Bytes::len))
             .sum();
-        if let Err(error) = self.admit(bytes) {
-            return Err((error, reply));
+        if !self.waiting.is_empty() && self.waiting_bytes + bytes > MAX_QUEUED {
+            let full = "more than 256 MiB of writes wait for the storage; this one was not taken";
+            return Err((Error::new(Kind::Unavailable, "session", full), reply));
         }
         self.last_seq += 1;
         let seq = self.last_seq;
         for Change { key, value } in patch.changes() {
-            self.overlay.insert(
-                key.clone(),
-                Queued {
-                    seq,
-                    value: value.clone(),
-                },
-            );
+            let value = value.clone();
+            self.overlay.insert(key.clone(), Queued { seq, value });
         }
-        self.queued_bytes += bytes;
-        let deadline = clock::now().saturating_add(clock::millis(patience));
-        self.queue.push_back(Pending {
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Pending {
             seq,
             patch,
             bytes,
             expected,
-            deadline,
+            deadline: clock::now().saturating_add(clock::millis(timeout)),
             reply,
         });
         Ok(!std::mem::replace(&mut self.scheduled, true))
     }
 
-    /// The next batch, if there is one and it may go.
-    pub(super) fn next(
-        &mut self,
-        fence: Fence,
-        patience: Duration,
-        failed: &mut Vec<(Reply, Error)>,
-    ) -> Next {
+    /// The value that a record will have once all that is queued and in flight is committed.
+    pub fn get(&self, key: &RecordKey) -> Option<&Option<Bytes>> {
+        self.overlay.get(key).map(|queued| &queued.value)
+    }
+
+    /// Sequence number of the last patch.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Whether every patch up to `seq` has its outcome.
+    pub fn has_settled(&self, seq: u64) -> bool {
+        self.settled_seq >= seq || !self.scheduled
+    }
+
+    /// Drops patches whose time is over before they could be sent.
+    pub fn drop_late(&mut self, timeout: Duration, failed: &mut Vec<(Reply, Error)>) {
         let now = clock::now();
-        let mut batch = Batch {
-            pending: Vec::new(),
-            merged: Patch::default(),
-            base: self.head.version,
-            last_seq: 0,
-        };
-        while self.queue.front().is_some_and(|pending| pending.deadline < now) {
+        while self.waiting.front().is_some_and(|pending| pending.deadline < now) {
             let late = Error::new(
                 Kind::Timeout,
                 "session",
                 "earlier writes took too long; this one was not sent",
             )
             .with("operation", "commit")
-            .with("timeoutMs", clock::millis(patience));
-            failed.extend(self.drop_front(&batch).map(|reply| (reply, late)));
+            .with("timeoutMs", clock::millis(timeout));
+            failed.extend(self.drop_front(None).map(|reply| (reply, late)));
         }
-        if self.doubt.as_ref().is_some_and(|doubt| !doubt.settled) && !self.queue.is_empty() {
-            return Next::Settle;
-        }
+    }
+
+    /// The next batch on top of version `base`; `None` when nothing waits, and the committer need not come again.
+    pub fn next(&mut self, base: u64, fence: Fence, failed: &mut Vec<(Reply, Error)>) -> Option<Box<Batch>> {
+        let mut batch = Batch {
+            pending: Vec::new(),
+            merged: Patch::default(),
+            base,
+            last_seq: 0,
+        };
         let mut bytes = 0;
-        while let Some(next) = self.queue.front() {
+        while let Some(next) = self.waiting.front() {
             let alone = next.expected.is_some() && fence == Fence::Shared;
             if !batch.pending.is_empty() && (alone || bytes + next.bytes > MAX_BATCH) {
                 break;
             }
-            let stands_at = batch.base + batch.pending.len() as u64;
+            let version = batch.base + batch.pending.len() as u64;
             match (next.expected, fence) {
-                (Some(expected), Fence::Owner(_)) if expected != stands_at => {
-                    let mismatch = version_mismatch(expected, stands_at);
-                    failed.extend(self.drop_front(&batch).map(|reply| (reply, mismatch)));
+                (Some(expected), Fence::Owner(_)) if expected != version => {
+                    let mismatch = version_mismatch("session", expected, version);
+                    failed.extend(self.drop_front(Some(&batch)).map(|reply| (reply, mismatch)));
                     continue;
                 }
                 (Some(expected), Fence::Shared) => batch.base = expected,
                 _ => {}
             }
-            let Some(next) = self.queue.pop_front() else { break };
+            let Some(next) = self.waiting.pop_front() else {
+                break;
+            };
             bytes += next.bytes;
-            self.queued_bytes -= next.bytes;
+            self.waiting_bytes -= next.bytes;
             batch.last_seq = next.seq;
             batch.pending.push(next);
             if alone {
@@ -193,71 +202,64 @@ impl State {
         }
         if batch.pending.is_empty() {
             self.scheduled = false;
-            return Next::Idle;
+            return None;
         }
-        self.batches_begun += 1;
-        Next::Batch(Box::new(batch), self.ttl)
+        Some(Box::new(batch))
     }
 
     /// Drops the oldest waiting patch; reads see again what the batch before it says of its records.
-    fn drop_front(&mut self, before: &Batch) -> Option<Reply> {
-        let pending = self.queue.pop_front()?;
-        self.queued_bytes -= pending.bytes;
-        if before.pending.is_empty() {
+    fn drop_front(&mut self, before: Option<&Batch>) -> Option<Reply> {
+        let pending = self.waiting.pop_front()?;
+        self.waiting_bytes -= pending.bytes;
+        let before = before.filter(|batch| !batch.pending.is_empty());
+        if before.is_none() {
             self.settled_seq = pending.seq;
         }
         for Change { key, .. } in pending.patch.changes() {
-            if self
-                .overlay
-                .get(key)
-                .is_some_and(|queued| queued.seq == pending.seq)
-            {
-                match before
+            let is_newest = |queued: &Queued| queued.seq == pending.seq;
+            if !self.overlay.get(key).is_some_and(is_newest) {
+                continue;
+            }
+            let earlier = before.and_then(|batch| {
+                let value = batch
                     .pending
                     .iter()
                     .rev()
-                    .find_map(|earlier| earlier.patch.get(key))
-                {
-                    Some(value) => self.overlay.insert(
-                        key.clone(),
-                        Queued {
-                            seq: before.last_seq,
-                            value: value.clone(),
-                        },
-                    ),
-                    None => self.overlay.remove(key),
-                };
-            }
+                    .find_map(|earlier| earlier.patch.get(key))?;
+                Some((batch.last_seq, value.clone()))
+            });
+            match earlier {
+                Some((seq, value)) => self.overlay.insert(key.clone(), Queued { seq, value }),
+                None => self.overlay.remove(key),
+            };
         }
         Some(pending.reply)
     }
 
-    /// Journals hold what is in doubt for changed, to whatever value.
-    pub(super) fn note_doubt(&mut self) {
-        let Self { doubt, journals, .. } = self;
-        for key in doubt.iter().flat_map(|doubt| &doubt.keys) {
-            for journal in &mut *journals {
-                journal.doubtful.insert(key.clone());
+    /// A batch has its outcome: what reads see of its records no longer comes from here.
+    pub fn settle(&mut self, batch: &Batch) {
+        self.settled_seq = batch.last_seq;
+        for key in batch.merged.changes().iter().map(|change| &change.key) {
+            let is_of_batch = |queued: &Queued| queued.seq <= batch.last_seq;
+            if self.overlay.get(key).is_some_and(is_of_batch) {
+                self.overlay.remove(key);
             }
         }
     }
 
-    pub(super) fn drop_all(&mut self) -> Vec<Reply> {
-        self.overlay.clear();
-        self.queued_bytes = 0;
-        self.settled_seq = self.last_seq;
-        self.queue.drain(..).map(|pending| pending.reply).collect()
-    }
-
-    pub(super) fn refuse(&mut self, reason: Error) -> Vec<Reply> {
-        self.refusal.get_or_insert(reason);
-        self.drop_all()
-    }
-
-    pub(super) fn put_back(&mut self, batch: Batch) {
+    /// Puts a batch back to the front, to be committed anew.
+    pub fn put_back(&mut self, batch: Batch) {
         for pending in batch.pending.into_iter().rev() {
-            self.queued_bytes += pending.bytes;
-            self.queue.push_front(pending);
+            self.waiting_bytes += pending.bytes;
+            self.waiting.push_front(pending);
         }
+    }
+
+    /// Drops all that waits.
+    pub fn drop_all(&mut self) -> Vec<Reply> {
+        self.overlay.clear();
+        self.waiting_bytes = 0;
+        self.settled_seq = self.last_seq;
+        self.waiting.drain(..).map(|pending| pending.reply).collect()
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::actor::Session;
 use super::clock;
 use super::lease::{is_live, trusted_until};
 use super::leases::Asked;
+use super::session::Session;
 use super::vault::{Vault, is_loss};
 use crate::backend::{Fence, Renewal, SessionId, Token};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::actor::Session;
 use super::clock;
+use super::session::Session;
 use super::vault::{Vault, is_loss};
 use crate::error::{Error, Kind};
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::actor::Session;
 use super::agreement::Agreement;
 use super::committer::Committer;
 use super::lease::{self};
 use super::leases::Leases;
 use super::lost::LostSessions;
+use super::session::Session;
 use super::waiting::Waiting;
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -277,8 +277,8 @@ impl Vault {
         let Some(Slot::Open { session, .. }) = sessions.get(name) else {
             return None;
         };
-        let refusal = session.refusal();
-        refusal.filter(is_loss)
+        let error = session.terminal_error();
+        error.filter(is_loss)
     }
 
     /// Shares the slot of `name` if it is open, or makes it busy for the caller. The same session in use with other
@@ -297,7 +297,7 @@ impl Vault {
                 handles,
                 agreed,
             }) => {
-                if session.refusal().is_none() {
+                if session.terminal_error().is_none() {
                     match purpose {
                         Purpose::Use => agreed.check(session, wanted)?,
                         Purpose::Delete => agreed.check_sealing(session, wanted)?,
@@ -408,7 +408,7 @@ impl Vault {
     pub(super) fn in_use(&self) -> Vec<Arc<Session>> {
         self.owned(false)
             .into_iter()
-            .filter(|session| session.refusal().is_none())
+            .filter(|session| session.terminal_error().is_none())
             .collect()
     }
 
@@ -418,7 +418,7 @@ impl Vault {
         self.owned(true)
             .into_iter()
             .filter(|session| !session.given_back.load(Ordering::Acquire))
-            .filter(|session| !session.refusal().is_some_and(|reason| is_loss(&reason)))
+            .filter(|session| !session.terminal_error().is_some_and(|reason| is_loss(&reason)))
             .collect()
     }
 
@@ -437,7 +437,7 @@ impl Vault {
     /// The session that this process owns, if it does; an error if it was opened with other keys.
     pub(super) fn opened(&self, id: &SessionId, options: &OpenOptions) -> Result<Option<Arc<Session>>> {
         match self.sessions.lock().get(&(id.clone(), true)) {
-            Some(Slot::Open { session, agreed, .. }) if session.refusal().is_none() => {
+            Some(Slot::Open { session, agreed, .. }) if session.terminal_error().is_none() => {
                 agreed.check_sealing(session, &options.agreement())?;
                 Ok(Some(session.clone()))
             }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checked::{Checked, Sum, damaged};
 use super::failure::LAYER;
 use super::grants::Grants;
-use crate::backend::{Acquire, Commit, Fence, Grant, Head, Token};
+use crate::backend::{Acquire, Commit, Fence, Grant, Head, Token, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
@@ -312,13 +312,7 @@ pub(super) fn commit(
     }
     let checked = commit.expected || commit.fence != Fence::Shared;
     if checked && before.version != commit.base {
-        return Ok(Err(Error::new(
-            Kind::VersionMismatch,
-            LAYER,
-            "the session stands at another version",
-        )
-        .with("expectedVersion", commit.base)
-        .with("actualVersion", before.version)));
+        return Ok(Err(version_mismatch(LAYER, commit.base, before.version)));
     }
 
     let head = Head {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::Session;
+use super::super::bulk;
 use super::super::vault::{OpenOptions, Vault};
-use super::super::whole;
 use super::{Bench, ID, kind, options, others_run, patch, ring};
 use crate::backend::contract::key;
 use crate::backend::memory::{Fault, Op};
@@ -225,17 +225,17 @@ async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
             let opened = vault.open_unless_lost(&id, options).await.map(|_| ());
             assert_eq!(kind(opened), Kind::SessionLost, "{step}");
             assert_eq!(
-                kind(whole::snapshot(&vault, &id, options).await),
+                kind(bulk::snapshot(&vault, &id, options).await),
                 Kind::SessionLost
             );
         }
         assert_eq!(kind(vault.exists(&id).await), Kind::SessionLost);
         assert_eq!(kind(vault.touch(&id, None).await), Kind::SessionLost);
         assert_eq!(
-            kind(whole::list_ids(&vault, &session, "session").await),
+            kind(bulk::list_ids(&vault, &session, "session").await),
             Kind::SessionLost
         );
-        assert_eq!(kind(whole::clear(&vault, &session).await), Kind::SessionLost);
+        assert_eq!(kind(bulk::clear(&vault, &session).await), Kind::SessionLost);
         if step == 0 {
             bench.vault.close_session(&session).await;
         } else if step == 1 {

@@ -1,5 +1,6 @@
 //! Sessions over a backend that fails on demand. Everything runs on one thread, so that "meanwhile" is exact.
 
+mod bulk;
 mod doubts;
 mod ends;
 mod ownership;
@@ -7,7 +8,6 @@ mod panics;
 mod queue;
 mod renewals;
 mod waits;
-mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::actor::Lookup;
+use super::super::bulk;
 use super::super::renewal;
+use super::super::session::Lookup;
 use super::super::vault::OpenOptions;
-use super::super::whole;
 use super::{Bench, ID, kind, options, others_run, patch, ring};
 use crate::backend::contract::{change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Op};
@@ -258,7 +258,7 @@ async fn a_session_in_use_is_not_shown_to_or_shared_with_another_ring() {
                 assert_eq!(kind(opened), Kind::Config, "{open} {wanted} {stored} {keys:?}");
                 let named = bench.vault.open_unless_lost(&id, &other).await.map(|_| ());
                 assert_eq!(kind(named), Kind::Config);
-                let snapshot = whole::snapshot(&bench.vault, &id, &other).await;
+                let snapshot = bulk::snapshot(&bench.vault, &id, &other).await;
                 if open {
                     assert_eq!(kind(snapshot), Kind::Config, "{keys:?}");
                 } else if stored && keys != [8, 7] {
@@ -266,7 +266,7 @@ async fn a_session_in_use_is_not_shown_to_or_shared_with_another_ring() {
                 }
             }
             assert_eq!(bench.memory.commits().len(), calls);
-            let same = whole::snapshot(&bench.vault, &id, &used(true, &[7]))
+            let same = bulk::snapshot(&bench.vault, &id, &used(true, &[7]))
                 .await
                 .unwrap();
             assert_eq!(same.is_some(), stored);

@@ -172,7 +172,7 @@ async fn a_panic_in_a_renewal_or_a_touch_ends_every_session() {
         soon(memory.called(op, 1)).await;
         others_run().await;
         assert_eq!(
-            session.refusal().map(|error| error.kind()),
+            session.terminal_error().map(|error| error.kind()),
             Some(Kind::Internal),
             "{op:?}"
         );

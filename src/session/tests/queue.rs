@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::access::waiting;
-use super::super::actor::Lookup;
+use super::super::session::Lookup;
 use super::super::vault::OpenOptions;
 use super::{Bench, ID, kind, options};
 use crate::backend::contract::key;
@@ -122,7 +122,7 @@ async fn writes_that_wait_are_bounded() {
         matches!(session.lookup(&[key("session", "5")]), Ok(Lookup::Unknown)),
         "it was not taken"
     );
-    session.refuse(&Error::new(Kind::Closed, "session", "the test is over"));
+    session.terminate(&Error::new(Kind::Closed, "session", "the test is over"));
     bench.memory.let_go(Op::Commit);
     small.await.unwrap();
 }

@@ -53,7 +53,7 @@ async fn no_call_delays_a_renewal() {
                 Op::Acquire => drop(vault.open(&"other".into(), &options()).await),
                 Op::Head => drop(vault.exists(&ID.into()).await),
                 Op::Delete => drop(vault.delete(&ID.into(), &options()).await),
-                _ => drop(super::super::whole::snapshot(&vault, &ID.into(), &options()).await),
+                _ => drop(super::super::bulk::snapshot(&vault, &ID.into(), &options()).await),
             }
         });
         bench.memory.called(op, 1).await;

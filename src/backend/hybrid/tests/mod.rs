@@ -23,7 +23,7 @@ use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::redis::testing::{Server, redis_server_found};
-use crate::backend::servers::mongo_for;
+use crate::backend::servers::{connected, mongo_for};
 use crate::backend::way::Way;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
@@ -115,9 +115,8 @@ impl Servers {
 
     /// MongoDB itself, by a way that is never cut.
     async fn truth(&self) -> MongoBackend {
-        MongoBackend::connect(&self.mongo_config(&self.mongo_url))
-            .await
-            .unwrap()
+        let config = self.mongo_config(&self.mongo_url);
+        connected(async || MongoBackend::connect(&config).await).await
     }
 
     /// The same, for an operator who goes on without what outboxes may hold.
@@ -126,7 +125,7 @@ impl Servers {
             accept_lost_outbox: true,
             ..self.mongo_config(&self.mongo_url)
         };
-        MongoBackend::connect(&config).await.unwrap()
+        connected(async || MongoBackend::connect(&config).await).await
     }
 }
 
@@ -164,9 +163,11 @@ async fn join(
     queue: Option<Arc<dyn Queue>>,
 ) -> HybridBackend {
     let breaker = Breaker::new("mongodb", breaker, Arc::new(SystemClock), observe::of("mongodb"));
-    HybridBackend::connect(redis, mongo, config, Arc::new(breaker), queue)
-        .await
-        .expect("the test servers answer")
+    let breaker = Arc::new(breaker);
+    connected(async || {
+        HybridBackend::connect(redis, mongo, config.clone(), breaker.clone(), queue.clone()).await
+    })
+    .await
 }
 
 fn breaker(cool_down: Duration) -> BreakerConfig {

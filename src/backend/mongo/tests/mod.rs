@@ -17,7 +17,7 @@ use super::{MongoBackend, MongoConfig};
 use crate::backend::Seen;
 use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
-use crate::backend::servers::mongo_for;
+use crate::backend::servers::{connected, mongo_for};
 use crate::backend::{Acquire, Acquired, Backend, Commit, Fence, Grant, SessionId};
 use crate::record::Change;
 
@@ -45,9 +45,7 @@ async fn with_server<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Mongo
 }
 
 async fn connect(config: &MongoConfig) -> MongoBackend {
-    MongoBackend::connect(config)
-        .await
-        .expect("the test server answers")
+    connected(async || MongoBackend::connect(config).await).await
 }
 
 async fn granted(backend: &MongoBackend, session: &SessionId) -> Grant {

@@ -5,20 +5,19 @@
 //! once (the overlay) and vanishes from them if its commit fails.
 //!
 //! ```text
-//!            enqueue                    take_batch              finish(Ok)
-//! caller ───────────────▶ queue ─────────────────────▶ in flight ─────────▶ shelf (owner's memory)
-//!                          overlay shows its values            │ finish(Err)
-//!                                                              ├─▶ refused: overlay entry dropped, caller told
-//!                                                              └─▶ in doubt: as refused, and the records are read
-//!                                                                  from the storage until a later commit succeeds
+//!            enqueue                     step               finish(Ok)
+//! caller ───────────────▶ queue ─────────────────▶ in flight ─────────▶ cache (owner's memory)
+//!                          overlay shows its values     │ finish(Err)
+//!                                                       ├─▶ rejected: overlay entry dropped, caller told
+//!                                                       └─▶ in doubt: as rejected, and the records are read
+//!                                                           from the storage until a later commit succeeds
 //! ```
 //!
 //! *In doubt* is a commit whose answer never came: it may still be applied, even later. The caller is told so by a
-//! `Timeout` or `Unavailable` error. Before the next commit the session asks the storage where it stands
-//! ([`Step::Settle`]); a commit that succeeds afterwards proves that the doubtful one can never be applied any more,
+//! `Timeout` or `Unavailable` error. Before the next commit the session asks the storage for its version
+//! (`Step::Settle`); a commit that succeeds afterwards proves that the doubtful one can never be applied any more,
 //! for both build on the same version.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,44 +26,41 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cache::Shelf;
+use super::cache::SessionCache;
 use super::clock;
-use super::queue::State;
-use crate::answer::Answer;
+use super::queue::Reply;
+use super::state::State;
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::observe::StoreMetrics;
 use crate::record::{Patch, RecordKey, Sealer};
-
-/// Of a patch: the session's head after it, or the reason why it was not committed.
-pub type Reply = Answer<Head>;
 
 /// One open session; shared by all its handles in the process.
 pub struct Session {
     pub(super) id: SessionId,
     pub(super) fence: Fence,
     pub(super) sealer: Sealer,
-    pub(super) shelf: Shelf,
+    pub(super) cache: SessionCache,
     /// Until when, on [`clock::now`], memory may be trusted without asking the storage; [`clock::NEVER`] if for ever.
     pub(super) lease_until: AtomicU64,
     /// Whether the lease is being given back, or was.
     pub(super) given_back: AtomicBool,
-    pub(super) place: Place,
+    pub(super) context: SessionContext,
     pub(super) state: Mutex<State>,
     pub(super) progress: Notify,
 }
 
 /// What a session needs of the vault that it is in.
-pub(super) struct Place {
+pub(super) struct SessionContext {
     /// How long a patch may wait for the ones before it.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Told once when the storage takes the session away.
     pub on_lost: OnLost,
     /// Where it is counted.
     pub metrics: &'static StoreMetrics,
 }
 
-/// See [`Place`].
+/// See [`SessionContext`].
 pub(super) type OnLost = Arc<dyn Fn(&Session, &Error) + Send + Sync>;
 
 /// Answer of [`Session::lookup`].
@@ -82,37 +78,19 @@ impl Session {
         sealer: Sealer,
         head: Head,
         ttl: Option<Duration>,
-        place: Place,
+        context: SessionContext,
     ) -> Self {
-        place.metrics.open_sessions.rise();
+        context.metrics.open_sessions.rise();
         Self {
             id,
             fence,
             sealer,
-            shelf: Shelf::new(),
+            cache: SessionCache::new(),
             lease_until: AtomicU64::new(0),
             given_back: AtomicBool::new(false),
-            place,
+            context,
             progress: Notify::new(),
-            state: Mutex::new(State {
-                head,
-                refusal: None,
-                queue: VecDeque::new(),
-                queued_bytes: 0,
-                overlay: HashMap::new(),
-                last_seq: 0,
-                settled_seq: 0,
-                scheduled: false,
-                batches_begun: 0,
-                batches_ended: 0,
-                doubt: None,
-                resyncs: 0,
-                ttl,
-                refreshed: None,
-                abandoned: false,
-                journals: Vec::new(),
-                last_journal: 0,
-            }),
+            state: Mutex::new(State::new(head, ttl)),
         }
     }
 
@@ -128,7 +106,7 @@ impl Session {
 
     /// Where the session stands as far as this process knows.
     pub fn head(&self) -> Head {
-        self.state.lock().head
+        self.state.lock().head()
     }
 
     /// What this process knows of the session, for whoever reads it.
@@ -149,8 +127,8 @@ impl Session {
     }
 
     /// Why the session takes nothing any more, if so.
-    pub fn refusal(&self) -> Option<Error> {
-        self.state.lock().refusal.clone()
+    pub fn terminal_error(&self) -> Option<Error> {
+        self.state.lock().terminal_error().cloned()
     }
 
     pub(super) fn sealer(&self) -> &Sealer {
@@ -172,31 +150,26 @@ impl Session {
     }
 
     pub(super) fn set_ttl(&self, ttl: Option<Duration>) {
-        let mut state = self.state.lock();
-        state.ttl = ttl;
-        state.refreshed = Some(clock::now());
+        self.state.lock().set_ttl(ttl);
     }
 
     /// The storage began at `instant` to count the time to live anew.
     pub(super) fn refreshed(&self, instant: u64) {
-        self.state.lock().refreshed = Some(instant);
+        self.state.lock().refreshed(instant);
     }
 
     /// The session's time to live, if it must be touched now lest it ends while it is in use.
     pub(super) fn wants_touch(&self) -> Option<Duration> {
-        let state = self.state.lock();
-        let ttl = state.ttl.filter(|_| state.head.version > 0)?;
-        let due = |refreshed| clock::now() >= clock::millis(ttl / 3).saturating_add(refreshed);
-        state.refreshed.is_none_or(due).then_some(ttl)
+        self.state.lock().ttl_to_refresh()
     }
 
     /// Whether the outcome of an earlier commit is not known yet.
     pub(super) fn in_doubt(&self) -> bool {
-        self.state.lock().doubt.is_some()
+        self.state.lock().is_in_doubt()
     }
 
     pub(super) fn metrics(&self) -> &'static StoreMetrics {
-        self.place.metrics
+        self.context.metrics
     }
 
     /// Queues `patch`; `reply` is given once its outcome is known, maybe before this returns. With `expected`, the
@@ -207,7 +180,7 @@ impl Session {
         let pushed = self
             .state
             .lock()
-            .push(patch, expected, self.place.patience, reply);
+            .push(patch, expected, self.context.timeout, reply);
         pushed.unwrap_or_else(|(error, reply)| {
             reply.give(Err(error.in_session(&self.id)));
             false
@@ -217,9 +190,7 @@ impl Session {
     /// Answers from memory if it can: what is queued, then, for an owner whose lease stands, what is remembered.
     pub fn lookup(&self, keys: &[RecordKey]) -> Result<Lookup> {
         let state = self.state.lock();
-        if let Some(refusal) = &state.refusal {
-            return Err(refusal.clone());
-        }
+        state.ensure_usable()?;
         let remembers = self.is_trusted();
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -229,15 +200,15 @@ impl Session {
             }
         }
         drop(state);
-        self.place.metrics.cache_hits.add(keys.len());
+        self.context.metrics.cache_hits.add(keys.len());
         Ok(Lookup::Found(found))
     }
 
     fn known(&self, state: &State, key: &RecordKey, remembers: bool) -> Option<Option<Bytes>> {
-        if let Some(queued) = state.overlay.get(key) {
-            return Some(queued.value.clone());
+        if let Some(queued) = state.queued(key) {
+            return Some(queued.clone());
         }
-        if remembers { self.shelf.get(key) } else { None }
+        if remembers { self.cache.get(key) } else { None }
     }
 
     /// What memory knows of each of `keys`, and the version at which that was.
@@ -248,7 +219,7 @@ impl Session {
             keys.iter()
                 .map(|key| self.known(&state, key, remembers))
                 .collect(),
-            state.head.version,
+            state.head().version,
         )
     }
 
@@ -256,79 +227,72 @@ impl Session {
     /// meanwhile wins over what was read.
     pub(super) fn learn(&self, version: u64, read: &mut [(RecordKey, Option<Bytes>)]) -> Result<()> {
         let state = self.state.lock();
-        if let Some(refusal) = &state.refusal {
-            return Err(refusal.clone());
-        }
+        state.ensure_usable()?;
         let owner = matches!(self.fence, Fence::Owner(_));
         // A commit that ended since may have changed a record after it was read.
-        let current = owner && state.head.version == version;
+        let current = owner && state.head().version == version;
         // Such a commit also proves that nobody else was the owner meanwhile; without one, memory counts for no
         // more than the lease does.
         let remembers = owner && (!current || self.is_trusted());
         for (key, value) in read {
             if let Some(newer) = self.known(&state, key, remembers) {
                 *value = newer;
-            } else if current && !state.doubt.as_ref().is_some_and(|doubt| doubt.keys.contains(key)) {
-                self.shelf.put(key, value.clone());
+            } else if current && !state.is_doubtful(key) {
+                self.cache.put(key, value.clone());
             }
         }
         Ok(())
     }
 
     pub(super) fn remember(&self, key: &RecordKey, value: Option<Bytes>) {
-        self.shelf.put(key, value);
+        self.cache.put(key, value);
     }
 
     /// The storage took the session away.
     pub(super) fn lose(&self, reason: &Error) {
-        if self.refuse(reason) {
-            (self.place.on_lost)(self, reason);
+        if self.terminate(reason) {
+            (self.context.on_lost)(self, reason);
         }
     }
 
     /// [`Session::lose`], although it was refused before for another reason, which turned out to be wrong.
     pub(super) fn lose_instead(&self, reason: &Error) {
-        self.state.lock().refusal = Some(reason.clone());
-        (self.place.on_lost)(self, reason);
+        self.state.lock().replace_terminal_error(reason.clone());
+        (self.context.on_lost)(self, reason);
     }
 
     /// [`Session::lose`] after a panic: a commit under way may have gone down with it, and nobody waits for it.
     pub(super) fn abandon(&self, defect: &Error) {
-        self.state.lock().abandoned = true;
+        self.state.lock().abandon();
         self.lose(defect);
     }
 
     /// Fails if the session takes nothing any more.
     pub(super) fn ensure_usable(&self) -> Result<()> {
-        self.refusal().map_or(Ok(()), Err)
+        self.state.lock().ensure_usable()
     }
 
     /// Takes nothing any more; what waits fails with `reason` too. `false` if it had ended before.
-    pub(super) fn refuse(&self, reason: &Error) -> bool {
-        let mut state = self.state.lock();
-        let first = state.refusal.is_none();
-        let replies = state.refuse(reason.clone());
-        drop(state);
-        self.shelf.clear();
+    pub(super) fn terminate(&self, reason: &Error) -> bool {
+        let termination = self.state.lock().terminate(reason.clone());
+        self.cache.clear();
         self.progress.notify_waiters();
-        for reply in replies {
+        for reply in termination.dropped {
             reply.give(Err(reason.clone()));
         }
-        first
+        termination.first
     }
 
     /// Waits until every patch queued before this call has its outcome.
     pub async fn flush(&self) {
-        let last = self.state.lock().last_seq;
-        self.wait(|state| state.settled_seq >= last || !state.scheduled)
-            .await;
+        let last = self.state.lock().last_seq();
+        self.wait(|state| state.has_settled(last)).await;
     }
 
     /// Waits until every commit that is in flight has its outcome.
     pub(super) async fn quiesce(&self) {
-        let begun = self.state.lock().batches_begun;
-        self.wait(|state| state.batches_ended >= begun || state.abandoned)
-            .await;
+        let begun = self.state.lock().batches_begun();
+        self.wait(|state| state.has_ended(begun)).await;
     }
 
     async fn wait(&self, done: impl Fn(&State) -> bool) {
@@ -345,6 +309,6 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.place.metrics.open_sessions.fall();
+        self.context.metrics.open_sessions.fall();
     }
 }

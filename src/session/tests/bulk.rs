@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::vault::OpenOptions;
-use super::super::{Session, whole};
+use super::super::{Session, bulk};
 use super::{Bench, ID, kind, options, others_run, ring};
 use crate::backend::contract::key;
 use crate::backend::memory::{Fault, Op};
@@ -33,7 +33,7 @@ async fn a_snapshot_is_what_the_session_held_at_one_version() {
     filled(&bench, &session).await;
     bench.memory.hold(Op::Scan);
     let vault = bench.vault.clone();
-    let snapshot = tokio::spawn(async move { whole::snapshot(&vault, &ID.into(), &options()).await });
+    let snapshot = tokio::spawn(async move { bulk::snapshot(&vault, &ID.into(), &options()).await });
     for page in 1..=3 {
         bench.memory.called(Op::Scan, page).await;
         // One patch changes a record of a page that was read, and one of a page that was not.
@@ -56,7 +56,7 @@ async fn a_snapshot_is_what_the_session_held_at_one_version() {
     assert_eq!((snapshot.head.version, snapshot.records.len()), (4, 2501));
     bench.memory.let_go(Op::Scan);
     assert!(
-        whole::snapshot(&bench.vault, &"none".into(), &options())
+        bulk::snapshot(&bench.vault, &"none".into(), &options())
             .await
             .unwrap()
             .is_none()
@@ -70,7 +70,7 @@ async fn a_snapshot_is_never_torn_by_a_commit_in_doubt() {
     filled(&bench, &session).await;
     bench.memory.hold(Op::Scan);
     let vault = bench.vault.clone();
-    let snapshot = tokio::spawn(async move { whole::snapshot(&vault, &ID.into(), &options()).await });
+    let snapshot = tokio::spawn(async move { bulk::snapshot(&vault, &ID.into(), &options()).await });
     bench.memory.called(Op::Scan, 1).await;
     bench.memory.fail(Op::Commit, Fault::Late(Kind::Timeout));
     assert_eq!(
@@ -86,7 +86,7 @@ async fn a_snapshot_is_never_torn_by_a_commit_in_doubt() {
     assert_eq!(kind(snapshot.await.unwrap()), Kind::Unavailable);
 
     // Asked again, it is whole.
-    let snapshot = whole::snapshot(&bench.vault, &ID.into(), &options())
+    let snapshot = bulk::snapshot(&bench.vault, &ID.into(), &options())
         .await
         .unwrap()
         .unwrap();
@@ -104,7 +104,7 @@ async fn a_doubt_that_nobody_ended_does_not_stand_in_the_way() {
     let session = bench.open().await;
     bench.memory.fail(Op::Commit, Fault::Lose(Kind::Timeout));
     assert_eq!(kind(bench.set(&session, &[("a", "1")]).await), Kind::Timeout);
-    let snapshot = whole::snapshot(&bench.vault, &ID.into(), &options())
+    let snapshot = bulk::snapshot(&bench.vault, &ID.into(), &options())
         .await
         .unwrap()
         .unwrap();
@@ -130,7 +130,7 @@ async fn sealing_anew_never_brings_an_old_value_back() {
     let session = bench.vault.open(&ID.into(), &with_new_key).await.unwrap();
     bench.memory.hold(Op::Scan);
     let (vault, rotated) = (bench.vault.clone(), session.clone());
-    let rotation = tokio::spawn(async move { whole::rotate(&vault, &rotated).await });
+    let rotation = tokio::spawn(async move { bulk::rotate(&vault, &rotated).await });
     bench
         .memory
         .called(Op::Scan, bench.memory.calls(Op::Scan) + 1)
@@ -149,7 +149,7 @@ async fn sealing_anew_never_brings_an_old_value_back() {
         let plain = sealed.map(|sealed| new_key_only.open(&key("session", id), &sealed).unwrap());
         assert_eq!(plain.as_deref(), value.map(str::as_bytes), "{id}");
     }
-    let again = whole::rotate(&bench.vault, &session).await.unwrap();
+    let again = bulk::rotate(&bench.vault, &session).await.unwrap();
     assert_eq!((again.resealed, again.total), (0, 2));
 }
 
@@ -160,7 +160,7 @@ async fn clearing_keeps_the_creds_and_what_is_set_after_it() {
     filled(&bench, &session).await;
     bench.memory.hold(Op::Scan);
     let (vault, cleared) = (bench.vault.clone(), session.clone());
-    let clearing = tokio::spawn(async move { whole::clear(&vault, &cleared).await });
+    let clearing = tokio::spawn(async move { bulk::clear(&vault, &cleared).await });
     bench.memory.called(Op::Scan, 1).await;
     bench.set(&session, &[("0000", "after")]).await.unwrap();
     bench.memory.let_go(Op::Scan);
@@ -168,7 +168,7 @@ async fn clearing_keeps_the_creds_and_what_is_set_after_it() {
     assert_eq!(bench.get(&session, "0000").await.as_deref(), Some("after"));
     assert_eq!(bench.get(&session, "0001").await, None);
     assert_eq!(
-        whole::list_ids(&bench.vault, &session, "session").await.unwrap(),
+        bulk::list_ids(&bench.vault, &session, "session").await.unwrap(),
         ["0000"]
     );
     let creds = bench.vault.read(&session, &[RecordKey::creds()]).await.unwrap();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access::waiting;
-use super::actor::Session;
 use super::renewal;
+use super::session::Session;
 use super::vault::{OpenOptions, Vault};
 use crate::backend::{Cursor, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
