@@ -62,13 +62,11 @@ impl Journal {
     pub fn read(&self) -> Result<(HashMap<RecordKey, Option<Bytes>>, Head)> {
         let state = self.session.state.lock();
         state.ensure_usable()?;
-        match state.changed_since(self.number) {
-            Some(changed) => Ok((changed, state.head())),
-            None => {
-                let text = "the outcome of an earlier write is not known yet";
-                Err(Error::new(Kind::Unavailable, "session", text).in_session(&self.session.id))
-            }
-        }
+        let Some(changed) = state.changed_since(self.number) else {
+            let text = "the outcome of an earlier write is not known yet";
+            return Err(Error::new(Kind::Unavailable, "session", text).in_session(&self.session.id));
+        };
+        Ok((changed, state.head()))
     }
 }
 

@@ -90,7 +90,7 @@ impl Session {
         for Change { key, value } in batch.merged().changes() {
             match &effect {
                 Effect::Applied if matches!(self.fence, Fence::Owner(_)) => {
-                    self.cache.put(key, value.clone())
+                    self.cache.put(key, value.clone());
                 }
                 Effect::InDoubt => self.cache.remove(key),
                 _ => {}
