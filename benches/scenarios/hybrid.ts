@@ -70,9 +70,11 @@ type Open = (name: string, places: Places, setup: Setup) => Promise<Omit<Filled,
 const vaultOf =
   (enableWriteBehind: boolean): Open =>
   async (name, { redis, mongo }, { baileys }) => {
+    // In one process, a place is used in one mode.
+    const mongoDatabase = enableWriteBehind ? 'behind' : 'through';
     const { state, saveCreds, store } = await vault.useHybridAuthState({
       sessionId: name,
-      hybrid: { redisUrl: redis.url, mongoUrl: mongo.url, mongoDatabase: 'bench', enableWriteBehind },
+      hybrid: { redisUrl: redis.url, mongoUrl: mongo.url, mongoDatabase, enableWriteBehind },
       masterKey: MASTER_KEY,
       resilience: { operationTimeout: PATIENCE_MS },
       logger,
