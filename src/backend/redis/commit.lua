@@ -5,9 +5,8 @@
 -- Answer, for each session: 0 if committed; else what "@" holds ("" for nothing), or "E" and an error.
 -- "@" goes with the last command that writes: a commit that fails midway is not taken for done when it is sent again.
 -- What only deletes needs no memory for its first command, so that a server that is out of it lets it through.
-local at
-
-local function commit(key)
+local function commit(i)
+  local key = KEYS[i]
   local expected, ttl = ARGV[at], ARGV[at + 2]
   local first = at + 5
   local last = first + ARGV[at + 3] - 1
@@ -22,17 +21,10 @@ local function commit(key)
     redis.call('HSET', key, '@', ARGV[at + 1], unpack(ARGV, first, last))
     return 0
   end
-  -- Redis 6.2 cannot be asked.
-  if last >= first and stop > last and redis.acl_check_cmd and not redis.acl_check_cmd('HDEL', key, '@') then
+  if must_not_delete(key, first, last, stop) then
     return 'ENOPERM HDEL'
   end
-  -- unpack is limited by the Lua stack (8,000 values).
-  for from = first, last, 4000 do
-    redis.call('HSET', key, unpack(ARGV, from, math.min(last, from + 3999)))
-  end
-  for from = last + 1, stop, 4000 do
-    redis.call('HDEL', key, unpack(ARGV, from, math.min(stop, from + 3999)))
-  end
+  write(key, first, last, stop)
   if ttl ~= '0' then
     redis.call('PEXPIRE', key, ttl)
   elseif lift then
@@ -42,19 +34,4 @@ local function commit(key)
   return 0
 end
 
-local answers = {}
-at = 1
-for i = 1, #KEYS do
-  local done, answer = pcall(commit, KEYS[i])
-  if not done then
-    answer = type(answer) == 'table' and answer.err or answer
-    if string.find(answer, 'READONLY', 1, true) then
-      return redis.error_reply('READONLY the server is a replica')
-    end
-    -- Any other error is of this session alone.
-    answer = 'E' .. answer
-  end
-  answers[i] = answer
-  at = at + 5 + ARGV[at + 3] + ARGV[at + 4]
-end
-return answers
+return commit_each(#KEYS, 5, commit)

@@ -5,9 +5,8 @@
 -- values; deleted fields.
 -- Answer, for each session: "+version:updated" if committed, "=version:updated" if it was before; else what "@" holds ("" for nothing),
 -- or "E" and an error. In which order it writes: see commit.lua.
-local at
-
-local function merge(key)
+local function merge(i)
+  local key = KEYS[i]
   local expected, seen, id, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 5]
   local first = at + 8
   local last = first + ARGV[at + 6] - 1
@@ -32,7 +31,7 @@ local function merge(key)
   if expected ~= '' and expected ~= version or tonumber(version) < tonumber(seen) then
     return head or ''
   end
-  if last >= first and stop > last and redis.acl_check_cmd and not redis.acl_check_cmd('HDEL', key, '@') then
+  if must_not_delete(key, first, last, stop) then
     return 'ENOPERM HDEL'
   end
   version = string.format('%.0f', version + ARGV[at + 2])
@@ -44,12 +43,7 @@ local function merge(key)
     redis.call('HSET', key, '@', becomes, unpack(ARGV, first, last))
     return '+' .. version .. ':' .. ARGV[at + 4]
   end
-  for from = first, last, 4000 do
-    redis.call('HSET', key, unpack(ARGV, from, math.min(last, from + 3999)))
-  end
-  for from = last + 1, stop, 4000 do
-    redis.call('HDEL', key, unpack(ARGV, from, math.min(stop, from + 3999)))
-  end
+  write(key, first, last, stop)
   if ttl ~= '0' then
     redis.call('PEXPIRE', key, ttl)
   elseif flag == 't' then
@@ -62,19 +56,4 @@ local function merge(key)
   return '+' .. version .. ':' .. ARGV[at + 4]
 end
 
-local answers = {}
-at = 1
-for i = 1, #KEYS do
-  local done, answer = pcall(merge, KEYS[i])
-  if not done then
-    answer = type(answer) == 'table' and answer.err or answer
-    if string.find(answer, 'READONLY', 1, true) then
-      return redis.error_reply('READONLY the server is a replica')
-    end
-    -- Any other error is of this session alone.
-    answer = 'E' .. answer
-  end
-  answers[i] = answer
-  at = at + 8 + ARGV[at + 6] + ARGV[at + 7]
-end
-return answers
+return commit_each(#KEYS, 8, merge)

@@ -10,9 +10,11 @@ use super::errors::is_unknown_script;
 use crate::error::Error;
 
 /// Commits of owners.
-pub(super) static COMMIT: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("commit.lua")));
+pub(super) static COMMIT: LazyLock<Call> =
+    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("commit.lua"))));
 /// Commits without an owner.
-pub(super) static MERGE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("merge.lua")));
+pub(super) static MERGE: LazyLock<Call> =
+    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("merge.lua"))));
 /// Takes a lease.
 pub(super) static ACQUIRE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("acquire.lua")));
 /// Renews leases.
@@ -27,7 +29,8 @@ pub(super) static DELETE: LazyLock<Call> = LazyLock::new(|| Call::new(include_st
 pub(super) static TOUCH: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("touch.lua")));
 
 /// Takes a commit into a hot copy and its outbox.
-pub(super) static HOT_COMMIT: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/commit.lua")));
+pub(super) static HOT_COMMIT: LazyLock<Call> =
+    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("hot/commit.lua"))));
 /// Keeps others from taking a session.
 pub(super) static HOT_RESERVE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/reserve.lua")));
 /// Shuts older owners out of an outbox.

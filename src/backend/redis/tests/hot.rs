@@ -9,20 +9,25 @@ use super::super::{Held, HotCopies, Installed, Mark, Renewed, Written};
 use super::topologies::{cluster_url, start_cluster};
 use super::*;
 
-const TOKEN: Token = 7;
+pub(super) const TOKEN: Token = 7;
 
 async fn install(copies: &HotCopies, session: &str) {
     let mark = Mark {
         token: TOKEN,
         ..Mark::default()
     };
+    install_at(copies, session, mark).await;
+}
+
+/// Begins an outbox at `mark`.
+pub(super) async fn install_at(copies: &HotCopies, session: &str, mark: Mark) {
     let installed = copies
         .install(&session.into(), None, mark, &owner("first"), 1, LEASE)
         .await;
     assert_eq!(installed.unwrap(), Installed::Yes(mark), "{session}");
 }
 
-fn mark(token: Token, version: u64) -> Mark {
+pub(super) fn mark(token: Token, version: u64) -> Mark {
     Mark {
         token,
         version,

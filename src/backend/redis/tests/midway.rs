@@ -2,6 +2,7 @@
 
 use super::super::testing::{Server, redis_server_found};
 use super::super::{Held, HotCopies, Installed, Mark, Renewed, Written};
+use super::hot::{TOKEN, install_at, mark};
 use super::*;
 
 /// As the documentation says, without one command.
@@ -128,16 +129,8 @@ async fn an_outbox_does_not_acknowledge_what_failed_midway() {
     let (server, url) = restricted("nothing");
     let copies = HotCopies::new(&config(&url), "db").unwrap();
     let session: SessionId = "s".into();
-    let mark = |version| Mark {
-        token: 7,
-        version,
-        commit_id: version,
-        updated_at: version,
-    };
-    let installed = copies
-        .install(&session, None, mark(0), &owner("first"), 1, LEASE)
-        .await;
-    assert_eq!(installed.unwrap(), Installed::Yes(mark(0)));
+    let mark = |version| mark(TOKEN, version);
+    install_at(&copies, &session, mark(0)).await;
     let write = async |base, changes: &[Change]| {
         let entry = Bytes::from_static(b"entry");
         copies
@@ -249,16 +242,8 @@ async fn an_outbox_that_went_back_renews_nothing() {
     let server = Server::start(&[]);
     let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
     let session: SessionId = "s".into();
-    let mark = |version| Mark {
-        token: 7,
-        version,
-        commit_id: version,
-        updated_at: version,
-    };
-    let installed = copies
-        .install(&session, None, mark(3), &owner("first"), 1, LEASE)
-        .await;
-    assert_eq!(installed.unwrap(), Installed::Yes(mark(3)));
+    let mark = |version| mark(TOKEN, version);
+    install_at(&copies, &session, mark(3)).await;
     for (known, answer) in [(0, Renewed::Yes), (3, Renewed::Yes), (4, Renewed::Unknown)] {
         let held = Held {
             session: &session,

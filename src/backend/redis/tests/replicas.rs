@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::super::testing::{Server, redis_server_found, wait_until};
-use super::super::{HotCopies, Installed, Mark, WaitReplicas, Written};
+use super::super::{HotCopies, WaitReplicas, Written};
+use super::hot::{TOKEN, install_at, mark};
 use super::*;
 
 /// In which a replica that works confirms, on a busy machine.
@@ -145,16 +146,8 @@ async fn an_outbox_acknowledges_when_a_replica_has_it() {
     let pair = Pair::start();
     let copies = HotCopies::new(&pair.config(MEDIUM), "db").unwrap();
     let session: SessionId = "s".into();
-    let mark = |version| Mark {
-        token: 7,
-        version,
-        commit_id: version,
-        updated_at: version,
-    };
-    let installed = copies
-        .install(&session, None, mark(0), &owner("first"), 1, LEASE)
-        .await;
-    assert_eq!(installed.unwrap(), Installed::Yes(mark(0)));
+    let mark = |version| mark(TOKEN, version);
+    install_at(&copies, &session, mark(0)).await;
     let entry = Bytes::from_static(b"entry");
     let write = async |base, entry| {
         let changes = [put("a", "1")];
