@@ -16,43 +16,30 @@ use crate::error::{Error, Kind, Result};
 /// Belong to each opener (`security` and `ttl` to the sessions that it opens).
 const OWN: [&str; 4] = ["security", "ttl", "openTimeout", "cacheBytes"];
 
-/// The settings of an open store, by their path. Of those that are secret, or long, a digest.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Agreed(BTreeMap<String, Value>);
+/// The configuration that an opener of a store asks for, as the face hands it over. Not to be printed: it may hold
+/// passwords.
+pub(super) struct Agreed(String);
 
 impl Agreed {
-    /// Of a configuration as the face hands it over.
-    pub(super) fn of(json: &str) -> Result<Self> {
-        let mut config: BTreeMap<String, Value> = config::parse(json)?;
-        config.retain(|name, _| !OWN.contains(&name.as_str()));
-        // Each session on a server is exclusive or not by itself; a folder is so as a whole, and so is an outbox.
-        if config
-            .get("backend")
-            .is_some_and(|backend| backend == "redis" || backend == "mongodb")
-        {
-            config.remove("exclusive");
-        }
-        let mut settings = BTreeMap::new();
-        for (name, value) in &config {
-            collect(name, value, &mut settings);
-        }
-        Ok(Self(settings))
+    pub(super) fn of(json: &str) -> Self {
+        Self(json.to_owned())
     }
 
     /// Refuses an opener that asks for something else, naming the option and both values.
     pub(super) fn check(&self, asked: &Self) -> Result<()> {
-        let differs = |path: &&String| self.0.get(*path) != asked.0.get(*path);
-        let Some(path) = self.0.keys().chain(asked.0.keys()).find(differs) else {
+        // Nearly all who share a store ask in the same words.
+        if self.0 == asked.0 {
+            return Ok(());
+        }
+        let (in_use, wanted) = (settings_of(&self.0)?, settings_of(&asked.0)?);
+        let differs = |path: &&String| in_use.get(*path) != wanted.get(*path);
+        let Some(path) = in_use.keys().chain(wanted.keys()).find(differs) else {
             return Ok(());
         };
-        let option = option_of(path, self.0.get("backend"));
-        let value = |settings: &Self| {
-            settings
-                .0
-                .get(path)
-                .map_or(Value::Null, |value| shown(path, value))
-        };
-        let (in_use, wanted) = (value(self), value(asked));
+        let option = option_of(path, in_use.get("backend"));
+        let value =
+            |settings: &BTreeMap<_, _>| settings.get(path).map_or(Value::Null, |value| shown(path, value));
+        let (in_use, wanted) = (value(&in_use), value(&wanted));
         let said = |value: &Value| match value {
             Value::Null => "left out".to_owned(),
             value => value.to_string(),
@@ -68,6 +55,24 @@ impl Agreed {
             .with("inUse", in_use)
             .with("asked", wanted))
     }
+}
+
+/// The settings that must be the same, by their path. Of those that are secret, or long, a digest.
+fn settings_of(json: &str) -> Result<BTreeMap<String, Value>> {
+    let mut config: BTreeMap<String, Value> = config::parse(json)?;
+    config.retain(|name, _| !OWN.contains(&name.as_str()));
+    // Each session on a server is exclusive or not by itself; a folder is so as a whole, and so is an outbox.
+    if config
+        .get("backend")
+        .is_some_and(|backend| backend == "redis" || backend == "mongodb")
+    {
+        config.remove("exclusive");
+    }
+    let mut settings = BTreeMap::new();
+    for (name, value) in &config {
+        collect(name, value, &mut settings);
+    }
+    Ok(settings)
 }
 
 fn collect(path: &str, value: &Value, settings: &mut BTreeMap<String, Value>) {
@@ -130,9 +135,9 @@ mod tests {
     use super::*;
 
     fn refused(one: &str, other: &str) -> Option<(String, Value, Value)> {
-        let agreed = Agreed::of(one).unwrap();
+        let agreed = Agreed::of(one);
         assert!(agreed.check(&agreed).is_ok());
-        let error = agreed.check(&Agreed::of(other).unwrap()).err()?;
+        let error = agreed.check(&Agreed::of(other)).err()?;
         assert_eq!(error.kind(), Kind::Config);
         let detail = |name| error.detail(name).unwrap().clone();
         let field = detail("field").as_str().unwrap().to_owned();

@@ -200,7 +200,7 @@ pub(super) fn prepare(json: &str, master_key: Option<&[u8]>, previous: &[Buffer]
     };
     let (lane, location) = stores::locate(&config)?;
     Ok(Prepared {
-        agreed: Agreed::of(json)?,
+        agreed: Agreed::of(json),
         config,
         options,
         lane,
