@@ -26,6 +26,9 @@ const LOOK_EVERY = 50;
 
 const MODES = ['redis', 'mongo', 'write-through', 'write-behind', 'embedded'] as const;
 
+/** Each mode has one of its own, since one process opens one place in one way. */
+const databaseOf = (mode: Mode): string => `fight-${mode}`;
+
 /** What is known of a session without opening it. */
 interface Head {
   readonly token: number;
@@ -144,15 +147,17 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
     return token === undefined || version === undefined ? undefined : { token, version };
   };
 
-  const lookAtMongo: Look = async (session) => {
-    const sessions = mongoClient.db('fight').collection<Head & { _id: string }>('vault_sessions');
-    return (await sessions.findOne({ _id: session }, { projection: { token: 1, version: 1 } })) ?? undefined;
-  };
+  const lookAtMongo =
+    (mode: Mode): Look =>
+    async (session) => {
+      const sessions = mongoClient.db(databaseOf(mode)).collection<Head & { _id: string }>('vault_sessions');
+      return (await sessions.findOne({ _id: session }, { projection: { token: 1, version: 1 } })) ?? undefined;
+    };
 
   /** Where the last word about a session is; a folder's is known to its owner alone. */
   function lookOf(mode: Mode): Look {
     if (mode === 'embedded') return async () => undefined;
-    return mode === 'redis' ? lookAtRedis : lookAtMongo;
+    return mode === 'redis' ? lookAtRedis : lookAtMongo(mode);
   }
 
   async function survives(t: TestContext, mode: (typeof MODES)[number]): Promise<void> {
@@ -160,7 +165,7 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
       mode,
       redisUrl: redis.url,
       mongoUrl: mongo.url,
-      database: 'fight',
+      database: databaseOf(mode),
       folder,
       lockTtl: LOCK_TTL_S,
     };
