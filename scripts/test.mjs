@@ -173,8 +173,8 @@ env.BAILEYS_VAULT_FAILED_STEPS = failed.join(', ');
 const passed = await run(
   process.execPath,
   ...['--import', 'tsx', '--test', `--test-timeout=${FILE_TIMEOUT_MS}`],
-  // Tests of servers measure time: one file after the other. The others may share the machine.
-  ...(needsServers ? ['--test-concurrency=1'] : []),
+  // Tests of servers mostly wait for other processes; more of them at a time would be late for what they time.
+  ...(needsServers ? ['--test-concurrency=3'] : []),
   ...[`--test-reporter=${join(ROOT, 'scripts/test-reporter.mjs')}`, '--test-reporter-destination=stdout'],
   ...files,
 );

@@ -17,6 +17,7 @@ import {
   openSection,
   type Section,
   type ServerFields,
+  spell,
   unset,
 } from './section.js';
 import type { OptionSources } from './security.js';
@@ -35,10 +36,18 @@ export interface MongoLocation {
 const URL_SHAPE = 'a URL beginning with mongodb:// or mongodb+srv://';
 const SCHEME = /^mongodb(\+srv)?:\/\/./i;
 
-export const mongoNames = (shared: boolean): string[] => [
-  ...allNames(MONGO_DIALECT, 'mongo', shared),
-  ...MONGO_URL_OPTIONS.flatMap((name) => namesIn([name], 'mongo', shared)),
-];
+/** How a section writes the options, and those that may stand in the URL as well. */
+const spelling = (dialect: typeof MONGO_DIALECT | typeof HYBRID_MONGO_DIALECT, shared: boolean) => ({
+  options: spell<keyof typeof MONGO_DIALECT.names>(dialect, 'mongo', shared),
+  inUrl: MONGO_URL_OPTIONS.map((option) => ({ option, keys: namesIn([option], 'mongo', shared) })),
+});
+const OWN = spelling(MONGO_DIALECT, false);
+const SHARED = spelling(HYBRID_MONGO_DIALECT, true);
+
+export function mongoNames(shared: boolean): string[] {
+  const { options, inUrl } = shared ? SHARED : OWN;
+  return [...allNames(options), ...inUrl.flatMap(({ keys }) => keys)];
+}
 
 type MongoSection = Section<keyof typeof MONGO_DIALECT.names>;
 
@@ -55,8 +64,8 @@ export function mongoLocation(
   sources: OptionSources,
   notes: Notes,
 ): { location: MongoLocation; fields: ServerFields } {
-  const dialect = shared ? HYBRID_MONGO_DIALECT : MONGO_DIALECT;
-  const section: MongoSection = openSection(path, options, 'mongo', dialect, shared, notes);
+  const { options: spelled, inUrl } = shared ? SHARED : OWN;
+  const section: MongoSection = openSection(path, options, spelled, notes);
   const given = section.find('url');
   if (typeof given.value !== 'string' || !SCHEME.test(given.value)) {
     throw given.value === undefined && given.named
@@ -65,7 +74,7 @@ export function mongoLocation(
   }
   const url = splitUrl(given.value);
   url.query = query(url, given.field, notes);
-  addOptions(section, url, given.field, notes);
+  addOptions(section, inUrl, url, given.field, notes);
   login(section, url, given.field);
 
   const enable = pick('enableTls', sources);
@@ -117,9 +126,15 @@ function query(url: ServerUrl, field: string, notes: Notes): ServerUrl['query'] 
 }
 
 /** Puts options into the URL that the driver reads there. */
-function addOptions(section: MongoSection, url: ServerUrl, field: string, notes: Notes): void {
-  for (const option of MONGO_URL_OPTIONS) {
-    for (const key of namesIn([option], 'mongo', section.isShared)) {
+function addOptions(
+  section: MongoSection,
+  inUrl: typeof OWN.inUrl,
+  url: ServerUrl,
+  field: string,
+  notes: Notes,
+): void {
+  for (const { option, keys } of inUrl) {
+    for (const key of keys) {
       const value = section.options[key];
       if (value === undefined || value === null) {
         continue;

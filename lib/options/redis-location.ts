@@ -9,6 +9,7 @@ import {
   openSection,
   type Section,
   type ServerFields,
+  spell,
   unset,
   wholeNumber,
 } from './section.js';
@@ -32,7 +33,10 @@ const MAX_REPLICAS_TIMEOUT = 60_000;
 const DEFAULT_HOST = 'localhost';
 const DEFAULT_PORT = 6379;
 
-export const redisNames = (shared: boolean): string[] => allNames(REDIS_DIALECT, 'redis', shared);
+const OWN = spell(REDIS_DIALECT, 'redis', false);
+const SHARED = spell(REDIS_DIALECT, 'redis', true);
+
+export const redisNames = (shared: boolean): string[] => allNames(shared ? SHARED : OWN);
 
 type RedisSection = Section<keyof typeof REDIS_DIALECT.names>;
 
@@ -49,7 +53,7 @@ export function redisLocation(
   sources: OptionSources,
   notes: Notes,
 ): { location: RedisLocation; fields: ServerFields } {
-  const section: RedisSection = openSection(path, options, 'redis', REDIS_DIALECT, shared, notes);
+  const section: RedisSection = openSection(path, options, shared ? SHARED : OWN, notes);
   const given = section.find('url');
   const decider = addressOption(section, given);
   const url = given.value === undefined ? fromParts(section, decider) : fromUrl(given, notes);

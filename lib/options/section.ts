@@ -1,4 +1,4 @@
-import type { Dialect, Hints, Names } from '../compat/dialects/names.js';
+import type { Dialect } from '../compat/dialects/names.js';
 import { ConfigError } from '../errors.js';
 import { type Found, integer, isEmpty, join } from './check.js';
 
@@ -17,29 +17,57 @@ export interface ServerFields {
   tls: string;
 }
 
-const NO_NAMES: Names = [''];
+/**
+ * A dialect's names as a section writes them: as they are in a section of the server's own, behind the server's name in
+ * one that two servers share.
+ */
+export interface Spelling<Name extends string> {
+  readonly names: Readonly<Record<Name, readonly string[]>>;
+  readonly idle: ReadonlyMap<string, string>;
+  readonly unsupported: ReadonlyMap<string, string>;
+}
 
-/** One server's options in a section: under their own names, or, where two servers share one, behind the server's. */
+/** To be called once for each: programs with thousands of sessions read their options as often. */
+export function spell<Name extends string>(
+  { names, idle, unsupported }: Dialect<Name>,
+  server: 'redis' | 'mongo',
+  shared: boolean,
+): Spelling<Name> {
+  const each = (hints: Readonly<Record<string, string>>): Map<string, string> =>
+    new Map(
+      Object.entries(hints).flatMap(([name, instead]) =>
+        namesIn([name], server, shared).map((key): [string, string] => [key, instead]),
+      ),
+    );
+  const spelled = Object.entries<readonly string[]>(names).map(([name, all]) => [
+    name,
+    namesIn(all, server, shared),
+  ]);
+  return {
+    names: Object.fromEntries(spelled) as Record<Name, string[]>,
+    idle: each(idle),
+    unsupported: each(unsupported),
+  };
+}
+
+/** One server's options in a section. */
 export class Section<Name extends string> {
   constructor(
     readonly path: string,
     readonly options: Record<string, unknown>,
-    private readonly server: 'redis' | 'mongo',
-    private readonly table: Readonly<Record<Name, Names>>,
-    /** Whether it has the options of another server too. */
-    readonly isShared: boolean,
+    private readonly names: Readonly<Record<Name, readonly string[]>>,
   ) {}
 
   /** The option's own field, as it would be written here. */
   fieldOf(name: Name): string {
-    return join(this.path, namesIn(this.table[name] ?? NO_NAMES, this.server, this.isShared)[0] as string);
+    return join(this.path, this.names[name][0] as string);
   }
 
   /** @throws ConfigError when two of its names are given with different values */
   find(name: Name): Found {
     let found: Found | undefined;
     let empty: Found | undefined;
-    for (const key of namesIn(this.table[name], this.server, this.isShared)) {
+    for (const key of this.names[name]) {
       if (!Object.hasOwn(this.options, key)) {
         continue;
       }
@@ -85,32 +113,35 @@ export function unset(field: string, expected: string, otherwise = ', or leave t
 }
 
 /**
- * The section of a server. Options of `dialect` that have no effect are noted.
+ * The section of a server. Options that the spelling knows as idle are noted.
  *
- * @throws ConfigError for an option that the dialect knows as unsupported
+ * @throws ConfigError for an option that it knows as unsupported
  */
 export function openSection<Name extends string>(
   path: string,
   options: Record<string, unknown>,
-  server: 'redis' | 'mongo',
-  { names, idle, unsupported }: Dialect<Name>,
-  shared: boolean,
+  { names, idle, unsupported }: Spelling<Name>,
   notes: Notes,
 ): Section<Name> {
-  refuseUnsupported(path, options, unsupported, server, shared);
-  noteIdle(path, options, idle, server, shared, notes);
-  return new Section(path, options, server, names, shared);
+  for (const [key, value] of Object.entries(options)) {
+    const missing = unsupported.get(key);
+    if (missing !== undefined && value !== undefined && value !== null && value !== false) {
+      throw new ConfigError(join(path, key), `is not supported here: ${missing}`);
+    }
+    const instead = idle.get(key);
+    if (instead !== undefined && value !== undefined) {
+      notes.idle.push(idleNote(join(path, key), instead));
+    }
+  }
+  return new Section(path, options, names);
 }
 
 /** Every name that an option of a server may have in its section. */
-export const allNames = (
-  { names, idle, unsupported }: Dialect<string>,
-  server: 'redis' | 'mongo',
-  shared: boolean,
-): string[] =>
-  [...Object.values(names).flat(), ...Object.keys(idle), ...Object.keys(unsupported)].flatMap((name) =>
-    namesIn([name], server, shared),
-  );
+export const allNames = ({ names, idle, unsupported }: Spelling<string>): string[] => [
+  ...Object.values(names).flat(),
+  ...idle.keys(),
+  ...unsupported.keys(),
+];
 
 /** A whole number, also as the text that environment variables hold. */
 export function wholeNumber({ field, value }: Found, min: number, max: number, unit: string): number {
@@ -123,43 +154,8 @@ export function wholeNumber({ field, value }: Found, min: number, max: number, u
   );
 }
 
-/** Notes each option of `idle` that is given. */
-function noteIdle(
-  path: string,
-  options: Record<string, unknown>,
-  idle: Hints,
-  server: 'redis' | 'mongo',
-  shared: boolean,
-  notes: Notes,
-): void {
-  for (const [name, instead] of Object.entries(idle)) {
-    for (const key of namesIn([name], server, shared)) {
-      if (options[key] !== undefined) {
-        notes.idle.push(idleNote(join(path, key), instead));
-      }
-    }
-  }
-}
-
 export const idleNote = (what: string, instead: string): string =>
   instead === '' ? what : `${what} (${instead})`;
-
-/** @throws ConfigError for an option that is understood and cannot be had */
-function refuseUnsupported(
-  path: string,
-  options: Record<string, unknown>,
-  unsupported: Hints,
-  server: 'redis' | 'mongo',
-  shared: boolean,
-): void {
-  for (const [name, instead] of Object.entries(unsupported)) {
-    for (const key of namesIn([name], server, shared)) {
-      if (options[key] !== undefined && options[key] !== null && options[key] !== false) {
-        throw new ConfigError(join(path, key), `is not supported here: ${instead}`);
-      }
-    }
-  }
-}
 
 /** The texts to be heard, one for all that has no effect. */
 export function notices({ idle, warnings }: Notes): string[] {
