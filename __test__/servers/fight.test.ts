@@ -151,7 +151,9 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
     (mode: Mode): Look =>
     async (session) => {
       const sessions = mongoClient.db(databaseOf(mode)).collection<Head & { _id: string }>('vault_sessions');
-      return (await sessions.findOne({ _id: session }, { projection: { token: 1, version: 1 } })) ?? undefined;
+      return (
+        (await sessions.findOne({ _id: session }, { projection: { token: 1, version: 1 } })) ?? undefined
+      );
     };
 
   /** Where the last word about a session is; a folder's is known to its owner alone. */
