@@ -5,6 +5,7 @@
 //! - [`record`]: record keys, patches, sealed envelopes.
 //! - [`backend`]: where sessions are kept.
 //! - [`resilience`]: time limits, retries and the circuit breaker, around any backend.
+//! - [`hybrid`]: a backend of two: a primary store, and a cache with an outbox in front of it.
 //! - [`observe`]: figures of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`time`]: time that goes on while the machine sleeps.
@@ -17,6 +18,7 @@ pub mod answer;
 pub mod backend;
 pub mod config;
 pub mod error;
+pub mod hybrid;
 pub mod node;
 pub mod observe;
 pub mod record;

@@ -13,8 +13,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
-mod gather;
-pub mod hybrid;
+pub(crate) mod gather;
 mod keeping;
 mod letter;
 #[cfg(test)]

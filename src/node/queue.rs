@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::backend::hybrid::{Job, Queue};
 use crate::error::{Error, Kind, Result as CoreResult};
+use crate::hybrid::{Job, Queue};
 
 /// How adding a job ended: `Err` says why it failed, in the words of the program's queue.
 pub type Added = Result<(), String>;
