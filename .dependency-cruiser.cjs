@@ -87,6 +87,12 @@ const LIB = [
     why: 'The subpaths of package.json: lists of what is public. Nothing else imports them.',
   },
   {
+    name: 'cli',
+    files: 'cli/',
+    may: ['errors', 'codec', 'program', 'baileys', 'options', 'store', 'import', 'folder'],
+    why: 'The command line uses stores as a program does. Nothing imports it: whoever runs a bot does not load it.',
+  },
+  {
     name: 'conformance',
     files: 'conformance/',
     may: ['errors', 'baileys'],

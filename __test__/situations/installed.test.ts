@@ -65,6 +65,18 @@ describe('the installed package', () => {
     assert.equal(second.stdout, first.stdout, second.stderr);
   });
 
+  it('has its command line on the path of scripts', async () => {
+    const { version } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+      version: string;
+    };
+    const { status, stdout, stderr } = spawnSync('npx', ['--no-install', 'baileys-vault', '--version'], {
+      cwd: project.folder,
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    });
+    assert.deepEqual([status, stdout], [0, `${version}\n`], stderr);
+  });
+
   it('runs its conformance suite', async () => {
     project.write(
       'suite.test.mjs',
