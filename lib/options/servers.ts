@@ -75,19 +75,19 @@ export interface SessionSettings extends StoreSettings {
 /** @throws ConfigError naming the field */
 export function resolveRedisHook(options: unknown): SessionSettings {
   const { own, section, sources } = sectionOf('redis', options, REDIS_FIELDS, ALSO_REDIS);
-  return { ...redisStore('redis', section, sources), ...sessionOf(own) };
+  return Object.assign(redisStore('redis', section, sources), sessionOf(own));
 }
 
 /** @throws ConfigError naming the field */
 export function resolveMongoHook(options: unknown): SessionSettings {
   const { own, section, sources } = sectionOf('mongodb', options, MONGO_FIELDS, ALSO_MONGO);
-  return { ...mongoStore('mongodb', section, sources), ...sessionOf(own) };
+  return Object.assign(mongoStore('mongodb', section, sources), sessionOf(own));
 }
 
 /** @throws ConfigError naming the field */
 export function resolveHybridHook(options: unknown): SessionSettings {
   const { own, section, sources } = sectionOf('hybrid', options, HYBRID_FIELDS, ALSO_HYBRID);
-  return { ...hybridStore('hybrid', section, sources), ...sessionOf(own) };
+  return Object.assign(hybridStore('hybrid', section, sources), sessionOf(own));
 }
 
 /** A Redis store's own configuration, with what a crypto and codec service add. */
