@@ -41,20 +41,6 @@ pub struct StoreConfig {
     pub open_timeout: u64,
 }
 
-impl StoreConfig {
-    /// Refuses a time to live that would end sessions in use.
-    pub fn check(&self) -> Result<()> {
-        let refused = match self.ttl {
-            Some(0) => "expected at least 1 second",
-            Some(_) if self.backend == BackendKind::Embedded => {
-                "the embedded store keeps sessions until they are deleted: it has no time to live"
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::new(Kind::Config, "config", refused).with("field", "ttl"))
-    }
-}
-
 /// Which backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,7 +162,7 @@ pub struct ResilienceSection {
     pub retry_base_delay: u64,
     /// By how much the delay grows with each retry.
     pub retry_multiplier: f64,
-    /// When to leave a failing storage alone.
+    /// When the circuit breaker opens.
     pub breaker: BreakerSection,
 }
 
@@ -194,7 +180,7 @@ impl Default for ResilienceSection {
     }
 }
 
-/// When to leave a failing storage alone.
+/// When the circuit breaker opens, and for how long.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BreakerSection {

@@ -23,7 +23,7 @@ pub enum Kind {
     Unavailable,
     /// An operation ran past its time limit; a write may or may not have been applied.
     Timeout,
-    /// The circuit breaker is open: the storage was failing and is left alone for a while.
+    /// The circuit breaker is open: the storage kept failing, and was not asked.
     CircuitOpen,
     /// Somebody else owns the session now; this owner's token is older.
     Fenced,

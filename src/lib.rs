@@ -1,6 +1,7 @@
-//! Baileys Vault: the core. A map of its rooms:
+//! Baileys Vault: the core. A map of its modules:
 //!
 //! - [`node`]: the N-API boundary.
+//! - [`stores`]: which store is open, how it is wired.
 //! - [`session`]: sessions in use: order, ownership, memory.
 //! - [`record`]: record keys, patches, sealed envelopes.
 //! - [`backend`]: where sessions are kept.
@@ -25,6 +26,7 @@ pub mod record;
 pub mod resilience;
 pub mod runtime;
 pub mod session;
+pub mod stores;
 pub mod time;
 
 /// Records are allocated on the threads of JavaScript and freed on the core's, which is what the system's allocator

@@ -55,10 +55,6 @@ export declare class Core {
   storeStats(store: number): string
   /** Figures of the whole process in the text format of Prometheus. */
   metricsText(): string
-  /** Request: figures of the store's circuit breakers, by the storage behind each. JSON object. */
-  breakerStats(store: number): number
-  /** Request: progress of the outbox. JSON; `null` for a store without one. */
-  outboxStats(store: number): number
   /** Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox. */
   deadLetters(store: number): number
   /**

@@ -9,28 +9,26 @@ use std::convert::identity;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use napi::bindgen_prelude::{Buffer, BufferSlice, Function};
 use napi_derive::napi;
-use parking_lot::Mutex;
 use serde_json::json;
 
 use super::port::{Payload, Port};
-use super::queue::Jobs;
-use super::shared::{Handle, Shared, Store, prepare};
+use super::thread::{SessionHandle, Thread};
 use crate::answer::Answer;
 use crate::backend::Fence;
 use crate::config::{self, SessionConfig};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Patch, frame};
 use crate::session::{Lookup, OpenOptions};
+use crate::stores::{OpenRequest, StoreHandle};
 
 /// The core, as one thread of JavaScript sees it.
 #[napi]
 pub struct Core {
-    pub(super) shared: Arc<Shared>,
+    pub(super) thread: Arc<Thread>,
 }
 
 #[napi]
@@ -39,14 +37,7 @@ impl Core {
     #[napi(constructor, catch_unwind)]
     pub fn new(on_completions: Function<'_, Buffer, ()>) -> napi::Result<Self> {
         Ok(Self {
-            shared: Arc::new(Shared {
-                port: Port::new(&on_completions)?,
-                last_request: AtomicU32::new(0),
-                last_handle: AtomicU32::new(0),
-                stores: Mutex::default(),
-                sessions: Mutex::default(),
-                jobs: Jobs::default(),
-            }),
+            thread: Arc::new(Thread::new(Port::new(&on_completions)?)),
         })
     }
 
@@ -58,12 +49,13 @@ impl Core {
         master_key: Option<Buffer>,
         previous_master_keys: Vec<Buffer>,
     ) -> u32 {
-        let shared = self.shared.clone();
-        self.numbered(identity, |request, answer| {
-            match prepare(&config, master_key.as_deref(), &previous_master_keys) {
-                Ok(prepared) => {
-                    prepared.lane.clone().spawn(async move {
-                        answer.give(shared.open_store(request, prepared).await);
+        let thread = self.thread.clone();
+        let previous: Vec<&[u8]> = previous_master_keys.iter().map(|key| &**key).collect();
+        self.numbered(identity, |opening, answer| {
+            match OpenRequest::parse(&config, master_key.as_deref(), &previous) {
+                Ok(request) => {
+                    request.lane().clone().spawn(async move {
+                        answer.give(thread.open_store(opening, request).await);
                     });
                 }
                 Err(error) => answer.give(Err(error)),
@@ -74,15 +66,15 @@ impl Core {
     /// Request: opens a session. JSON `{ session, version, updatedAt, token, exists }`.
     #[napi(catch_unwind)]
     pub fn open_session(&self, store: u32, options: String) -> u32 {
-        self.in_store(store, move |shared, store| async move {
+        self.in_store(store, move |thread, store| async move {
             let config: SessionConfig = config::parse(&options)?;
             let options = OpenOptions {
                 open_timeout: config::ms(config.open_timeout),
                 claim: config.fencing_token,
                 ..store.options.clone()
             };
-            let session = store
-                .vault
+            let vault = store.vault().clone();
+            let session = vault
                 .open_when_reachable(&config.session_id.into(), &options)
                 .await?;
             let head = session.head();
@@ -90,14 +82,9 @@ impl Core {
                 Fence::Owner(token) => Some(token),
                 Fence::Shared => None,
             };
-            let number = shared.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
-            shared.sessions.lock().insert(
-                number,
-                Handle {
-                    session,
-                    vault: store.vault.clone(),
-                },
-            );
+            let number = thread.next_handle();
+            let handle = SessionHandle { session, vault };
+            thread.sessions.lock().insert(number, handle);
             Ok(Payload::Json(json!({
                 "session": number,
                 "version": head.version,
@@ -135,8 +122,7 @@ impl Core {
     /// `frame`, plus one; a negative one is a request number, negated: the answer comes later.
     #[napi(catch_unwind)]
     pub fn get(&self, session: u32, mut frame: BufferSlice<'_>, length: u32) -> i64 {
-        let shared = &self.shared;
-        let asked = shared.handle(session).and_then(|handle| {
+        let asked = self.thread.session(session).and_then(|handle| {
             let keys = frame::decode_keys(part(&frame, length)?)?;
             let found = handle.vault.lookup(&handle.session, &keys)?;
             Ok((handle, keys, found))
@@ -163,7 +149,7 @@ impl Core {
     /// Request: waits for queued patches and gives the handle back; the last one releases the session.
     #[napi(catch_unwind)]
     pub fn close_session(&self, session: u32) -> u32 {
-        let handle = self.shared.sessions.lock().remove(&session);
+        let handle = self.thread.sessions.lock().remove(&session);
         self.request(identity, |answer| match handle {
             Some(handle) => {
                 handle.vault.lane().clone().spawn(async move {
@@ -178,7 +164,7 @@ impl Core {
     /// `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle.
     #[napi(catch_unwind)]
     pub fn session_info(&self, session: u32) -> String {
-        let Ok(handle) = self.shared.handle(session) else {
+        let Ok(handle) = self.thread.session(session) else {
             return "null".to_owned();
         };
         let head = handle.session.head();
@@ -195,12 +181,11 @@ impl Core {
     /// Request: gives a store back; its last user closes it.
     #[napi(catch_unwind)]
     pub fn close_store(&self, store: u32) -> u32 {
-        let store = self.shared.stores.lock().remove(&store);
-        let share = store.and_then(|store| store.share.lock().take());
-        self.request(identity, |answer| match share {
-            Some(share) => {
-                share.vault.lane().clone().spawn(async move {
-                    answer.give(share.close().await.map(|()| Payload::None));
+        let store = self.thread.stores.lock().remove(&store);
+        self.request(identity, |answer| match store {
+            Some(store) => {
+                store.vault().lane().clone().spawn(async move {
+                    answer.give(store.close().await.map(|()| Payload::None));
                 });
             }
             None => answer.give(Ok(Payload::None)),
@@ -222,10 +207,10 @@ impl Core {
         payload: impl FnOnce(T) -> Payload + Send + 'static,
         work: impl FnOnce(u32, Answer<T>),
     ) -> u32 {
-        let shared = self.shared.clone();
-        let request = shared.next_request();
+        let thread = self.thread.clone();
+        let request = thread.next_request();
         let answer = Answer::new(move |outcome: Result<T>| {
-            shared.port.answer(request, outcome.map(payload));
+            thread.port.answer(request, outcome.map(payload));
         });
         // Whatever panics drops the answer, which then says so.
         let _ = catch_unwind(AssertUnwindSafe(|| work(request, answer)));
@@ -234,7 +219,7 @@ impl Core {
 
     fn queue(&self, session: u32, patch: Result<Patch>, expected_version: f64) -> u32 {
         self.request(Payload::Committed, |answer| {
-            let handle = self.shared.handle(session);
+            let handle = self.thread.session(session);
             match handle.and_then(|handle| Ok((handle, patch?))) {
                 Ok((handle, patch)) => {
                     handle
@@ -250,16 +235,16 @@ impl Core {
         -i64::from(self.request(identity, |answer| answer.give(outcome)))
     }
 
-    pub(super) fn in_store<F>(&self, store: u32, work: impl FnOnce(Arc<Shared>, Arc<Store>) -> F) -> u32
+    pub(super) fn in_store<F>(&self, store: u32, work: impl FnOnce(Arc<Thread>, Arc<StoreHandle>) -> F) -> u32
     where
         F: Future<Output = Result<Payload>> + Send + 'static,
     {
         self.request(identity, |answer| {
-            let open = |store: Arc<Store>| store.vault.ensure_open().map(|()| store);
-            match self.shared.store(store).and_then(open) {
+            let open = |store: Arc<StoreHandle>| store.vault().ensure_open().map(|()| store);
+            match self.thread.store(store).and_then(open) {
                 Ok(store) => {
-                    let lane = store.vault.lane().clone();
-                    let work = work(self.shared.clone(), store);
+                    let lane = store.vault().lane().clone();
+                    let work = work(self.thread.clone(), store);
                     lane.spawn(async move { answer.give(work.await) });
                 }
                 Err(error) => answer.give(Err(error)),
@@ -267,11 +252,11 @@ impl Core {
         })
     }
 
-    pub(super) fn in_session<F>(&self, session: u32, work: impl FnOnce(Handle) -> F) -> u32
+    pub(super) fn in_session<F>(&self, session: u32, work: impl FnOnce(SessionHandle) -> F) -> u32
     where
         F: Future<Output = Result<Payload>> + Send + 'static,
     {
-        self.request(identity, |answer| match self.shared.handle(session) {
+        self.request(identity, |answer| match self.thread.session(session) {
             Ok(handle) => {
                 let lane = handle.vault.lane().clone();
                 let work = work(handle);
@@ -285,18 +270,17 @@ impl Core {
 impl Drop for Core {
     /// The thread ends, closed in order or not: what it had open is given back, so that others need not wait.
     fn drop(&mut self) {
-        let sessions: Vec<_> = self.shared.sessions.lock().drain().collect();
-        for (_, Handle { session, vault }) in sessions {
+        let sessions: Vec<_> = self.thread.sessions.lock().drain().collect();
+        for (_, SessionHandle { session, vault }) in sessions {
             vault
                 .lane()
                 .clone()
                 .spawn(async move { vault.close_session(&session).await });
         }
-        let stores: Vec<_> = self.shared.stores.lock().drain().collect();
+        let stores: Vec<_> = self.thread.stores.lock().drain().collect();
         for (_, store) in stores {
-            if let Some(share) = store.share.lock().take() {
-                share.vault.lane().clone().spawn(share.close());
-            }
+            let lane = store.vault().lane().clone();
+            lane.spawn(async move { store.close().await });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Leaves a failing storage alone for a while.
+//! A circuit breaker: it refuses calls to a storage that keeps failing, until the storage answers again.
 //!
 //! ```text
 //!              failures ≥ threshold of ≥ minimum calls in the window
@@ -20,7 +20,7 @@
 //! Only outages are failures ([`Kind::Unavailable`], [`Kind::Timeout`]). A storage that says `Fenced` works. A
 //! connection that ended under a call is counted only if the next call fails as well: servers and networks end
 //! connections that stood idle. What a part of the storage fails to answer, a node of a cluster, says nothing of the
-//! others: each node is left alone by itself, where its connection is.
+//! others: a node that fails is refused by itself, where its connection is.
 //!
 //! A call that is tried again goes through although the breaker opened meanwhile (see [`promised`](super::promised)): it was begun while
 //! calls went through, and keeps the tries it was promised.
@@ -231,7 +231,7 @@ impl Breaker {
     /// The error of a call that is refused: it says what the storage failed with.
     pub fn refusal(&self) -> Error {
         let last = self.state.lock().last_failure.clone();
-        let text = "the storage has been failing and is left alone for a while";
+        let text = "the circuit breaker is open: the storage kept failing";
         match last {
             Some(last) => Error::new(Kind::CircuitOpen, self.layer, format!("{text}; last: {last}"))
                 .because(&last)

@@ -328,8 +328,14 @@ async fn the_breaker_sees_every_try_and_a_call_keeps_its_tries() {
     assert_eq!(
         bench.memory.calls(Op::Head) + bench.memory.commits().len(),
         8,
-        "left alone"
+        "the storage was not asked"
     );
+    let last = "memory: injected or refused";
+    assert_eq!(
+        refused.message(),
+        format!("the circuit breaker is open: the storage kept failing; last: {last}")
+    );
+    assert_eq!(refused.cause(), Some(last));
 
     // Leases are renewed all the same, and tell that the storage is back.
     let renewed = bench

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::lease;
 use super::session::Session;
-use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, is_loss};
+use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, is_loss, store_closed};
 use crate::backend::{Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 
@@ -149,7 +149,7 @@ impl Vault {
             self.closed.store(true, Ordering::Release);
             sessions.keys().cloned().collect()
         };
-        self.waiting.wake_all();
+        self.waiting.close(store_closed());
         for name in open {
             self.close_slot(&name).await;
         }
@@ -207,7 +207,7 @@ impl Vault {
                 busy.notify_waiters();
             }
         }
-        self.waiting.wake_all();
+        self.waiting.close(defect.clone());
         self.committer.close();
     }
 }

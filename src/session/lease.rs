@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::clock;
-use super::vault::Vault;
-use crate::backend::{Acquire, Acquired, Grant, Holder, Owner, SessionId, Token};
+use super::waiting::Waiting;
+use crate::backend::{Acquire, Acquired, Backend, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -83,7 +83,11 @@ pub(super) struct Wanted {
 
 /// Takes the lease, waiting for a live holder up to `open_timeout`. Answers with the grant and until when, on
 /// [`clock::now`], it may be trusted.
-pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u64)> {
+pub(super) async fn take(
+    backend: &dyn Backend,
+    waiting: &Arc<Waiting>,
+    wanted: Wanted,
+) -> Result<(Grant, u64)> {
     let deadline = clock::now().saturating_add(clock::millis(wanted.open_timeout));
     let mut request = Acquire {
         session: wanted.session,
@@ -98,7 +102,7 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
     loop {
         let asked = clock::now();
         let asking = Asking::begin(&request.session);
-        let answer = vault.backend().acquire(request.clone()).await?;
+        let answer = backend.acquire(request.clone()).await?;
         let holder = match answer {
             Acquired::Granted(grant) => {
                 live().lock().insert((request.session, grant.token), None);
@@ -138,17 +142,16 @@ pub(super) async fn take(vault: &Arc<Vault>, wanted: Wanted) -> Result<(Grant, u
         }
         // Once more when the time is over: what is answered then names the last holder.
         let rest = Duration::from_millis(deadline.saturating_sub(clock::now()));
-        if let Ok(news) = tokio::time::timeout(rest, let_go(vault, &request.session, &holder)).await {
+        if let Ok(news) = tokio::time::timeout(rest, let_go(waiting, &request.session, &holder)).await {
             news?;
         }
     }
 }
 
 /// Waits until the lease found with `holder` may be free.
-async fn let_go(vault: &Arc<Vault>, session: &SessionId, holder: &Holder) -> Result<()> {
+async fn let_go(waiting: &Arc<Waiting>, session: &SessionId, holder: &Holder) -> Result<()> {
     let ended = ended_here(session, holder);
-    let woken = vault.waiting.wait(vault, session, holder);
-    vault.ensure_open()?;
+    let woken = waiting.wait(session, holder);
     tokio::select! {
         () = ended => Ok(()),
         news = woken => news.unwrap_or(Ok(())),

@@ -52,4 +52,4 @@ pub use ending::Deletion;
 pub use lost::LostSessions;
 pub use queue::Reply;
 pub use session::{Lookup, Session};
-pub use vault::{Event, OpenOptions, Settings, Vault};
+pub use vault::{OpenOptions, Settings, Vault};

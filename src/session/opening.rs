@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::lease::{self, Wanted};
 use super::renewal;
 use super::session::{Session, SessionContext};
-use super::vault::{Event, OpenOptions, Purpose, Vault, announce};
+use super::vault::{OpenOptions, Purpose, Vault};
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{RecordKey, Sealer};
@@ -76,7 +76,7 @@ impl Vault {
             claim: options.claim,
             read: vec![RecordKey::creds()],
         };
-        let (grant, trusted_until) = lease::take(self, wanted).await?;
+        let (grant, trusted_until) = lease::take(&*self.backend, &self.waiting, wanted).await?;
         if grant.expires && !self.keeping.swap(true, Ordering::AcqRel) {
             self.lane
                 .spawn(renewal::keep(Arc::downgrade(self), self.settings.lease));
@@ -111,18 +111,9 @@ impl Vault {
         head: Head,
         options: &OpenOptions,
     ) -> Session {
-        let (listeners, lost) = (self.listeners.clone(), self.settings.lost.clone());
-        let on_lost = Arc::new(move |session: &Session, error: &Error| {
-            session.metrics().leases_lost.increment();
-            lost.note(session.id(), error);
-            announce(
-                &listeners,
-                &Event::Lost(session.id().clone(), session.fence(), error.clone()),
-            );
-        });
         let context = SessionContext {
             timeout: self.settings.operation_timeout,
-            on_lost,
+            on_lost: self.on_lost.clone(),
             metrics: self.metrics,
         };
         Session::new(id.clone(), fence, sealer, head, options.ttl, context)

@@ -4,8 +4,8 @@
 //! last handle.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,16 +13,15 @@ use tokio::sync::Notify;
 
 use super::agreement::Agreement;
 use super::committer::Committer;
-use super::lease::{self};
+use super::lease;
 use super::leases::Leases;
 use super::lost::LostSessions;
-use super::session::Session;
+use super::session::{OnLost, Session};
 use super::waiting::Waiting;
 use crate::backend::{Backend, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
 use crate::record::{KeyRing, SealOptions};
-use crate::resilience::breaker::Position;
 use crate::runtime::Lane;
 
 /// What holds for every session of a vault.
@@ -64,23 +63,6 @@ impl OpenOptions {
     }
 }
 
-/// Something that happened on its own.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The storage took a session away: another owner came, or its records are gone.
-    Lost(SessionId, Fence, Error),
-    /// The circuit breaker before this storage changed its position; with what the storage last failed with.
-    Breaker(&'static str, Position, Option<Error>),
-}
-
-/// Told of every [`Event`].
-pub trait Listener: Send + Sync {
-    /// Called in the vault's lane; must not block.
-    fn notice(&self, event: &Event);
-}
-
-pub(super) type Listeners = Arc<Mutex<Vec<Weak<dyn Listener>>>>;
-
 /// A session is open once for exclusive and once for shared use.
 pub(super) type Name = (SessionId, bool);
 
@@ -117,8 +99,9 @@ pub struct Vault {
     pub(super) settings: Settings,
     pub(super) committer: Arc<Committer>,
     pub(super) sessions: Mutex<HashMap<Name, Slot>>,
-    pub(super) waiting: Waiting,
-    pub(super) listeners: Listeners,
+    pub(super) waiting: Arc<Waiting>,
+    /// Told once of each session that the storage takes away.
+    pub(super) on_lost: OnLost,
     /// Whether leases are being renewed.
     pub(super) keeping: AtomicBool,
     pub(super) leases: Leases,
@@ -131,11 +114,24 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Puts `backend` to use. Must be called in `lane`, as everything `async` here.
-    pub fn new(backend: Arc<dyn Backend>, lane: Lane, settings: Settings) -> Arc<Self> {
+    /// Puts `backend` to use. Must be called in `lane`, as everything `async` here. `on_lost` is told once of each
+    /// session that the storage takes away: another owner came, or its records are gone. It must not block.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        lane: Lane,
+        settings: Settings,
+        on_lost: impl Fn(&Session, &Error) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let committer = Arc::new(Committer::default());
         lane.spawn(committer.clone().run(backend.clone()));
+        let lost = settings.lost.clone();
         let vault = Arc::new(Self {
+            waiting: Waiting::new(backend.clone(), lane.clone()),
+            on_lost: Arc::new(move |session, reason| {
+                session.metrics().leases_lost.increment();
+                lost.note(session.id(), reason);
+                on_lost(session, reason);
+            }),
             metrics: observe::of(backend.name()),
             touch_every: AtomicU64::new(u64::MAX),
             backend,
@@ -143,8 +139,6 @@ impl Vault {
             settings,
             committer,
             sessions: Mutex::default(),
-            waiting: Waiting::default(),
-            listeners: Listeners::default(),
             keeping: AtomicBool::new(false),
             leases: Leases::default(),
             touching: AtomicBool::new(false),
@@ -160,9 +154,28 @@ impl Vault {
         vault
     }
 
-    /// The backend in use.
-    pub fn backend(&self) -> &dyn Backend {
+    pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    /// The name of the backend in use.
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// Whether what was opened is still what its name leads to.
+    pub fn is_in_place(&self) -> bool {
+        self.backend.is_in_place()
+    }
+
+    /// Answers once the storage does.
+    pub async fn ping(&self) -> Result<()> {
+        self.backend.ping().await
+    }
+
+    /// Every note that was committed with the session, the oldest first.
+    pub async fn notes(&self, id: &SessionId) -> Result<Vec<String>> {
+        self.backend.notes(id).await
     }
 
     /// Where this vault's work runs.
@@ -173,21 +186,6 @@ impl Vault {
     /// What holds for every session.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Tells `listener` of every event from now on, for as long as somebody holds it.
-    pub fn listen(&self, listener: Weak<dyn Listener>) {
-        let mut listeners = self.listeners.lock();
-        listeners.retain(|listener| listener.strong_count() > 0);
-        // Once, however many stores it has open here: it knows its sessions by itself.
-        if !listeners.iter().any(|known| known.ptr_eq(&listener)) {
-            listeners.push(listener);
-        }
-    }
-
-    /// Tells every listener.
-    pub fn announce(&self, event: &Event) {
-        announce(&self.listeners, event);
     }
 
     /// How long `touching` may wait before it looks for sessions to touch, and what ends its wait early.
@@ -446,13 +444,6 @@ impl Vault {
     }
 }
 
-pub(super) fn announce(listeners: &Listeners, event: &Event) {
-    let listeners: Vec<_> = listeners.lock().iter().filter_map(Weak::upgrade).collect();
-    for listener in listeners {
-        listener.notice(event);
-    }
-}
-
 /// Whether the storage says that the session is not this owner's any more.
 pub(super) fn is_loss(reason: &Error) -> bool {
     matches!(reason.kind(), Kind::Fenced | Kind::SessionLost)
@@ -460,7 +451,7 @@ pub(super) fn is_loss(reason: &Error) -> bool {
 
 pub(super) const STORE_CLOSED: &str = "the store is closed";
 
-fn store_closed() -> Error {
+pub(super) fn store_closed() -> Error {
     Error::new(Kind::Closed, "session", STORE_CLOSED)
 }
 

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::vault::Vault;
-use crate::backend::{Holder, Owner, SessionId, Token};
-use crate::error::Result;
+use crate::backend::{Backend, Holder, Owner, SessionId, Token};
+use crate::error::{Error, Result};
+use crate::runtime::Lane;
 
 /// Shortest pause between two questions.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -24,13 +24,18 @@ const PAUSE_PER_LEASE: Duration = Duration::from_micros(50);
 const PAUSE_PER_ANSWER: u32 = 2;
 
 /// Everybody who waits in one vault.
-#[derive(Default)]
-pub(super) struct Waiting(Mutex<Waiters>);
+pub(super) struct Waiting {
+    backend: Arc<dyn Backend>,
+    lane: Lane,
+    waiters: Mutex<Waiters>,
+}
 
 #[derive(Default)]
 struct Waiters {
     waiting: Vec<Waiter>,
     watched: bool,
+    /// Why nobody is to wait any more.
+    closed: Option<Error>,
 }
 
 struct Waiter {
@@ -50,39 +55,48 @@ impl Waiter {
 }
 
 impl Waiting {
-    /// Told once the lease found with `holder` may be free, or that the storage cannot say.
-    pub fn wait(
-        &self,
-        vault: &Arc<Vault>,
-        session: &SessionId,
-        holder: &Holder,
-    ) -> oneshot::Receiver<Result<()>> {
+    pub fn new(backend: Arc<dyn Backend>, lane: Lane) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            lane,
+            waiters: Mutex::default(),
+        })
+    }
+
+    /// Told once the lease found with `holder` may be free, or why it is not waited for.
+    pub fn wait(self: &Arc<Self>, session: &SessionId, holder: &Holder) -> oneshot::Receiver<Result<()>> {
         let (wake, woken) = oneshot::channel();
-        let mut waiters = self.0.lock();
-        waiters.waiting.push(Waiter {
+        let waiter = Waiter {
             session: session.clone(),
             token: holder.token,
             owner: holder.owner.clone(),
             wake,
-        });
+        };
+        let mut waiters = self.waiters.lock();
+        if let Some(reason) = &waiters.closed {
+            waiter.wake(Err(reason.clone()));
+            return woken;
+        }
+        waiters.waiting.push(waiter);
         if !std::mem::replace(&mut waiters.watched, true) {
-            vault.lane().spawn(watch(vault.clone()));
+            self.lane.spawn(watch(self.clone()));
         }
         woken
     }
 
-    /// Tells everybody.
-    pub fn wake_all(&self) {
-        let all = std::mem::take(&mut self.0.lock().waiting);
-        for waiter in all {
-            waiter.wake(Ok(()));
+    /// Ends every wait with `reason`, and those that begin later. The first reason stays.
+    pub fn close(&self, reason: Error) {
+        let mut waiters = self.waiters.lock();
+        let reason = waiters.closed.get_or_insert(reason).clone();
+        for waiter in std::mem::take(&mut waiters.waiting) {
+            waiter.wake(Err(reason.clone()));
         }
     }
 
     /// The leases waited for; `None`, and the watch is over, if nobody waits. Owners known to be dead need not be
     /// asked about.
     fn leases(&self) -> Option<Vec<(SessionId, Token)>> {
-        let mut waiters = self.0.lock();
+        let mut waiters = self.waiters.lock();
         let mut dead: HashMap<String, bool> = HashMap::new();
         let all = std::mem::take(&mut waiters.waiting);
         for waiter in all.into_iter().filter(|waiter| !waiter.wake.is_closed()) {
@@ -118,7 +132,7 @@ impl Waiting {
         if news.is_empty() {
             return;
         }
-        let mut waiters = self.0.lock();
+        let mut waiters = self.waiters.lock();
         let all = std::mem::take(&mut waiters.waiting);
         for waiter in all {
             match news.get(&(waiter.session.clone(), waiter.token)) {
@@ -129,18 +143,18 @@ impl Waiting {
     }
 }
 
-/// Runs while anybody waits, and keeps the vault until then, as they do.
-async fn watch(vault: Arc<Vault>) {
+/// Runs while anybody waits.
+async fn watch(waiting: Arc<Waiting>) {
     let mut pause = PAUSE;
     loop {
         tokio::time::sleep(pause).await;
-        let Some(leases) = vault.waiting.leases() else {
+        let Some(leases) = waiting.leases() else {
             return;
         };
         let asked = Instant::now();
         let count = u32::try_from(leases.len()).unwrap_or(u32::MAX);
-        let held = vault.backend().held(&leases).await;
-        vault.waiting.tell(leases, held);
+        let held = waiting.backend.held(&leases).await;
+        waiting.tell(leases, held);
         pause = PAUSE
             .max(PAUSE_PER_LEASE * count)
             .max(asked.elapsed() * PAUSE_PER_ANSWER);

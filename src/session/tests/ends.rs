@@ -244,6 +244,7 @@ async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
                 bench.memory.clone(),
                 Lane::current(),
                 bench.vault.settings().clone(),
+                |_, _| (),
             );
         }
     }

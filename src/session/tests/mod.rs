@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 
 use super::Session;
 use super::access::waiting;
-use super::vault::{Event, Listener, OpenOptions, Settings, Vault};
+use super::vault::{OpenOptions, Settings, Vault};
 use crate::backend::contract::{acquire, key};
 use crate::backend::memory::Memory;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Head};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::record::{Algorithm, KeyRing, MasterKey, Patch, SealOptions, Sealer};
 use crate::runtime::Lane;
 
@@ -30,18 +30,7 @@ const ID: &str = "s";
 struct Bench {
     memory: Arc<Memory>,
     vault: Arc<Vault>,
-    ears: Arc<Ears>,
-}
-
-#[derive(Default)]
-struct Ears(Mutex<Vec<Kind>>);
-
-impl Listener for Ears {
-    fn notice(&self, event: &Event) {
-        if let Event::Lost(_, _, error) = event {
-            self.0.lock().push(error.kind());
-        }
-    }
+    losses: Arc<Mutex<Vec<Kind>>>,
 }
 
 fn options() -> OpenOptions {
@@ -96,11 +85,15 @@ impl Bench {
             lease,
             operation_timeout: Duration::from_secs(600),
         };
-        let vault = Vault::new(memory.clone(), Lane::current(), settings);
-        let ears = Arc::new(Ears::default());
-        let listener: Arc<dyn Listener> = ears.clone();
-        vault.listen(Arc::downgrade(&listener));
-        Self { memory, vault, ears }
+        let losses: Arc<Mutex<Vec<Kind>>> = Arc::default();
+        let heard = losses.clone();
+        let on_lost = move |_: &Session, reason: &Error| heard.lock().push(reason.kind());
+        let vault = Vault::new(memory.clone(), Lane::current(), settings, on_lost);
+        Self {
+            memory,
+            vault,
+            losses,
+        }
     }
 
     async fn open(&self) -> Arc<Session> {
@@ -158,7 +151,7 @@ impl Bench {
     }
 
     fn losses(&self) -> Vec<Kind> {
-        self.ears.0.lock().clone()
+        self.losses.lock().clone()
     }
 }
 

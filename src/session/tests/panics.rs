@@ -158,7 +158,7 @@ async fn a_panic_in_a_renewal_or_a_touch_ends_every_session() {
             lease: Duration::from_millis(60),
             operation_timeout: Duration::from_secs(600),
         };
-        let vault = Vault::new(memory.clone(), Lane::current(), settings);
+        let vault = Vault::new(memory.clone(), Lane::current(), settings, |_, _| ());
         let options = OpenOptions {
             ttl: (op == Op::Touch).then_some(Duration::from_millis(30)),
             ..options()

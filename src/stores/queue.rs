@@ -15,7 +15,7 @@ pub type Added = Result<(), String>;
 
 /// Jobs whose outcome is awaited.
 #[derive(Default)]
-pub struct Jobs(Mutex<Waiting>);
+pub struct PendingJobs(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -23,7 +23,7 @@ struct Waiting {
     jobs: HashMap<u32, oneshot::Sender<Added>>,
 }
 
-impl Jobs {
+impl PendingJobs {
     /// A number for a job that is about to be handed over, and its outcome. The outcome is an error of the channel
     /// if the thread of JavaScript ends before it says.
     pub fn begin(&self) -> (u32, oneshot::Receiver<Added>) {
@@ -46,33 +46,33 @@ impl Jobs {
 }
 
 /// A thread of JavaScript that can be handed jobs.
-pub trait Taker: Send + Sync {
-    /// Hands a job to the queue of one of its stores; `None` if that store is closed.
-    fn take(&self, store: u32, job: &Job) -> Option<oneshot::Receiver<Added>>;
+pub trait JobSink: Send + Sync {
+    /// Hands a job to the queue of its store with this number; `None` if that store is closed.
+    fn push(&self, store: u32, job: &Job) -> Option<oneshot::Receiver<Added>>;
 }
 
 /// Finds a store whose program has a queue, among all that share a backend.
 #[derive(Default)]
-pub struct Relay(Mutex<Vec<(Weak<dyn Taker>, u32)>>);
+pub struct JobRelay(Mutex<Vec<(Weak<dyn JobSink>, u32)>>);
 
-impl Relay {
-    /// From now on `store` of `taker` gets jobs.
-    pub fn join(&self, taker: Weak<dyn Taker>, store: u32) {
-        let mut takers = self.0.lock();
-        takers.retain(|(taker, _)| taker.strong_count() > 0);
-        takers.push((taker, store));
+impl JobRelay {
+    /// From now on the store of `sink` with this number gets jobs.
+    pub fn join(&self, sink: Weak<dyn JobSink>, store: u32) {
+        let mut sinks = self.0.lock();
+        sinks.retain(|(sink, _)| sink.strong_count() > 0);
+        sinks.push((sink, store));
     }
 
     fn hand_over(&self, job: &Job) -> Option<oneshot::Receiver<Added>> {
-        let takers: Vec<_> = self.0.lock().clone();
-        takers
+        let sinks: Vec<_> = self.0.lock().clone();
+        sinks
             .into_iter()
-            .find_map(|(taker, store)| taker.upgrade()?.take(store, job))
+            .find_map(|(sink, store)| sink.upgrade()?.push(store, job))
     }
 }
 
 #[async_trait]
-impl Queue for Relay {
+impl Queue for JobRelay {
     async fn add(&self, job: Job) -> CoreResult<()> {
         let failed = |text: String| Error::new(Kind::Unavailable, "queue", text).in_session(&job.session);
         let added = self
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_job_gets_its_own_outcome() {
-        let jobs = Jobs::default();
+        let jobs = PendingJobs::default();
         let ((first, one), (second, two)) = (jobs.begin(), jobs.begin());
         jobs.done(second, Err("full".to_owned()));
         jobs.done(first, Ok(()));

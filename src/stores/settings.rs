@@ -16,17 +16,17 @@ use crate::error::{Error, Kind, Result};
 /// Belong to each opener (`security` and `ttl` to the sessions that it opens).
 const OWN: [&str; 4] = ["security", "ttl", "openTimeout", "cacheBytes"];
 
-/// The configuration that an opener of a store asks for, as the face hands it over. Not to be printed: it may hold
+/// The configuration that an opener of a store asks for, as TypeScript hands it over. Not to be printed: it may hold
 /// passwords.
-pub(super) struct Agreed(String);
+pub(super) struct SharedSettings(String);
 
-impl Agreed {
-    pub(super) fn of(json: &str) -> Self {
+impl SharedSettings {
+    pub fn of(json: &str) -> Self {
         Self(json.to_owned())
     }
 
     /// Refuses an opener that asks for something else, naming the option and both values.
-    pub(super) fn check(&self, asked: &Self) -> Result<()> {
+    pub fn ensure_equal(&self, asked: &Self) -> Result<()> {
         // Nearly all who share a store ask in the same words.
         if self.0 == asked.0 {
             return Ok(());
@@ -135,9 +135,9 @@ mod tests {
     use super::*;
 
     fn refused(one: &str, other: &str) -> Option<(String, Value, Value)> {
-        let agreed = Agreed::of(one);
-        assert!(agreed.check(&agreed).is_ok());
-        let error = agreed.check(&Agreed::of(other)).err()?;
+        let in_use = SharedSettings::of(one);
+        assert!(in_use.ensure_equal(&in_use).is_ok());
+        let error = in_use.ensure_equal(&SharedSettings::of(other)).err()?;
         assert_eq!(error.kind(), Kind::Config);
         let detail = |name| error.detail(name).unwrap().clone();
         let field = detail("field").as_str().unwrap().to_owned();

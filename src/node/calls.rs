@@ -1,15 +1,11 @@
 //! The calls that work on any session of a store, and on the store itself.
 
-use std::time::Duration;
-
 use napi_derive::napi;
 use serde_json::{Value, json};
 
 use super::core::{Core, decode, version};
 use super::port::Payload;
-use super::shared::Store;
-use crate::backend::embedded;
-use crate::error::{Error, Kind, Result};
+use crate::hybrid::HybridBackend;
 use crate::observe::{self, text, text::ProcessGauge};
 use crate::record::frame;
 use crate::session::{Deletion, OpenOptions, bulk, cache};
@@ -20,7 +16,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_get(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let found = bulk::snapshot(&store.vault, &session_id.into(), &store.options).await?;
+            let found = bulk::snapshot(store.vault(), &session_id.into(), &store.options).await?;
             let Some(snapshot) = found else {
                 return Ok(Payload::Json(Value::Null));
             };
@@ -50,12 +46,15 @@ impl Core {
                 claim: version(fencing_token),
                 ..store.options.clone()
             };
-            let session = store.vault.open_unless_lost(&session_id.into(), &options).await?;
+            let session = store
+                .vault()
+                .open_unless_lost(&session_id.into(), &options)
+                .await?;
             let outcome = store
-                .vault
+                .vault()
                 .committed(&session, patch, version(expected_version))
                 .await;
-            store.vault.close_session(&session).await;
+            store.vault().close_session(&session).await;
             outcome.map(Payload::Committed)
         })
     }
@@ -63,12 +62,12 @@ impl Core {
     /// Request: deletes a session, whether or not it can be read. JSON: whether there was one.
     #[napi(catch_unwind)]
     pub fn store_delete(&self, store: u32, session_id: String) -> u32 {
-        self.in_store(store, move |shared, store| async move {
+        self.in_store(store, move |thread, store| async move {
             let id = session_id.into();
-            let Deletion { existed, unreadable } = store.vault.delete(&id, &store.options).await?;
+            let Deletion { existed, unreadable } = store.vault().delete(&id, &store.options).await?;
             if let Some(reason) = unreadable {
                 let fields = json!({ "sessionId": *id, "code": reason.kind().code() });
-                shared.log("warn", "a session was deleted that could not be read", &fields);
+                thread.log("warn", "a session was deleted that could not be read", &fields);
             }
             Ok(Payload::Json(existed.into()))
         })
@@ -78,12 +77,10 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_touch(&self, store: u32, session_id: String, ttl_seconds: f64) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let ttl = time_to_live(&store, ttl_seconds)?;
-            store
-                .vault
-                .touch(&session_id.into(), ttl)
-                .await
-                .map(|exists| Payload::Json(exists.into()))
+            let own = store.ttl_of_touch(version(ttl_seconds))?;
+            let ttl = own.or(store.options.ttl);
+            let exists = store.vault().touch(&session_id.into(), ttl).await?;
+            Ok(Payload::Json(exists.into()))
         })
     }
 
@@ -91,7 +88,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_exists(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let exists = store.vault.exists(&session_id.into()).await?;
+            let exists = store.vault().exists(&session_id.into()).await?;
             Ok(Payload::Json(exists.into()))
         })
     }
@@ -100,7 +97,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_list(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let ids = store.vault.list().await?;
+            let ids = store.vault().list().await?;
             Ok(Payload::Json(
                 ids.iter().map(|id| &**id).collect::<Vec<_>>().into(),
             ))
@@ -121,7 +118,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_notes(&self, session: u32) -> u32 {
         self.in_session(session, move |handle| async move {
-            let notes = handle.vault.backend().notes(handle.session.id()).await?;
+            let notes = handle.vault.notes(handle.session.id()).await?;
             Ok(Payload::Json(notes.into()))
         })
     }
@@ -142,11 +139,11 @@ impl Core {
     pub fn rotate_key(&self, store: u32, session_id: String) -> u32 {
         self.in_store(store, move |_, store| async move {
             let session = store
-                .vault
+                .vault()
                 .open_unless_lost(&session_id.into(), &store.options)
                 .await?;
-            let outcome = bulk::rotate(&store.vault, &session).await;
-            store.vault.close_session(&session).await;
+            let outcome = bulk::rotate(store.vault(), &session).await;
+            store.vault().close_session(&session).await;
             outcome.map(|rotation| Payload::Json(json!(rotation)))
         })
     }
@@ -155,7 +152,7 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_verify(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            bulk::verify(&store.vault, &store.options)
+            bulk::verify(store.vault(), &store.options)
                 .await
                 .map(|verified| Payload::Json(json!(verified)))
         })
@@ -165,26 +162,33 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn store_ping(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            store.vault.backend().ping().await.map(|()| Payload::None)
+            store.vault().ping().await.map(|()| Payload::None)
         })
     }
 
     /// Figures of a store and of the process' memory, as JSON; `null` for a closed store.
     #[napi(catch_unwind)]
     pub fn store_stats(&self, store: u32) -> String {
-        let Ok(store) = self.shared.store(store) else {
+        let Ok(store) = self.thread.store(store) else {
             return "null".to_owned();
         };
         let memory = cache::usage();
-        let backend = store.vault.backend().name();
-        let figures = store.extras.outbox.as_ref().map(|outbox| outbox.figures());
+        let backend = store.vault().backend_name();
+        let breakers: Value = store
+            .breakers()
+            .iter()
+            .map(|breaker| (breaker.layer().to_owned(), json!(breaker.stats())))
+            .collect();
+        let metrics = store
+            .outbox()
+            .map_or_else(|| observe::of(backend).to_json(), hybrid_metrics);
         json!({
             "backend": backend,
-            "openSessions": store.vault.open_sessions(),
+            "openSessions": store.vault().open_sessions(),
             "cache": { "bytes": memory.bytes, "budget": memory.budget, "entries": memory.entries },
-            "breakers": store.extras.breakers(),
-            "outbox": store.extras.outbox.as_ref().map(|outbox| outbox.stats()),
-            "metrics": figures.unwrap_or_else(|| observe::of(backend).to_json()),
+            "breakers": breakers,
+            "outbox": store.outbox().map(outbox_stats),
+            "metrics": metrics,
         })
         .to_string()
     }
@@ -213,36 +217,23 @@ impl Core {
         ])
     }
 
-    /// Request: figures of the store's circuit breakers, by the storage behind each. JSON object.
-    #[napi(catch_unwind)]
-    pub fn breaker_stats(&self, store: u32) -> u32 {
-        self.in_store(store, move |_, store| async move {
-            Ok(Payload::Json(store.extras.breakers()))
-        })
-    }
-
-    /// Request: progress of the outbox. JSON; `null` for a store without one.
-    #[napi(catch_unwind)]
-    pub fn outbox_stats(&self, store: u32) -> u32 {
-        self.in_store(store, move |_, store| async move {
-            Ok(Payload::Json(
-                store
-                    .extras
-                    .outbox
-                    .as_ref()
-                    .map_or(Value::Null, |outbox| outbox.stats()),
-            ))
-        })
-    }
-
     /// Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox.
     #[napi(catch_unwind)]
     pub fn dead_letters(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let Some(outbox) = &store.extras.outbox else {
+            let Some(outbox) = store.outbox() else {
                 return Ok(Payload::Json(Value::Null));
             };
-            outbox.dead_letters().await.map(Payload::Json)
+            let letters = outbox.dead_letters().await?;
+            let letters = letters.iter().map(|letter| {
+                json!({
+                    "sessionId": *letter.session,
+                    "version": letter.version,
+                    "reason": letter.reason,
+                    "at": letter.at,
+                })
+            });
+            Ok(Payload::Json(letters.collect()))
         })
     }
 
@@ -251,29 +242,49 @@ impl Core {
     #[napi(catch_unwind)]
     pub fn reconcile_outbox(&self, store: u32) -> u32 {
         self.in_store(store, move |_, store| async move {
-            let Some(outbox) = &store.extras.outbox else {
+            let Some(outbox) = store.outbox() else {
                 return Ok(Payload::Json(Value::Null));
             };
-            outbox.reconcile().await.map(|()| Payload::Json(outbox.stats()))
+            outbox.reconcile().await?;
+            Ok(Payload::Json(outbox_stats(outbox)))
         })
     }
 
     /// How adding a job to the program's queue ended: `error` is null, or says why it failed.
     #[napi(catch_unwind)]
     pub fn queue_done(&self, request: u32, error: Option<String>) {
-        self.shared.jobs.done(request, error.map_or(Ok(()), Err));
+        self.thread.jobs.done(request, error.map_or(Ok(()), Err));
     }
 }
 
-/// What a touch asks for: its own time, or the configured one.
-fn time_to_live(store: &Store, seconds: f64) -> Result<Option<Duration>> {
-    let refused = |text: &'static str| Error::new(Kind::Config, "store", text).with("field", "ttlSeconds");
-    match version(seconds) {
-        None => Ok(store.options.ttl),
-        Some(0) => Err(refused("expected at least 1 second")),
-        Some(_) if store.vault.backend().name() == embedded::NAME => Err(refused(
-            "the embedded store keeps sessions until they are deleted: it has no time to live",
-        )),
-        Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+/// How far the outbox is; null where it is not used.
+fn outbox_stats(outbox: &HybridBackend) -> Value {
+    if !outbox.has_outbox() {
+        return Value::Null;
     }
+    let stats = outbox.outbox_stats();
+    json!({
+        "pending": stats.pending,
+        "pendingBytes": stats.pending_bytes,
+        "totalProcessed": stats.total_processed,
+        "totalCompleted": stats.total_completed,
+        "totalFailed": stats.total_failed,
+        "totalRetried": stats.total_retried,
+        "avgLatency": stats.average_latency.as_secs_f64() * 1000.0,
+        "lastRunAt": stats.last_run_at,
+        "deadLetters": stats.dead_letters,
+    })
+}
+
+/// The read and write path of hybrid mode.
+fn hybrid_metrics(hybrid: &HybridBackend) -> Value {
+    let figures = hybrid.figures();
+    json!({
+        "redisHits": figures.redis_hits,
+        "redisMisses": figures.redis_misses,
+        "mongoFallbacks": figures.mongo_fallbacks,
+        "queuePublishes": figures.queue_publishes,
+        "queueFailures": figures.queue_failures,
+        "directWrites": figures.direct_writes,
+    })
 }
