@@ -1,6 +1,5 @@
-//! Joins the database to the trait.
+//! Implements `Backend` by delegating to the other modules.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,48 +9,35 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::checked::Checked;
-use super::config::{Durability, EmbeddedConfig};
+use super::config::EmbeddedConfig;
 use super::database::{Beside, Database};
 use super::failure::LAYER;
 use super::files::Files;
 use super::grants::Grants;
 use super::listing::{self, Range};
 use super::lock::FolderLock;
+use super::maintenance;
 use super::place::Place;
 use super::schema;
 use super::session::{self, Now};
-use super::turn::Turn;
-use super::upkeep::{self, Pulse};
+use super::store::{Store, on_blocking_thread};
+use super::wal_monitor::WalMonitor;
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
     Token,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::record::RecordKey;
 
 /// Sessions in a `SQLite` database of a folder.
 ///
-/// A commit is durable as [`Durability`] says. The lease of a session is the lock on the folder: it does not
+/// A commit is durable as [`Durability`](super::Durability) says. The lease of a session is the lock on the folder: it does not
 /// expire, and [`Backend::acquire`] always grants, to the last who asks. A session's token is larger than any
 /// before it, so whoever asked earlier is `Fenced`.
 ///
 /// Needs a tokio runtime with time; calls block its thread for as long as `SQLite` takes.
 pub struct Embedded {
     pub(super) store: Arc<Store>,
-}
-
-/// What the calls and the upkeep share.
-pub(super) struct Store {
-    // Dropped in this order: the folder is free when the files are closed.
-    pub database: Mutex<Option<Database>>,
-    pub place: Arc<Place>,
-    /// Held by whoever moves the log into the database; taken before `database`.
-    pub moving: Mutex<()>,
-    shared: bool,
-    pub durability: Durability,
-    pub pulse: Arc<Pulse>,
-    pub grants: Grants,
-    pub checked: Checked,
 }
 
 impl Embedded {
@@ -77,8 +63,8 @@ impl Embedded {
         }
         let remaining = deadline.saturating_duration_since(Instant::now());
         let lock = FolderLock::take(&files, config.exclusive, remaining).await?;
-        let pulse = Arc::new(Pulse::default());
-        let heard = pulse.clone();
+        let wal = Arc::new(WalMonitor::default());
+        let heard = wal.clone();
         on_blocking_thread(move || {
             if config.exclusive {
                 schema::create_if_absent(&files)?;
@@ -97,7 +83,7 @@ impl Embedded {
                     moving: Mutex::default(),
                     shared,
                     durability: config.durability,
-                    pulse,
+                    wal,
                     grants: Grants::new(config.exclusive),
                     checked: Checked::default(),
                 }),
@@ -112,54 +98,15 @@ impl Embedded {
     }
 
     fn writing<T>(&self, work: impl FnOnce(&rusqlite::Connection, Now) -> rusqlite::Result<T>) -> Result<T> {
-        self.store.pulse.check_flushed()?;
+        self.store.wal.check_flushed()?;
         let done = self
             .store
             .with(|database| database.write(|db| work(db, Now::get())));
         if let Err(error) = &done {
-            self.store.pulse.note_failed_flush(error);
+            self.store.wal.note_failed_flush(error);
         }
-        upkeep::after_write(&self.store);
+        maintenance::after_write(&self.store);
         done
-    }
-}
-
-impl Store {
-    pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
-        match &*self.database.lock() {
-            Some(database) => work(database),
-            None => Err(Error::new(Kind::Closed, LAYER, "the store is closed")),
-        }
-    }
-
-    /// To be held by other processes' turn as well while the log is moved.
-    pub fn turn(&self) -> Result<Turn> {
-        Turn::take(&self.place.files, self.shared)
-    }
-
-    /// Removes the records of one expired session; `false` if there is none.
-    pub fn purge_one(&self) -> Result<bool> {
-        self.with(|database| {
-            if database.read(|db| session::has_expired(db, Now::get()))? {
-                database.write(|db| session::purge_one(db, Now::get()))
-            } else {
-                Ok(false)
-            }
-        })
-    }
-}
-
-/// Runs work that waits for the disk where it holds nobody up.
-pub(super) async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failed) => match failed.try_into_panic() {
-            // The panic of whoever waits for it, so that the store hears of it.
-            Ok(panic) => resume_unwind(panic),
-            Err(ended) => Err(Error::new(Kind::Internal, LAYER, "a background task failed").because(&ended)),
-        },
     }
 }
 
@@ -182,7 +129,7 @@ impl Backend for Embedded {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.store.pulse.check()?;
+        self.store.wal.check()?;
         self.store.with(Database::ping)
     }
 
@@ -237,7 +184,7 @@ impl Backend for Embedded {
             .reading(|db, _| session::notes(db, session))
             .map_err(|error| error.in_session(session))?;
         if !notes.is_empty() {
-            upkeep::flush_now(&self.store).await?;
+            maintenance::flush_now(&self.store).await?;
         }
         Ok(notes)
     }
@@ -264,7 +211,7 @@ impl Backend for Embedded {
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
         let answers = self
             .store
-            .pulse
+            .wal
             .check_flushed()
             .and_then(|()| {
                 self.store
@@ -272,9 +219,9 @@ impl Backend for Embedded {
             })
             .unwrap_or_else(|error| vec![Err(error); commits.len()]);
         for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            self.store.pulse.note_failed_flush(error);
+            self.store.wal.note_failed_flush(error);
         }
-        upkeep::after_write(&self.store);
+        maintenance::after_write(&self.store);
         commits
             .iter()
             .zip(answers)
@@ -303,7 +250,7 @@ impl Backend for Embedded {
             let _turn = store.turn()?;
             store.with(|database| {
                 database.scrub()?;
-                store.pulse.emptied();
+                store.wal.emptied();
                 Ok(())
             })
         })
@@ -342,7 +289,7 @@ impl Backend for Embedded {
     /// Moves the log into the database and frees the folder. Closing again does nothing.
     async fn close(&self) -> Result<()> {
         let database = self.store.database.lock().take();
-        self.store.pulse.stop().await;
+        self.store.wal.stop().await;
         let place = self.store.place.clone();
         on_blocking_thread(move || {
             let closed = database.map_or(Ok(()), Database::close);

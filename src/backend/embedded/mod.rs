@@ -2,7 +2,7 @@
 //!
 //! One process owns the folder through a lock of the operating system ([`lock`]); with `exclusive: false` several
 //! processes share it and `SQLite`'s own locks order their writes. Calls run `SQLite` on the thread that makes them,
-//! so they belong on a thread of their own, not on the JavaScript one; flushing and checkpoints ([`upkeep`])
+//! so they belong on a thread of their own, not on the JavaScript one; flushing and checkpoints ([`maintenance`])
 //! happen on the runtime's blocking threads, never on the committing one. The layout of the folder and of the
 //! database is described in `docs/internals/embedded.md`.
 
@@ -15,14 +15,16 @@ mod files;
 mod grants;
 mod listing;
 mod lock;
+mod maintenance;
 mod mark;
 mod place;
 mod schema;
 mod session;
+mod store;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod upkeep;
+mod wal_monitor;
 
 pub use backend::Embedded;
 pub use config::{Durability, EmbeddedConfig};

@@ -2,11 +2,11 @@
 
 mod damage;
 mod lost;
+mod maintenance;
 mod notes;
 mod process;
 mod room;
 mod traces;
-mod upkeep;
 
 use std::fs;
 use std::path::{Path, PathBuf};

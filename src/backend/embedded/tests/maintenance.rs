@@ -131,7 +131,7 @@ async fn the_log_stays_small_under_load_and_is_emptied_when_idle() {
     assert!(fs::metadata(folder.path().join("vault.db")).unwrap().len() > 400_000);
 
     let deadline = Instant::now() + PATIENCE;
-    while !store.store.pulse.is_at_rest() {
+    while !store.store.wal.is_at_rest() {
         assert!(Instant::now() < deadline, "the task does not end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -178,7 +178,7 @@ async fn after_a_failed_flush_only_a_checkpoint_is_believed() {
         commit_one(&store, next(base + 1)).await.unwrap();
         let failed = Error::new(Kind::Unavailable, "embedded", "cannot flush")
             .with("sqliteCode", rusqlite::ffi::SQLITE_IOERR_FSYNC);
-        store.store.pulse.note_failed_flush(&failed);
+        store.store.wal.note_failed_flush(&failed);
         let refused = commit_one(&store, next(base + 2)).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::Unavailable);
         // Longer than it takes to flush again, which works.
