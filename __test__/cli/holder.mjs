@@ -11,7 +11,7 @@ const silent = () => {};
 const logger = { debug: silent, info: silent, warn: silent, error: silent };
 const last = args.at(-1);
 const { state, saveCreds } = await vault[hook](...args.slice(0, -1), { baileys, logger, ...last });
-if (last.fresh !== false) await saveCreds();
+await saveCreds();
 say('open');
 let count = 0;
 for await (const _ of createInterface({ input: process.stdin })) {
