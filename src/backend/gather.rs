@@ -29,8 +29,8 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
     /// Who waits to be carried.
     fn waiting(&self) -> &Mutex<Waiting<Self>>;
 
-    /// Items of different kinds do not share a call.
-    fn kind(item: &Self::Item) -> u8;
+    /// Whether both may be carried by one call.
+    fn may_share_a_call(one: &Self::Item, other: &Self::Item) -> bool;
 
     /// About how large it is.
     fn bytes(item: &Self::Item) -> usize;
@@ -49,11 +49,10 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
     fn interrupted() -> Self::Answer;
 }
 
-/// Items of one kind that belong together, and who waits for them.
+/// Items that belong together, and who waits for them.
 struct Unit<C: Carrier> {
     items: Vec<C::Item>,
     bytes: usize,
-    kind: u8,
     waiter: oneshot::Sender<Message<C>>,
 }
 
@@ -146,13 +145,7 @@ async fn submit<C: Carrier>(
             )
         } else {
             let (waiter, answer) = oneshot::channel();
-            let kind = items.first().map_or(0, C::kind);
-            queue.units.push_back(Unit {
-                items,
-                bytes,
-                kind,
-                waiter,
-            });
+            queue.units.push_back(Unit { items, bytes, waiter });
             (None, Some(answer))
         }
     };
@@ -200,11 +193,11 @@ impl<C: Carrier> Turn<C> {
     /// Takes along what waits, as far as it fits.
     fn gather(&mut self) {
         let mut queue = self.carrier.waiting().lock();
-        let kind = self.items.first().map_or(0, C::kind);
         let mut count = self.items.len() + self.others.iter().map(|unit| unit.items.len()).sum::<usize>();
         while let Some(unit) = queue.units.front() {
             let fits = count + unit.items.len() <= C::MOST_ITEMS && self.bytes + unit.bytes <= C::MOST_BYTES;
-            if unit.kind != kind || !fits {
+            let both = self.items.first().zip(unit.items.first());
+            if !fits || !both.is_none_or(|(own, other)| C::may_share_a_call(own, other)) {
                 break;
             }
             let Some(unit) = queue.units.pop_front() else {
@@ -298,8 +291,8 @@ mod tests {
             &self.waiting
         }
 
-        fn kind(item: &u64) -> u8 {
-            u8::from(item % 2 == 1)
+        fn may_share_a_call(one: &u64, other: &u64) -> bool {
+            one % 2 == other % 2
         }
 
         fn bytes(item: &u64) -> usize {

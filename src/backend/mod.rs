@@ -15,10 +15,10 @@ pub(crate) mod contract;
 pub mod embedded;
 pub(crate) mod gather;
 mod keeping;
-mod letter;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod mongo;
+mod outbox;
 mod owner;
 pub mod redis;
 mod refusals;
@@ -39,7 +39,7 @@ use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
 pub(crate) use keeping::keeping;
-pub use letter::Letter;
+pub use outbox::{AcquireOutcome, DeadLetter, OutboxOpened, SessionMetadata};
 pub use owner::Owner;
 pub(crate) use refusals::version_mismatch;
 pub use tls::Tls;

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::LAYER;
+use super::cache::Cache;
 use super::config::HybridConfig;
+use super::primary::Primary;
 use super::queue::Queue;
 use super::reconciler;
+use super::redis::RedisCache;
 use super::state::Core;
-use super::stats::{DeadLetter, Figures, OutboxStats};
+use super::stats::{Figures, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
-use crate::backend::redis::{HotCopies, RedisConfig};
+use crate::backend::redis::RedisConfig;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, DeadLetter, Fence, Head, Page, Renewal, Seen,
+    SessionId, Token,
 };
 use crate::error::{Kind, Result};
 use crate::record::RecordKey;
@@ -44,18 +46,30 @@ impl HybridBackend {
         if config.uses_outbox() {
             mongo.check_behind_an_outbox()?;
         }
-        let redis = HotCopies::new(redis, &mongo.installation().await?)?;
-        let core = Core::new(config, mongo, redis, breaker, queue);
-        let pinged = Arc::downgrade(&core);
-        core.breaker.ping_with(Box::new(move || {
-            let core = pinged.upgrade().filter(|core| core.open().is_ok())?;
-            Some(async move { core.mongo.ping().await }.boxed())
-        }));
+        let cache = RedisCache::new(redis, &mongo.installation().await?)?;
+        Ok(Self::join(
+            config,
+            Arc::new(mongo),
+            Arc::new(cache),
+            breaker,
+            queue,
+        ))
+    }
+
+    /// Begins to work with a primary and a cache, whichever those are.
+    fn join(
+        config: HybridConfig,
+        primary: Arc<dyn Primary>,
+        cache: Arc<dyn Cache>,
+        breaker: Arc<Breaker>,
+        queue: Option<Arc<dyn Queue>>,
+    ) -> Self {
+        let core = Arc::new(Core::new(config, primary, cache, breaker, queue));
         runtime::spawn(reconciler::run(Arc::downgrade(&core)));
         if core.config.uses_outbox() {
             runtime::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
         }
-        Ok(Self(core))
+        Self(core)
     }
 
     /// Whether an outbox is used at all.
@@ -75,34 +89,33 @@ impl HybridBackend {
 
     /// Commits that were acknowledged and can never be applied, of all processes; the oldest first.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        self.0.open()?;
-        self.0.dead_letters().await
+        self.0.ensure_open()?;
+        self.0.dead_letters.all().await
     }
 
     /// Brings everything pending to MongoDB now: this process' own commits, and the outboxes of owners that died.
     /// Answers with how many of those there were.
     pub async fn reconcile(&self) -> Result<usize> {
-        self.0.open()?;
+        self.0.ensure_open()?;
         self.0.flush_all().await?;
         self.0.adopt_abandoned().await
     }
 
     /// Whether Redis answered when it was last asked.
     pub fn redis_is_reachable(&self) -> bool {
-        self.0.redis_is_there()
+        self.0.cache.is_there()
     }
 
     /// What an operator should know about Redis, one sentence each; more if it holds an outbox. That Redis is away is no
     /// error where it is only a cache, but that its options are wrong is.
     pub async fn warnings(&self) -> Result<Vec<String>> {
-        self.0.open()?;
-        if !self.0.config.uses_outbox() {
-            return match self.0.redis.cache_warnings().await {
-                Err(error) if error.kind() != Kind::Config => Ok(Vec::new()),
-                answer => answer,
-            };
+        self.0.ensure_open()?;
+        let holds_outbox = self.0.config.uses_outbox();
+        let warnings = self.0.cache.call_unwatched(|cache| cache.warnings(holds_outbox));
+        match warnings.await {
+            Err(error) if !holds_outbox && error.kind() != Kind::Config => Ok(Vec::new()),
+            answer => answer,
         }
-        self.0.redis.warnings().await
     }
 }
 
@@ -121,8 +134,8 @@ impl Backend for HybridBackend {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.0.open()?;
-        self.0.probe(self.0.mongo.ping()).await
+        self.0.ensure_open()?;
+        self.0.primary.call_unguarded(Backend::ping).await
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::state::Core;
-use crate::backend::{Backend, SessionId, Token};
+use crate::backend::{SessionId, Token};
 use crate::error::Result;
 
 /// How long Redis' word is taken for it that a lease stands.
@@ -17,17 +17,17 @@ const TRUST: Duration = Duration::from_secs(2);
 
 impl Core {
     pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.open()?;
+        self.ensure_open()?;
         let mut held = vec![false; leases.len()];
         if self.trusts_redis()
-            && let Ok(in_redis) = self.hot(self.redis.held(leases)).await
+            && let Ok(in_redis) = self.cache.call(|cache| cache.check_leases(leases)).await
         {
             held = in_redis;
         }
         let unsure: Vec<_> = (0..leases.len()).filter(|at| !held[*at]).collect();
         if !unsure.is_empty() {
             let asked: Vec<_> = unsure.iter().map(|at| leases[*at].clone()).collect();
-            let in_mongo = self.truth(self.mongo.held(&asked)).await?;
+            let in_mongo = self.primary.call(|primary| primary.held(&asked)).await?;
             for (at, stands) in unsure.into_iter().zip(in_mongo) {
                 held[at] = stands;
             }

@@ -6,21 +6,20 @@
 
 use std::collections::BTreeMap;
 
+use super::cache::{Installed, OutboxFound, Revision};
 use super::slot::{Slot, merge};
 use super::state::Core;
 use super::{LAYER, entry, fenced};
-use crate::backend::mongo::Ledger;
-use crate::backend::redis::{Installed, Left, Mark};
-use crate::backend::{Commit, SessionId, Token};
+use crate::backend::{Commit, SessionId, SessionMetadata, Token};
 use crate::error::{Error, Kind, Result};
 
 impl Core {
-    /// The ledger of a session that is ours.
-    pub async fn ledger_of(&self, session: &SessionId, token: Token) -> Result<Ledger> {
-        let ledger = self.truth(self.mongo.ledger(session)).await?;
-        match ledger {
-            Some(ledger) if ledger.token == token => Ok(ledger),
-            other => Err(fenced(other.map(|ledger| ledger.token))),
+    /// The metadata of a session that is ours.
+    pub async fn metadata_of(&self, session: &SessionId, token: Token) -> Result<SessionMetadata> {
+        let metadata = self.primary.call(|primary| primary.metadata(session)).await?;
+        match metadata {
+            Some(metadata) if metadata.token == token => Ok(metadata),
+            other => Err(fenced(other.map(|metadata| metadata.token))),
         }
     }
 
@@ -29,34 +28,34 @@ impl Core {
     pub async fn inherit(
         &self,
         session: &SessionId,
-        ledger: &Ledger,
+        metadata: &SessionMetadata,
         reserved: bool,
-        mark: &mut Mark,
-    ) -> Result<(Token, Option<Mark>)> {
-        let from = ledger.outbox.unwrap_or_default();
-        let former = self.former(session, from);
+        revision: &mut Revision,
+    ) -> Result<(Token, Option<Revision>)> {
+        let from = metadata.outbox.unwrap_or_default();
+        let former = self.sessions.former(session, from);
         if let Some(former) = &former {
             // It may be acknowledging at this moment; from here on it does not.
             let _turn = former.turn.lock().await;
-            former.lose(&fenced(Some(mark.token)));
+            former.lose(&fenced(Some(revision.token)));
         }
         let mut left = BTreeMap::new();
         let mut complete = former.is_some();
         let mut fenced_off = None;
         if reserved {
-            let found = self.hot(self.redis.fence(session, mark.token)).await;
-            match found.map_err(|error| outbox_out_of_reach(&error))? {
-                Some(found) if found.token > mark.token => return Err(fenced(Some(found.token))),
+            let found = self.cache.call(|cache| cache.fence(session, revision.token));
+            match found.await.map_err(|error| outbox_out_of_reach(&error))? {
+                Some(found) if found.token > revision.token => return Err(fenced(Some(found.token))),
                 Some(found) => {
                     complete |= found.token >= from;
-                    fenced_off = Some(Mark {
-                        token: mark.token,
+                    fenced_off = Some(Revision {
+                        token: revision.token,
                         ..found
                     });
                 }
                 None => {}
             }
-            let entries = self.entries(session, mark.token).await;
+            let entries = self.entries(session, revision.token).await;
             left = entries.map_err(|error| outbox_out_of_reach(&error))?;
         } else if former.is_none() {
             let message = "the outbox of the session's last owner was not reserved; open again";
@@ -66,21 +65,21 @@ impl Core {
             left.insert(commit.version(), commit);
         }
         if !complete && !self.config.accept_lost_outbox {
-            return Err(outbox_gone(mark.version));
+            return Err(outbox_gone(revision.version));
         }
-        self.roll_forward(session, left, mark).await?;
+        self.roll_forward(session, left, revision).await?;
         for pending in former.iter().flat_map(|former| former.abandon()) {
             self.counters.removed(pending.bytes);
             self.counters.completed(pending.since);
         }
         if let Some(former) = &former {
-            self.drop_orphan(former);
+            self.sessions.remove_orphan(former);
         }
         Ok((from, fenced_off))
     }
 
     async fn entries(&self, session: &SessionId, token: Token) -> Result<BTreeMap<u64, Commit>> {
-        let entries = self.hot(self.redis.entries(session)).await?;
+        let entries = self.cache.call(|cache| cache.entries(session)).await?;
         let entries = entries.into_iter();
         entries
             .map(|(version, entry)| Ok((version, entry::decode(session, token, entry)?)))
@@ -92,69 +91,72 @@ impl Core {
         &self,
         session: &SessionId,
         mut left: BTreeMap<u64, Commit>,
-        mark: &mut Mark,
+        revision: &mut Revision,
     ) -> Result<()> {
         let passed = "another commit has its place in MongoDB";
         if left
-            .get(&mark.version)
-            .is_some_and(|commit| commit.id != mark.commit_id)
+            .get(&revision.version)
+            .is_some_and(|commit| commit.id != revision.commit_id)
         {
-            return self.move_to_letters(session, left.values(), passed).await;
+            return self
+                .dead_letters
+                .add_for_sure(session, left.values(), passed)
+                .await;
         }
-        left.retain(|version, _| *version > mark.version);
+        left.retain(|version, _| *version > revision.version);
         while let Some(first) = left.values().next() {
-            if first.base != mark.version {
-                let reason = if mark.version == 0 {
+            if first.base != revision.version {
+                let reason = if revision.version == 0 {
                     "the session had ended before this was applied"
-                } else if first.base < mark.version {
+                } else if first.base < revision.version {
                     passed
                 } else if self.config.accept_lost_outbox {
                     "what this builds on was lost"
                 } else {
-                    return Err(entries_missing(mark.version));
+                    return Err(entries_missing(revision.version));
                 };
-                return self.move_to_letters(session, left.values(), reason).await;
+                return self
+                    .dead_letters
+                    .add_for_sure(session, left.values(), reason)
+                    .await;
             }
-            let Some(batch) = merge(left.values(), mark.token) else {
+            let Some(batch) = merge(left.values(), revision.token) else {
                 break;
             };
             let (version, commit_id) = (batch.version(), batch.id);
             self.counters.ran();
-            self.truth(self.commit_to_mongo(batch))
+            self.primary
+                .commit(batch)
                 .await
                 .map_err(|error| error.in_session(session))?;
-            mark.version = version;
-            mark.commit_id = commit_id;
+            revision.version = version;
+            revision.commit_id = commit_id;
             left.retain(|left, _| *left > version);
         }
         Ok(())
     }
 
-    /// Begins this ownership in Redis, in place of what stands at `seen`. Entries that nobody announced are kept as
+    /// Begins this ownership in Redis, in place of what is at `seen`. Entries that nobody announced are kept as
     /// dead letters before they are removed, unless they were `inherited`.
     pub async fn begin(
         &self,
         slot: &Slot,
-        seen: Option<Mark>,
+        seen: Option<Revision>,
         inherited: Option<(Token, u64)>,
     ) -> Result<Installed> {
-        let install = async |seen| {
-            let installed = self.redis.install(
-                &slot.session,
-                seen,
-                slot.mark(),
-                &slot.owner,
-                slot.attempt,
-                slot.lease(),
-            );
-            self.hot(installed).await
+        let (session, lease) = (&slot.session, slot.lease());
+        let install = |seen| {
+            let revision = slot.revision();
+            self.cache.call(move |cache| {
+                cache.install(session, seen, revision, &slot.owner, slot.request_id, lease)
+            })
         };
         match install(seen).await? {
             Installed::Entries => {}
             done => return Ok(done),
         }
         // Nobody adds any from here on.
-        let found = self.hot(self.redis.fence(&slot.session, slot.token)).await?;
+        let found = self.cache.call(|cache| cache.fence(session, slot.token)).await?;
         let Some(found) = found.filter(|found| found.token <= slot.token) else {
             return Ok(Installed::No(found));
         };
@@ -162,9 +164,10 @@ impl Core {
         let applied = inherited.map_or(0, |(_, version)| version);
         entries.retain(|version, _| *version > applied);
         let reason = "the session's document says nothing of this outbox";
-        self.move_to_letters(&slot.session, entries.values(), reason)
+        self.dead_letters
+            .add_for_sure(&slot.session, entries.values(), reason)
             .await?;
-        install(Some(Mark {
+        install(Some(Revision {
             token: slot.token,
             ..found
         }))
@@ -173,13 +176,13 @@ impl Core {
 }
 
 /// Why the outbox that a reservation found cannot be taken over: it is not all there.
-pub(super) fn is_lost(left: &Left, owner: Token, ledger: &Ledger) -> Option<Error> {
-    if left.mark.is_none_or(|mark| mark.token < owner) {
-        return Some(outbox_gone(ledger.version));
+pub(super) fn is_lost(left: &OutboxFound, owner: Token, metadata: &SessionMetadata) -> Option<Error> {
+    if left.revision.is_none_or(|revision| revision.token < owner) {
+        return Some(outbox_gone(metadata.version));
     }
     let first = left.first.as_ref()?;
-    let follows = entry::base_of(first).is_none_or(|base| base <= ledger.version);
-    (!follows && ledger.version > 0).then(|| entries_missing(ledger.version))
+    let follows = entry::base_of(first).is_none_or(|base| base <= metadata.version);
+    (!follows && metadata.version > 0).then(|| entries_missing(metadata.version))
 }
 
 pub(super) fn outbox_out_of_reach(error: &Error) -> Error {

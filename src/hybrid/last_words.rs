@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::LAYER;
+use super::dead_letters::letter;
 use super::slot::Slot;
 use super::state::Core;
-use crate::backend::{Letter, now_millis};
+use crate::backend::{DeadLetter, now_millis};
 use crate::error::{Error, Kind, Result};
 
 /// So many commits are named in the error.
@@ -17,11 +18,11 @@ const NAMED: usize = 100;
 impl Core {
     /// An error that names the file, if there was anything to write.
     pub async fn say_last_words(&self) -> Result<()> {
-        let mut held = self.unsent_letters.lock().clone();
-        for slot in self.slots_behind().into_iter().chain(self.orphans()) {
+        let mut held = self.dead_letters.unsent();
+        for slot in self.sessions.behind().into_iter().chain(self.sessions.orphans()) {
             if slot.has_pending() && self.lost_in_redis(&slot).await {
                 let reason = "the process ended before MongoDB could be reached, and Redis no longer had it";
-                held.extend(slot.pending().iter().map(|commit| Self::letter(commit, reason)));
+                held.extend(slot.pending().iter().map(|commit| letter(commit, reason)));
             }
         }
         if held.is_empty() {
@@ -43,8 +44,9 @@ impl Core {
     /// Whether Redis says that it has not what this owner put there. One that cannot be asked is taken to have it:
     /// it acknowledged it.
     async fn lost_in_redis(&self, slot: &Slot) -> bool {
-        match self.hot(self.redis.mark(&slot.session)).await {
-            Ok(Some(found)) => found.token == slot.token && !found.same_commit(&slot.mark()),
+        let found = self.cache.call(|cache| cache.revision(&slot.session));
+        match found.await {
+            Ok(Some(found)) => found.token == slot.token && !found.same_commit(&slot.revision()),
             Ok(None) => true,
             Err(_) => false,
         }
@@ -52,7 +54,7 @@ impl Core {
 }
 
 /// One line of JSON for each, the sealed entry in hexadecimal digits; beside the program, or where temporary files go.
-fn write(letters: &[Letter]) -> std::io::Result<PathBuf> {
+fn write(letters: &[DeadLetter]) -> std::io::Result<PathBuf> {
     let name = format!(
         "baileys-vault-unsaved-{}-{}.jsonl",
         std::process::id(),

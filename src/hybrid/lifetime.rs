@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::cache::{HeldLease, Renewed};
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced, is_outage};
-use crate::backend::redis::{Held, Renewed};
-use crate::backend::{Backend, Fence, Renewal, SessionId, Token, renewal_limit};
+use crate::backend::{Fence, Renewal, SessionId, Token, renewal_limit};
 use crate::error::{Error, Kind, Result};
 use crate::time::Moment;
 
@@ -18,24 +18,17 @@ impl Core {
     /// Who wants to take a session over needs MongoDB's lease, and Redis' too if the owner has announced an
     /// outbox: so an owner that has holds on with either, while the other cannot be reached.
     pub async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
-        if let Err(error) = self.open() {
+        if let Err(error) = self.ensure_open() {
             return leases.iter().map(|_| Err(error.clone())).collect();
         }
-        let in_mongo = async {
-            // In any state of the breaker: a lease that is not renewed is a session lost.
-            let permit = self.breaker.allow_always();
-            let answers = self.mongo.renew(leases, lease).await;
-            permit.record_renewals(&answers);
-            answers
-        };
         let slots: Vec<_> = leases
             .iter()
-            .map(|renewal| self.slot_of(&renewal.session, renewal.token))
+            .map(|renewal| self.sessions.of_owner(&renewal.session, renewal.token))
             .collect();
         // Neither waits for the other: what one of them confirmed in time counts.
         let limit = renewal_limit(lease) / 20 * 19;
         let (in_mongo, in_redis) = tokio::join!(
-            timeout(limit, in_mongo),
+            timeout(limit, self.primary.renew(leases, lease)),
             timeout(limit, self.renew_in_redis(&slots, lease))
         );
         let late = || Error::new(Kind::Timeout, LAYER, "MongoDB did not renew the lease in time");
@@ -93,15 +86,15 @@ impl Core {
         };
         let leases: Vec<_> = group
             .iter()
-            .map(|(_, slot)| Held {
+            .map(|(_, slot)| HeldLease {
                 session: &slot.session,
                 token: slot.token,
-                attempt: slot.attempt,
+                request_id: slot.request_id,
                 version: slot.version_in_redis(),
             })
             .collect();
-        let renewed = async {
-            let renewed = self.redis.renew(&leases, &first.owner, lease).await;
+        let renewed = self.cache.call(async |cache| {
+            let renewed = cache.renew(&leases, &first.owner, lease).await;
             match renewed.iter().find_map(|answer| answer.as_ref().err()) {
                 // So that a Redis that is away is known to be. A renewal has less time than others: that it was too
                 // short says nothing.
@@ -110,28 +103,31 @@ impl Core {
                 }
                 _ => Ok(renewed),
             }
-        };
-        self.hot(renewed).await
+        });
+        renewed.await
     }
 
     pub async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
-        self.open()?;
-        let Some(slot) = self.slot_of(session, token) else {
+        self.ensure_open()?;
+        let Some(slot) = self.sessions.of_owner(session, token) else {
             // Also while the breaker is open: what fails is remembered there.
-            return self.probe(self.mongo.release(session, token)).await;
+            let released = self
+                .primary
+                .call_unguarded(|primary| primary.release(session, token));
+            return released.await;
         };
         let _turn = slot.turn.lock().await;
         let handed_over = async {
-            self.flush(&slot).await?;
+            self.drain.flush(&slot).await?;
             self.hand_over(&slot).await
         };
         let handed_over = handed_over.await;
         if handed_over.is_err() {
             // The reconciler goes on; whoever opens the session meanwhile finds the rest in the outbox.
-            self.add_orphan(slot.clone());
+            self.sessions.add_orphan(slot.clone());
             self.wake.notify_one();
         }
-        self.drop_slot(&slot);
+        self.sessions.remove(&slot);
         handed_over
     }
 
@@ -144,8 +140,9 @@ impl Core {
         }
         let (_, released) = tokio::join!(
             // The next owner does not need it.
-            self.hot(self.redis.release(&slot.session, slot.token)),
-            self.truth(self.mongo.release(&slot.session, slot.token)),
+            self.cache.call(|cache| cache.release(&slot.session, slot.token)),
+            self.primary
+                .call(|primary| primary.release(&slot.session, slot.token)),
         );
         released
     }
@@ -157,9 +154,11 @@ impl Core {
             return Ok(());
         }
         slot.set_ready(false);
-        let emptied = Some((slot.token, slot.mark().version));
-        let closed = self.mongo.close_outbox(&slot.session, slot.token, emptied);
-        if !self.truth(closed).await? {
+        let emptied = Some((slot.token, slot.revision().version));
+        let closed = self
+            .primary
+            .call(|primary| primary.close_outbox(&slot.session, slot.token, emptied));
+        if !closed.await? {
             return Err(fenced(None));
         }
         slot.set_announced(false);
@@ -169,24 +168,30 @@ impl Core {
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:
     /// whatever Redis keeps then is nobody's, and goes at the next open.
     pub async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.open()?;
+        self.ensure_open()?;
         let slot = match fence {
-            Fence::Owner(token) => self.slot_of(session, token),
-            Fence::Shared => self.slot(session),
+            Fence::Owner(token) => self.sessions.of_owner(session, token),
+            Fence::Shared => self.sessions.get(session),
         };
         let Some(slot) = slot else {
             let token = match fence {
                 Fence::Owner(token) => Some(token),
                 Fence::Shared => None,
             };
-            let existed = self.truth(self.mongo.delete(session, fence)).await?;
+            let existed = self
+                .primary
+                .call(|primary| primary.delete(session, fence))
+                .await?;
             self.purge(session, token).await?;
             return Ok(existed);
         };
         let _turn = slot.turn.lock().await;
-        self.flush(&slot).await?;
+        self.drain.flush(&slot).await?;
         self.close_own_outbox(&slot).await?;
-        let existed = self.truth(self.mongo.delete(session, fence)).await?;
+        let existed = self
+            .primary
+            .call(|primary| primary.delete(session, fence))
+            .await?;
         let existed = slot.take_half_deleted() || existed;
         slot.reset(0, 0, 0);
         let purged = self.purge(session, Some(slot.token)).await;
@@ -197,8 +202,8 @@ impl Core {
     }
 
     async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
-        let purged = self.hot(self.redis.purge(session, token)).await;
-        purged.map_err(|cause| {
+        let purged = self.cache.call(|cache| cache.purge(session, token));
+        purged.await.map_err(|cause| {
             let message = "the session is deleted in MongoDB; Redis' copy, which is not used any more, could not be \
                            removed";
             Error::new(Kind::Unavailable, LAYER, message)
@@ -209,23 +214,30 @@ impl Core {
     }
 
     pub async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        self.open()?;
+        self.ensure_open()?;
         let slot = match fence {
-            Fence::Owner(token) => self.slot_of(session, token),
-            Fence::Shared => self.slot(session),
+            Fence::Owner(token) => self.sessions.of_owner(session, token),
+            Fence::Shared => self.sessions.get(session),
         };
         let Some(slot) = slot else {
-            return self.truth(self.mongo.touch(session, fence, ttl)).await;
+            return self
+                .primary
+                .call(|primary| primary.touch(session, fence, ttl))
+                .await;
         };
         let _turn = slot.turn.lock().await;
-        self.flush(&slot).await?;
+        self.drain.flush(&slot).await?;
         let asked = Moment::now();
-        let touched = self.truth(self.mongo.touch(session, fence, ttl)).await?;
+        let touched = self
+            .primary
+            .call(|primary| primary.touch(session, fence, ttl))
+            .await?;
         if touched {
             slot.lives_for(ttl, asked);
             // A copy that ends too early or too late does not serve.
-            let copied = self.redis.touch(session, self.config.copy_ttl(ttl));
-            if self.hot(copied).await.is_err() {
+            let copy_ttl = self.config.copy_ttl(ttl);
+            let copied = self.cache.call(|cache| cache.touch(session, copy_ttl));
+            if copied.await.is_err() {
                 slot.set_ready(false);
             }
         }
@@ -235,17 +247,17 @@ impl Core {
     /// Brings everything to MongoDB, if it can be reached, and closes both connections. What cannot be brought
     /// stays in the outbox, for the next owner; what is not there either goes to a file, which the error names.
     pub async fn close(self: &Arc<Self>) -> Result<()> {
-        if self.open().is_err() {
+        if self.ensure_open().is_err() {
             return Ok(());
         }
         let flushed = self.flush_all().await;
         let said = self.say_last_words().await;
-        if self.shut() {
+        if self.begin_close() {
             return Ok(());
         }
         self.wake.notify_one();
-        self.redis.close();
-        self.mongo.close().await?;
+        self.cache.close();
+        self.primary.close().await?;
         match flushed {
             // Safe in the outbox.
             Err(error) if is_outage(&error) => said,

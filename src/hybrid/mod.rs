@@ -1,44 +1,54 @@
-//! Redis in front of MongoDB: MongoDB is the truth, Redis holds a hot copy of each open session, and, if allowed,
-//! an outbox of patches that were acknowledged before MongoDB had them.
+//! Hybrid mode, a backend of two: a *primary* store, which has each session's commit point and lease, and a *cache* in
+//! front of it, which holds a copy of each open session and, if allowed, an outbox of patches that were acknowledged
+//! before the primary had them.
 //!
-//! - `config`: what users set.
-//! - `backend`: joins the rooms to the trait; `state`: what they share.
-//! - `slot`: what this process knows of one session that it owns.
+//! - `primary`, `cache`: the two traits. `mongo` implements the one, `redis` the other.
+//! - `guarded_primary`, `watched_cache`: the only ways to call them.
+//! - `config`: what users set. `backend`: implements the storage trait by delegating to the rest.
+//! - `slot`: what this process knows of one session that it owns; `sessions`: all of those.
 //! - `open`: taking a session over; `inherit`: with what its last owner left in the outbox.
-//! - `write`: the two ways of a commit; `repair`: Redis after it lost touch with a session.
-//! - `read`: from Redis, then MongoDB.
-//! - `held`: which leases still stand.
-//! - `lifetime`: renewing, releasing, deleting, keeping alive.
-//! - `reconciler`: brings the outbox to MongoDB; `entry`: what stands in it; `letters`: what can never get there;
-//!   `last_words`: what would be lost with the process.
-//! - `queue`, `stats`: what the outside sees of the outbox.
+//! - `write`: the two ways of a commit; `repair`: the cache after it lost touch with a session.
+//! - `read`: from the cache, then the primary; `copies`: what the cache is filled with.
+//! - `held`: which leases still stand. `lifetime`: renewing, releasing, deleting, keeping alive.
+//! - `drain`: brings the outbox to the primary; `entry`: what an entry is; `reconciler`: when that happens.
+//! - `dead_letters`: what can never get there; `last_words`: what would be lost with the process.
+//! - `queue`, `stats`: what the outside sees of the outbox. `state`: what the parts share.
 //!
 //! `docs/guides/hybrid.md` has the guarantees, and what happens when one of the servers is away.
 
 mod backend;
+mod cache;
 mod config;
+mod copies;
+mod dead_letters;
+mod drain;
 mod entry;
+mod guarded_primary;
 mod held;
 mod inherit;
 mod last_words;
-mod letters;
 mod lifetime;
+mod mongo;
 mod open;
+mod primary;
 mod queue;
 mod read;
 mod reconciler;
+mod redis;
 mod repair;
+mod sessions;
 mod slot;
 mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod watched_cache;
 mod write;
 
 pub use backend::HybridBackend;
 pub use config::{HybridConfig, Mode};
 pub use queue::{Job, Queue};
-pub use stats::{DeadLetter, Figures, OutboxStats};
+pub use stats::{Figures, OutboxStats};
 
 use crate::error::{Error, Kind};
 

@@ -8,13 +8,12 @@
 
 use std::sync::Arc;
 
+use super::cache::{Installed, Reserved, Revision};
 use super::inherit::{is_lost, outbox_out_of_reach};
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced};
-use crate::backend::mongo::{Beside, Ledger, Opened};
-use crate::backend::redis::{Installed, Mark, Reserved};
-use crate::backend::{Acquire, Acquired, Backend, Grant, Head, Seen, keeping};
+use crate::backend::{Acquire, AcquireOutcome, Acquired, Grant, OutboxOpened, Seen, SessionMetadata};
 use crate::error::{Error, Kind, Result};
 use crate::time::Moment;
 
@@ -23,23 +22,26 @@ const OTHERS: usize = 4;
 
 impl Core {
     pub async fn acquire(self: &Arc<Self>, request: Acquire) -> Result<Acquired> {
-        self.open()?;
+        self.ensure_open()?;
         let session = request.session.clone();
-        let attempt = getrandom::u64().map_err(|cause| {
+        let request_id = getrandom::u64().map_err(|cause| {
             Error::new(Kind::Internal, LAYER, "the system has no randomness").because(&cause)
         })?;
         let mut reserved = false;
-        let answer = self.acquire_as(attempt, &request, &mut reserved).await;
+        let answer = self.acquire_as(request_id, &request, &mut reserved).await;
         if reserved && !matches!(answer, Ok(Acquired::Granted(_))) {
             // It runs out by itself.
-            let _ = self.hot(self.redis.forgo(&session, attempt)).await;
+            let cancelled = self
+                .cache
+                .call(|cache| cache.cancel_reservation(&session, request_id));
+            let _ = cancelled.await;
         }
         answer
     }
 
     async fn acquire_as(
         self: &Arc<Self>,
-        attempt: u64,
+        request_id: u64,
         request: &Acquire,
         reserved: &mut bool,
     ) -> Result<Acquired> {
@@ -48,34 +50,35 @@ impl Core {
         let mut suspected = None;
         for _ in 0..OTHERS {
             let asked = Moment::now();
-            let taken = self.mongo.acquire_beside(request.clone(), ready_for);
-            match self.truth(taken).await? {
-                Beside::Held(holder) => return Ok(Acquired::Held(holder)),
-                Beside::Granted(grant, ledger) => {
+            let taken = self
+                .primary
+                .call(|primary| primary.acquire_checking_outbox(request.clone(), ready_for));
+            match taken.await? {
+                AcquireOutcome::Held(holder) => return Ok(Acquired::Held(holder)),
+                AcquireOutcome::Granted(grant, metadata) => {
                     let token = grant.token;
                     // Large, and most of it is rarely needed.
-                    let taken = Box::pin(self.take_over(request, grant, ledger, asked, *reserved, attempt));
-                    let taken = keeping(&self.mongo, session, token, request.lease, taken).await;
+                    let taken =
+                        Box::pin(self.take_over(request, grant, metadata, asked, *reserved, request_id));
+                    let taken = self.primary.keeping(session, token, request.lease, taken).await;
                     if taken.is_err() {
                         // The caller learns no token, so nobody else would give the lease back.
-                        let _ = self.mongo.release(session, token).await;
+                        let released = self
+                            .primary
+                            .call_unguarded(|primary| primary.release(session, token));
+                        let _ = released.await;
                     }
                     return taken.map(Acquired::Granted);
                 }
-                Beside::Outbox(ledger) => {
-                    let owner = ledger.outbox.unwrap_or_default();
+                AcquireOutcome::Outbox(metadata) => {
+                    let owner = metadata.outbox.unwrap_or_default();
                     // What that owner acknowledged is in this process' memory.
-                    let remembered = self.former(session, owner).is_some();
-                    let reserve = async |displace| {
-                        let asked = self.redis.reserve(
-                            session,
-                            attempt,
-                            &request.owner,
-                            request.lease,
-                            displace,
-                            ledger.version,
-                        );
-                        self.hot(asked).await
+                    let remembered = self.sessions.former(session, owner).is_some();
+                    let reserve = |displace| {
+                        let (owner, lease) = (&request.owner, request.lease);
+                        self.cache.call(move |cache| {
+                            cache.reserve(session, request_id, owner, lease, displace, metadata.version)
+                        })
                     };
                     let mut asked = reserve(request.displace).await;
                     if let Ok(Reserved::Held(holder)) = &asked
@@ -89,12 +92,12 @@ impl Core {
                             *reserved = true;
                             // Before MongoDB's token is raised: that fences an owner which may still have, in its
                             // memory, what Redis lost.
-                            if let Some(lost) = is_lost(&left, owner, &ledger)
+                            if let Some(lost) = is_lost(&left, owner, &metadata)
                                 && !remembered
                                 && !self.config.accept_lost_outbox
                             {
                                 // Unless the owner was bringing it to MongoDB at this very moment.
-                                if suspected.replace(ledger.version) == Some(ledger.version) {
+                                if suspected.replace(metadata.version) == Some(metadata.version) {
                                     return Err(lost);
                                 }
                                 continue;
@@ -108,7 +111,7 @@ impl Core {
                 }
             }
         }
-        let message = "other owners were always faster";
+        let message = "gave up after repeated write conflicts";
         Err(Error::new(Kind::Unavailable, LAYER, message))
     }
 
@@ -116,41 +119,51 @@ impl Core {
         self: &Arc<Self>,
         request: &Acquire,
         grant: Grant,
-        ledger: Ledger,
+        metadata: SessionMetadata,
         asked: Moment,
         reserved: bool,
-        attempt: u64,
+        request_id: u64,
     ) -> Result<Grant> {
         let session = &request.session;
         let token = grant.token;
-        let mut mark = Mark {
+        let mut revision = Revision {
             token,
-            version: ledger.version,
-            commit_id: ledger.commit_id,
+            version: metadata.version,
+            commit_id: metadata.commit_id,
             updated_at: grant.head.updated_at,
         };
-        let mut ledger = ledger;
+        let mut metadata = metadata;
         let mut inherited = None;
         let mut seen = None;
-        if ledger.outbox.is_some() {
-            let before = mark;
+        if metadata.outbox.is_some() {
+            let before = revision;
             let from;
-            (from, seen) = self.inherit(session, &ledger, reserved, &mut mark).await?;
-            inherited = Some((from, mark.version));
-            if mark != before {
-                ledger = self.ledger_of(session, token).await?;
-                mark.updated_at = ledger.updated_at;
+            (from, seen) = self.inherit(session, &metadata, reserved, &mut revision).await?;
+            inherited = Some((from, revision.version));
+            if revision != before {
+                metadata = self.metadata_of(session, token).await?;
+                revision.updated_at = metadata.updated_at;
             }
         }
-        let owner = self.shared_owner(&request.owner);
-        let mut slot = Slot::new(session.clone(), mark, owner.clone(), attempt, request.lease);
-        slot.lives_for(ledger.expires_in, asked);
+        let owner = self.sessions.shared_owner(&request.owner);
+        let slot_at = |revision, metadata: &SessionMetadata| {
+            let slot = Slot::new(
+                session.clone(),
+                revision,
+                owner.clone(),
+                request_id,
+                request.lease,
+            );
+            slot.lives_for(metadata.expires_in, asked);
+            slot
+        };
+        let mut slot = slot_at(revision, &metadata);
         for left in (0..OTHERS).rev() {
-            let installed = match self.begin(&slot, seen, ledger.inherited).await {
+            let installed = match self.begin(&slot, seen, metadata.inherited).await {
                 Ok(Installed::Yes(installed)) => Some(installed),
-                // Left over from a history that MongoDB does not know: not to be relied upon, nor to be written over.
+                // Of a timeline that the primary does not know: neither to be trusted nor to be written over.
                 Ok(_) => {
-                    self.ledger_of(session, token).await?;
+                    self.metadata_of(session, token).await?;
                     None
                 }
                 // The session is served from MongoDB until Redis is back.
@@ -158,60 +171,71 @@ impl Core {
             };
             let announces = installed.is_some() && self.config.uses_outbox();
             if announces {
-                let stands = (slot.mark().version, slot.mark().commit_id);
-                let opened = self.mongo.open_outbox(session, token, stands, inherited);
-                match self.truth(opened).await? {
-                    Opened::Yes => {}
-                    Opened::Fenced => return Err(fenced(None)),
+                let is_at = (slot.revision().version, slot.revision().commit_id);
+                let opened = self
+                    .primary
+                    .call(|primary| primary.open_outbox(session, token, is_at, inherited));
+                match opened.await? {
+                    OutboxOpened::Yes => {}
+                    OutboxOpened::Fenced => return Err(fenced(None)),
                     // Somebody without a lease changed the session after it was granted.
-                    Opened::Moved if left > 0 => {
-                        ledger = self.ledger_of(session, token).await?;
+                    OutboxOpened::Moved if left > 0 => {
+                        metadata = self.metadata_of(session, token).await?;
                         seen = installed;
-                        mark = Mark {
-                            version: ledger.version,
-                            commit_id: ledger.commit_id,
-                            updated_at: ledger.updated_at,
-                            ..mark
+                        revision = Revision {
+                            version: metadata.version,
+                            commit_id: metadata.commit_id,
+                            updated_at: metadata.updated_at,
+                            ..revision
                         };
-                        slot = Slot::new(session.clone(), mark, owner.clone(), attempt, request.lease);
-                        slot.lives_for(ledger.expires_in, asked);
+                        slot = slot_at(revision, &metadata);
                         continue;
                     }
-                    Opened::Moved => {
+                    OutboxOpened::Moved => {
                         let message = "others change the session faster than it can be opened";
                         return Err(Error::new(Kind::Unavailable, LAYER, message));
                     }
                 }
-            } else if ledger.outbox.is_some() {
-                let closed = self.mongo.close_outbox(session, token, inherited);
-                if !self.truth(closed).await? {
+            } else if metadata.outbox.is_some() {
+                let closed = self
+                    .primary
+                    .call(|primary| primary.close_outbox(session, token, inherited));
+                if !closed.await? {
                     return Err(fenced(None));
                 }
             }
-            let slot = Arc::new(slot);
-            if let Some(installed) = installed {
-                slot.installed(installed, announces);
-                self.start_copying(&slot);
-            }
-            let mark = slot.mark();
-            let records = if grant.head.version == mark.version {
-                grant.records
-            } else {
-                self.truth(self.mongo.read(session, &request.read, Seen::NOTHING))
-                    .await?
-            };
-            self.put_slot(slot);
-            let head = Head {
-                version: mark.version,
-                updated_at: mark.updated_at,
-            };
-            return Ok(Grant {
-                token,
-                head,
-                records,
-                expires: true,
-            });
+            let installed = installed.map(|installed| (installed, announces));
+            return self.hand_out(request, grant, slot, installed).await;
         }
         unreachable!("the last round returns")
+    }
+
+    /// Has a session served that is ready for it; by the cache too, if that is at a revision of this owner's.
+    async fn hand_out(
+        &self,
+        request: &Acquire,
+        grant: Grant,
+        slot: Slot,
+        installed: Option<(Revision, bool)>,
+    ) -> Result<Grant> {
+        let slot = Arc::new(slot);
+        if let Some((revision, announced)) = installed {
+            slot.installed(revision, announced);
+            self.copies.start_copying(&slot);
+        }
+        let head = slot.head();
+        let records = if grant.head.version == head.version {
+            grant.records
+        } else {
+            self.primary
+                .call(|primary| primary.read(&request.session, &request.read, Seen::NOTHING))
+                .await?
+        };
+        self.sessions.put(slot);
+        Ok(Grant {
+            head,
+            records,
+            ..grant
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Reading: what is pending in this process, then Redis, then MongoDB.
 //!
-//! Redis' copy answers only while it stands at the very commit that its owner last acknowledged, and it says
+//! Redis' copy answers only while it is at the very commit that its owner last acknowledged, and it says
 //! "there is none" only if it is complete. Who does not own the session reads MongoDB.
 //!
 //! MongoDB may be ahead of what is known here by a commit that is under way or in doubt. So MongoDB is not asked beside
@@ -14,7 +14,7 @@ use super::LAYER;
 use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
-use crate::backend::{Backend, Cursor, Head, Page, Seen, SessionId};
+use crate::backend::{Cursor, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -24,9 +24,12 @@ impl Core {
         session: &SessionId,
         keys: &[RecordKey],
     ) -> Result<Vec<Option<Bytes>>> {
-        self.open()?;
-        let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
-            let read = self.truth(self.mongo.read(session, keys, Seen::NOTHING)).await;
+        self.ensure_open()?;
+        let Some(slot) = self.sessions.get(session).filter(|slot| slot.lost().is_none()) else {
+            let read = self
+                .primary
+                .call(|primary| primary.read(session, keys, Seen::NOTHING));
+            let read = read.await;
             self.count_read(false, read.is_ok());
             return read;
         };
@@ -48,7 +51,7 @@ impl Core {
         in_turn: bool,
     ) -> Result<Option<Vec<Option<Bytes>>>> {
         let session = &slot.session;
-        let (mut found, mark, ready) = slot.recall(keys);
+        let (mut found, revision, ready) = slot.recall(keys);
         let places = |found: &[Option<Option<Bytes>>]| -> Vec<usize> {
             (0..keys.len()).filter(|&place| found[place].is_none()).collect()
         };
@@ -56,8 +59,8 @@ impl Core {
         let remembered = missing.is_empty();
         if !missing.is_empty() && ready && !slot.may_have_expired() {
             let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
-            match self.hot(self.redis.read(session, &wanted)).await {
-                Ok(copied) if copied.mark == Some(mark) => {
+            match self.cache.call(|cache| cache.read(session, &wanted)).await {
+                Ok(copied) if copied.revision == Some(revision) => {
                     for (&place, record) in missing.iter().zip(copied.records) {
                         if record.is_some() || copied.complete {
                             found[place] = Some(record);
@@ -83,10 +86,13 @@ impl Core {
             return Ok(None);
         }
         let wanted: Vec<_> = missing.iter().map(|&place| keys[place].clone()).collect();
-        let read = self.truth(self.mongo.read(session, &wanted, Seen::NOTHING)).await;
+        let read = self
+            .primary
+            .call(|primary| primary.read(session, &wanted, Seen::NOTHING));
+        let read = read.await;
         self.count_read(false, read.is_ok());
         let read = read?;
-        let same = slot.mark() == mark && !slot.has_doubt();
+        let same = slot.revision() == revision && !slot.has_doubt();
         if mixed && !same && !in_turn {
             return Ok(None);
         }
@@ -97,7 +103,7 @@ impl Core {
                 .filter_map(|(key, value)| Some((key, value.clone()?)))
                 .collect();
             if !records.is_empty() {
-                self.start_warming(slot, mark, records);
+                self.copies.start_warming(slot, revision, records);
             }
         }
         for (place, record) in missing.into_iter().zip(read) {
@@ -118,9 +124,9 @@ impl Core {
     }
 
     pub async fn head(self: &Arc<Self>, session: &SessionId) -> Result<Head> {
-        self.open()?;
-        let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) else {
-            return self.truth(self.mongo.head(session)).await;
+        self.ensure_open()?;
+        let Some(slot) = self.sessions.get(session).filter(|slot| slot.lost().is_none()) else {
+            return self.primary.call(|primary| primary.head(session)).await;
         };
         let _turn = slot.turn.lock().await;
         self.settle(&slot).await?;
@@ -128,12 +134,12 @@ impl Core {
             return Ok(slot.head());
         }
         let known = slot.head();
-        let head = match self.truth(self.mongo.head(session)).await {
+        let head = match self.primary.call(|primary| primary.head(session)).await {
             Ok(head) => head,
             // What was acknowledged behind is where the session stands; Redis must still say so.
             Err(error) if super::is_outage(&error) && slot.is_announced() && !slot.may_have_expired() => {
-                return match self.hot(self.redis.mark(session)).await {
-                    Ok(Some(mark)) if mark == slot.mark() => Ok(known),
+                return match self.cache.call(|cache| cache.revision(session)).await {
+                    Ok(Some(revision)) if revision == slot.revision() => Ok(known),
                     _ => Err(error),
                 };
             }
@@ -158,23 +164,24 @@ impl Core {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.open()?;
-        if let Some(slot) = self.slot(session).filter(|slot| slot.lost().is_none()) {
-            self.flush(&slot).await?;
+        self.ensure_open()?;
+        if let Some(slot) = self.sessions.get(session).filter(|slot| slot.lost().is_none()) {
+            self.drain.flush(&slot).await?;
         }
-        self.truth(self.mongo.scan(session, kind, cursor, limit, Seen::NOTHING))
+        self.primary
+            .call(|primary| primary.scan(session, kind, cursor, limit, Seen::NOTHING))
             .await
     }
 
     pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        self.open()?;
+        self.ensure_open()?;
         if cursor.is_none() {
-            for slot in self.slots() {
+            for slot in self.sessions.all() {
                 if slot.lost().is_none() {
-                    self.flush(&slot).await?;
+                    self.drain.flush(&slot).await?;
                 }
             }
         }
-        self.truth(self.mongo.list(cursor, limit)).await
+        self.primary.call(|primary| primary.list(cursor, limit)).await
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::cache::Revision;
 use super::entry;
-use crate::backend::redis::Mark;
 use crate::backend::{Commit, Fence, Head, Owner, SessionId, Token};
 use crate::error::Error;
 use crate::record::{Change, RecordKey};
@@ -37,7 +37,7 @@ pub(super) struct Slot {
     pub token: Token,
     pub owner: Arc<Owner>,
     /// Random, written beside the lease in Redis.
-    pub attempt: u64,
+    pub request_id: u64,
     /// Held while the session is written: one write at a time.
     pub turn: tokio::sync::Mutex<()>,
     /// Held while entries go to MongoDB.
@@ -48,7 +48,7 @@ pub(super) struct Slot {
 struct State {
     lease: Duration,
     /// The last acknowledged commit.
-    mark: Mark,
+    revision: Revision,
     behind: Option<Box<Behind>>,
     /// Whether Redis' copy follows every commit.
     ready: bool,
@@ -77,17 +77,23 @@ struct Behind {
 }
 
 impl Slot {
-    pub fn new(session: SessionId, mark: Mark, owner: Arc<Owner>, attempt: u64, lease: Duration) -> Self {
+    pub fn new(
+        session: SessionId,
+        revision: Revision,
+        owner: Arc<Owner>,
+        request_id: u64,
+        lease: Duration,
+    ) -> Self {
         Self {
             session,
-            token: mark.token,
+            token: revision.token,
             owner,
-            attempt,
+            request_id,
             turn: tokio::sync::Mutex::default(),
             applying: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 lease,
-                mark,
+                revision,
                 behind: None,
                 ready: false,
                 announced: false,
@@ -101,15 +107,15 @@ impl Slot {
         }
     }
 
-    pub fn mark(&self) -> Mark {
-        self.state.lock().mark
+    pub fn revision(&self) -> Revision {
+        self.state.lock().revision
     }
 
     pub fn head(&self) -> Head {
-        let mark = self.state.lock().mark;
+        let revision = self.state.lock().revision;
         Head {
-            version: mark.version,
-            updated_at: mark.updated_at,
+            version: revision.version,
+            updated_at: revision.updated_at,
         }
     }
 
@@ -130,7 +136,7 @@ impl Slot {
         let written = self.turn.try_lock();
         let state = self.state.lock();
         if written.is_ok() && state.ready {
-            state.mark.version
+            state.revision.version
         } else {
             0
         }
@@ -204,12 +210,14 @@ impl Slot {
     }
 
     /// Redis has this commit and its entry.
-    pub fn acknowledged_behind(&self, commit: Commit, mark: Mark) -> usize {
+    pub fn acknowledged_behind(&self, commit: Commit, revision: Revision) -> usize {
         let bytes = entry::size_of(&commit.changes);
         let mut state = self.state.lock();
         let behind = state.behind.get_or_insert_default();
         for Change { key, value } in &commit.changes {
-            behind.overlay.insert(key.clone(), (mark.version, value.clone()));
+            behind
+                .overlay
+                .insert(key.clone(), (revision.version, value.clone()));
         }
         let ttl = commit.ttl;
         behind.pending.push_back(Arc::new(Pending {
@@ -217,7 +225,7 @@ impl Slot {
             bytes,
             since: Instant::now(),
         }));
-        state.mark = mark;
+        state.revision = revision;
         let since = state.sent_at;
         state.lives_for(ttl, since);
         state.doubt = None;
@@ -225,9 +233,9 @@ impl Slot {
     }
 
     /// MongoDB has this commit, and everything before it.
-    pub fn acknowledged(&self, mark: Mark, ttl: Option<Duration>) {
+    pub fn acknowledged(&self, revision: Revision, ttl: Option<Duration>) {
         let mut state = self.state.lock();
-        state.mark = mark;
+        state.revision = revision;
         let since = state.sent_at;
         state.lives_for(ttl, since);
         state.doubt = None;
@@ -236,8 +244,8 @@ impl Slot {
     /// The session begins anew, or stands elsewhere than was known.
     pub fn reset(&self, version: u64, commit_id: u64, updated_at: u64) {
         let mut state = self.state.lock();
-        let token = state.mark.token;
-        state.mark = Mark {
+        let token = state.revision.token;
+        state.revision = Revision {
             token,
             version,
             commit_id,
@@ -248,10 +256,10 @@ impl Slot {
         state.ready = false;
     }
 
-    /// Redis' copy stands at the same commit and has this time for it.
-    pub fn installed(&self, mark: Mark, announced: bool) {
+    /// Redis' copy is at the same commit and has this time for it.
+    pub fn installed(&self, revision: Revision, announced: bool) {
         let mut state = self.state.lock();
-        state.mark = mark;
+        state.revision = revision;
         state.ready = true;
         state.announced = announced;
         if let Some(behind) = &mut state.behind {
@@ -260,12 +268,12 @@ impl Slot {
         state.settle();
     }
 
-    /// What memory knows of each of `keys`, with the mark and whether Redis may be asked.
-    pub fn recall(&self, keys: &[RecordKey]) -> (Vec<Option<Option<Bytes>>>, Mark, bool) {
+    /// What memory knows of each of `keys`, with the revision and whether Redis may be asked.
+    pub fn recall(&self, keys: &[RecordKey]) -> (Vec<Option<Option<Bytes>>>, Revision, bool) {
         let state = self.state.lock();
         let overlay = state.behind.as_ref().map(|behind| &behind.overlay);
         let known = |key| overlay?.get(key).map(|(_, value)| value.clone());
-        (keys.iter().map(known).collect(), state.mark, state.ready)
+        (keys.iter().map(known).collect(), state.revision, state.ready)
     }
 
     /// The first pending commits, merged into one that ends where the last of them ends.
@@ -395,13 +403,13 @@ mod tests {
     use crate::backend::contract::{change, commit};
 
     fn slot() -> Slot {
-        let mark = Mark {
+        let revision = Revision {
             token: 3,
-            ..Mark::default()
+            ..Revision::default()
         };
         Slot::new(
             "s".into(),
-            mark,
+            revision,
             Arc::new(Owner::current().clone()),
             1,
             Duration::from_secs(5),
@@ -415,13 +423,13 @@ mod tests {
             base,
             vec![change("session", id, value)],
         );
-        let mark = Mark {
+        let revision = Revision {
             token: 3,
             version: base + 1,
             commit_id: commit.id,
             updated_at: 1,
         };
-        slot.acknowledged_behind(commit, mark);
+        slot.acknowledged_behind(commit, revision);
     }
 
     #[test]

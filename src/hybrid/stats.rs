@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::backend::{SessionId, now_millis};
+use crate::backend::now_millis;
 
 /// The outboxes of this process' sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,26 +45,12 @@ pub struct Figures {
     pub direct_writes: u64,
 }
 
-/// A commit that was acknowledged and can never be applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Whose it was.
-    pub session: SessionId,
-    /// The version after it.
-    pub version: u64,
-    /// Why.
-    pub reason: String,
-    /// When that was found, in ms since the Unix epoch.
-    pub at: u64,
-}
-
 #[derive(Default)]
 pub(super) struct Counters {
     pub pending: AtomicUsize,
     pub pending_bytes: AtomicUsize,
     pub processed: AtomicU64,
     pub completed: AtomicU64,
-    pub failed: AtomicU64,
     pub retried: AtomicU64,
     pub redis_hits: AtomicU64,
     pub redis_misses: AtomicU64,
@@ -72,6 +58,7 @@ pub(super) struct Counters {
     pub queue_publishes: AtomicU64,
     pub queue_failures: AtomicU64,
     pub direct_writes: AtomicU64,
+    failed: AtomicU64,
     latency_micros: AtomicU64,
     last_run_at: AtomicU64,
 }
@@ -86,6 +73,11 @@ impl Counters {
         self.completed.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.latency_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// So many can never be applied.
+    pub fn failed(&self, commits: usize) {
+        self.failed.fetch_add(commits as u64, Ordering::Relaxed);
     }
 
     pub fn added(&self, bytes: usize) {
@@ -114,6 +106,7 @@ impl Counters {
             dead_letters: failed,
         }
     }
+
     pub fn figures(&self) -> Figures {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {

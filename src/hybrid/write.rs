@@ -8,14 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::cache::{Revision, Written};
 use super::config::Mode;
 use super::queue::{Job, Queue};
 use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
 use super::{LAYER, entry, fenced, is_outage};
-use crate::backend::mongo::MongoBackend;
-use crate::backend::redis::{Mark, Written};
 use crate::backend::{Commit, Fence, Head, now_millis, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
@@ -42,16 +41,16 @@ impl Core {
     pub async fn commit_one(self: &Arc<Self>, commit: Commit) -> Result<Head> {
         let session = commit.session.clone();
         let answer = async {
-            self.open()?;
+            self.ensure_open()?;
             match commit.fence {
                 Fence::Shared => self.commit_shared(commit).await,
-                Fence::Owner(token) => match self.slot_of(&session, token) {
+                Fence::Owner(token) => match self.sessions.of_owner(&session, token) {
                     Some(slot) => {
                         let _turn = slot.turn.lock().await;
                         self.commit_owned(&slot, commit).await
                     }
                     // Not the owner, as far as is known here: MongoDB decides.
-                    None => self.truth(self.commit_to_mongo(commit)).await,
+                    None => self.primary.commit(commit).await,
                 },
             }
         };
@@ -62,14 +61,14 @@ impl Core {
         if let Some(lost) = slot.lost() {
             return Err(lost);
         }
-        let mark = slot.mark();
-        if commit.version() == mark.version && commit.id == mark.commit_id {
+        let revision = slot.revision();
+        if commit.version() == revision.version && commit.id == revision.commit_id {
             return Ok(slot.head());
         }
         if slot.doubt().is_some_and(|doubt| doubt.id != commit.id) {
             self.settle(slot).await?;
         }
-        if slot.has_pending() && commit.base != slot.mark().version {
+        if slot.has_pending() && commit.base != slot.revision().version {
             // MongoDB is behind, so this owner's memory is what counts.
             return again(slot, &commit).map_err(Closed::into_error);
         }
@@ -157,13 +156,15 @@ impl Core {
         if !self.config.uses_outbox() {
             return Err(closed(Kind::Config, "no outbox is allowed"));
         }
-        if slot.may_have_expired() || commit.base != slot.mark().version {
+        if slot.may_have_expired() || commit.base != slot.revision().version {
             return Err(closed(
                 Kind::Unavailable,
                 "only MongoDB can say whether this commit may be made",
             ));
         }
-        MongoBackend::check_changes(&commit.changes).map_err(Closed::Refused)?;
+        self.primary
+            .check_changes(&commit.changes)
+            .map_err(Closed::Refused)?;
         let size = entry::size_of(&commit.changes);
         let waiting = self.counters.pending_bytes.load(Ordering::Relaxed);
         if waiting > 0 && waiting + size > self.config.outbox_limit {
@@ -171,7 +172,7 @@ impl Core {
         }
         if !(slot.is_ready() && slot.is_announced()) {
             self.repair(slot).await.map_err(Closed::Before)?;
-            if commit.base != slot.mark().version {
+            if commit.base != slot.revision().version {
                 // What was in doubt had arrived.
                 return again(slot, commit);
             }
@@ -179,7 +180,7 @@ impl Core {
         let encoded = entry::encode(commit);
         let earlier = slot.doubt();
         for attempt in 0..2 {
-            let mark = Mark {
+            let revision = Revision {
                 token: slot.token,
                 version: commit.version(),
                 commit_id: commit.id,
@@ -188,17 +189,13 @@ impl Core {
             // Before it is sent, so that it is not forgotten if nobody waits for the answer.
             slot.set_doubt(Some(commit.clone()));
             let ttl = self.config.copy_ttl(commit.ttl);
-            let sent = self.redis.commit(
-                &slot.session,
-                commit.base,
-                mark,
-                &commit.changes,
-                Some(&encoded),
-                ttl,
-            );
-            match self.hot(sent).await {
-                Ok(Written::Yes) => return Ok(self.acknowledged_behind(slot, commit, mark, encoded)),
-                Ok(Written::No(Some(found))) if found.token == slot.token && found.same_commit(&mark) => {
+            let sent = self.cache.call(|cache| {
+                let (session, entry) = (&slot.session, Some(&encoded));
+                cache.commit(session, commit.base, revision, &commit.changes, entry, ttl)
+            });
+            match sent.await {
+                Ok(Written::Yes) => return Ok(self.acknowledged_behind(slot, commit, revision, encoded)),
+                Ok(Written::No(Some(found))) if found.token == slot.token && found.same_commit(&revision) => {
                     return Ok(self.acknowledged_behind(slot, commit, found, encoded));
                 }
                 Ok(Written::No(Some(found))) if found.token > slot.token => {
@@ -211,7 +208,7 @@ impl Core {
                     slot.set_doubt(earlier.clone());
                     slot.set_ready(false);
                     self.repair(slot).await.map_err(Closed::Before)?;
-                    if commit.base != slot.mark().version {
+                    if commit.base != slot.revision().version {
                         return again(slot, commit);
                     }
                 }
@@ -238,14 +235,14 @@ impl Core {
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         commit: &Commit,
-        mark: Mark,
+        revision: Revision,
         encoded: bytes::Bytes,
     ) -> Head {
-        self.take_pending(slot, commit.clone(), mark);
+        self.take_pending(slot, commit.clone(), revision);
         if let Some(queue) = &self.queue {
             let job = Job {
                 session: slot.session.clone(),
-                version: mark.version,
+                version: revision.version,
                 entry: encoded,
             };
             runtime::spawn(tell_queue(self.clone(), queue.clone(), job));
@@ -254,22 +251,20 @@ impl Core {
     }
 
     /// Takes a commit that Redis has into what is to go to MongoDB.
-    pub fn take_pending(&self, slot: &Arc<Slot>, commit: Commit, mark: Mark) {
-        let bytes = slot.acknowledged_behind(commit, mark);
-        self.put_behind(slot);
+    pub fn take_pending(&self, slot: &Arc<Slot>, commit: Commit, revision: Revision) {
+        let bytes = slot.acknowledged_behind(commit, revision);
+        self.sessions.put_behind(slot);
         self.counters.added(bytes);
         self.wake.notify_one();
     }
 
     async fn through(self: &Arc<Self>, slot: &Arc<Slot>, commit: &Commit) -> Result<Head> {
-        if self.breaker.is_open() {
-            return Err(self.breaker.refusal());
-        }
+        self.primary.ensure_closed_circuit()?;
         if slot.has_pending() {
-            self.flush(slot).await?;
+            self.drain.flush(slot).await?;
         }
         slot.set_doubt(Some(commit.clone()));
-        let head = match self.truth(self.commit_to_mongo(commit.clone())).await {
+        let head = match self.primary.commit(commit.clone()).await {
             Ok(head) => head,
             Err(error) => {
                 if matches!(error.kind(), Kind::Fenced | Kind::SessionLost) {
@@ -279,22 +274,22 @@ impl Core {
             }
         };
         count(&self.counters.direct_writes);
-        let known = slot.mark();
-        let mark = Mark {
+        let known = slot.revision();
+        let revision = Revision {
             token: slot.token,
             version: head.version,
             commit_id: commit.id,
             updated_at: head.updated_at,
         };
-        slot.acknowledged(mark, commit.ttl);
+        slot.acknowledged(revision, commit.ttl);
         if slot.is_ready() && known.version == commit.base {
             let ttl = self.config.copy_ttl(commit.ttl);
             let copied = self
-                .redis
-                .commit(&slot.session, commit.base, mark, &commit.changes, None, ttl);
-            match self.hot(copied).await {
+                .cache
+                .call(|cache| cache.commit(&slot.session, commit.base, revision, &commit.changes, None, ttl));
+            match copied.await {
                 Ok(Written::Yes) => return Ok(head),
-                Ok(Written::No(Some(found))) if found == mark => return Ok(head),
+                Ok(Written::No(Some(found))) if found == revision => return Ok(head),
                 // Lost or behind: its copy does not serve until it is repaired.
                 _ => slot.set_ready(false),
             }
@@ -309,17 +304,17 @@ impl Core {
     /// Anybody's commit: MongoDB merges it, unless the session's owner uses an outbox; Redis' copy is dropped.
     async fn commit_shared(self: &Arc<Self>, commit: Commit) -> Result<Head> {
         let session = commit.session.clone();
-        let slot = self.slot(&session);
+        let slot = self.sessions.get(&session);
         let _turn = match &slot {
             Some(slot) => Some(slot.turn.lock().await),
             None => None,
         };
         if let Some(slot) = &slot {
-            self.flush(slot).await?;
+            self.drain.flush(slot).await?;
             self.close_own_outbox(slot).await?;
         }
         let id = commit.id;
-        let head = self.truth(self.commit_to_mongo(commit)).await?;
+        let head = self.primary.commit(commit).await?;
         count(&self.counters.direct_writes);
         if let Some(slot) = &slot {
             slot.reset(head.version, id, head.updated_at);
@@ -330,14 +325,14 @@ impl Core {
 
 /// The answer to a commit whose base is not where the session stands any more.
 fn again(slot: &Slot, commit: &Commit) -> std::result::Result<Head, Closed> {
-    let mark = slot.mark();
-    if mark.version == commit.version() && mark.commit_id == commit.id {
+    let revision = slot.revision();
+    if revision.version == commit.version() && revision.commit_id == commit.id {
         return Ok(slot.head());
     }
     Err(Closed::Refused(version_mismatch(
         LAYER,
         commit.base,
-        mark.version,
+        revision.version,
     )))
 }
 

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mongodb::bson::doc;
 
+use super::MongoConfig;
 use super::connection::Connection;
 use super::lease::Outboxes;
-use super::ledger::beside_an_outbox;
+use super::outbox::beside_an_outbox;
 use super::state::Core;
 use super::sweep::sweep_now_and_then;
-use super::{Beside, MongoConfig};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Acquire, AcquireOutcome, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal,
+    Seen, SessionId, Token,
 };
 use crate::error::Result;
 use crate::record::RecordKey;
@@ -75,9 +75,9 @@ impl Backend for MongoBackend {
         let session = request.session.clone();
         let answer = self.0.acquire(request, self.0.unseen).await;
         match answer.map_err(|error| error.in_session(&session))? {
-            Beside::Granted(grant, _) => Ok(Acquired::Granted(grant)),
-            Beside::Held(holder) => Ok(Acquired::Held(holder)),
-            Beside::Outbox(_) => Err(beside_an_outbox()
+            AcquireOutcome::Granted(grant, _) => Ok(Acquired::Granted(grant)),
+            AcquireOutcome::Held(holder) => Ok(Acquired::Held(holder)),
+            AcquireOutcome::Outbox(_) => Err(beside_an_outbox()
                 .with("option", "acceptLostOutbox")
                 .in_session(&session)),
         }

@@ -16,7 +16,7 @@ use super::clock::Now;
 use super::documents::{Entry, SessionDoc, blank_session, entry_document, long, new_epoch, size_of};
 use super::errors::timed_out;
 use super::lease::IDLE;
-use super::ledger::beside_an_outbox;
+use super::outbox::beside_an_outbox;
 use super::staging::{INLINE_BYTES, check_sizes};
 use super::state::{Core, Known, Slot};
 use crate::backend::{Commit, Fence, Head, version_mismatch};
@@ -255,7 +255,7 @@ impl Core {
                 return Err(Error::new(
                     Kind::Unavailable,
                     LAYER,
-                    "other writers were always faster",
+                    "gave up after repeated write conflicts",
                 ));
             }
             backoff(attempt).await;

@@ -12,7 +12,7 @@ use super::LAYER;
 use super::apply::backoff;
 use super::commit::{fenced, tombstone_update};
 use super::documents::{SessionDoc, epoch_prefix, long, new_epoch, range};
-use super::ledger::beside_an_outbox;
+use super::outbox::beside_an_outbox;
 use super::state::{Core, Known};
 use crate::backend::{Fence, SessionId};
 use crate::error::{Error, Kind, Result};
@@ -72,7 +72,7 @@ impl Core {
                 return Ok(Some(Garbage { existed, epochs }));
             }
             if tokio::time::Instant::now() >= deadline {
-                let message = "other writers were always faster";
+                let message = "gave up after repeated write conflicts";
                 return Err(Error::new(Kind::Unavailable, LAYER, message));
             }
             backoff(attempt).await;

@@ -11,9 +11,10 @@ use super::apply::backoff;
 use super::clock::{Now, after};
 use super::commit::millis;
 use super::documents::{SessionDoc, blank_session, epoch_prefix, long, new_epoch, owner_document};
+use super::outbox::metadata_of;
 use super::state::{Core, Known};
-use super::{Beside, LAYER, Ledger, MongoBackend, watched};
-use crate::backend::{Acquire, Grant, Holder, SessionId, Token, keeping};
+use super::{LAYER, MongoBackend, watched};
+use crate::backend::{Acquire, AcquireOutcome, Grant, Holder, SessionId, Token, keeping};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
 use crate::time::Moment;
@@ -53,7 +54,11 @@ pub(super) struct Taken {
 
 impl Core {
     /// Takes the lease, unless an outbox stands in the way.
-    pub(super) async fn acquire(self: &Arc<Self>, request: Acquire, outboxes: Outboxes) -> Result<Beside> {
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        request: Acquire,
+        outboxes: Outboxes,
+    ) -> Result<AcquireOutcome> {
         self.open()?;
         let slot = self.slot(&request.session);
         let mut known = slot.known.lock().await;
@@ -66,10 +71,10 @@ impl Core {
             if let Some(found) = &found {
                 check_claim(&request, found)?;
                 if let Some(holder) = self.holder(&request, found, now, asked).await? {
-                    return Ok(Beside::Held(holder));
+                    return Ok(AcquireOutcome::Held(holder));
                 }
                 if found.outbox.is_some_and(|outbox| !outboxes.pass(outbox)) {
-                    return Ok(Beside::Outbox(Ledger::of(found, now.earliest)));
+                    return Ok(AcquireOutcome::Outbox(metadata_of(found, now.earliest)));
                 }
             }
             *known = None;
@@ -78,7 +83,7 @@ impl Core {
                 break (taken, now, asked);
             }
             if tokio::time::Instant::now() >= deadline {
-                let message = "other owners were always faster";
+                let message = "gave up after repeated write conflicts";
                 return Err(Error::new(Kind::Unavailable, LAYER, message));
             }
             backoff(attempt).await;
@@ -107,14 +112,14 @@ impl Core {
             // Nobody can see it, so nobody need wait for it; what fails is left to the next owner.
             runtime::spawn(async move { core.collect(&id, &garbage).await });
         }
-        let ledger = Ledger::of(&session, now.earliest);
+        let metadata = metadata_of(&session, now.earliest);
         let grant = Grant {
             token: session.token,
             head: session.head(),
             records,
             expires: true,
         };
-        Ok(Beside::Granted(grant, ledger))
+        Ok(AcquireOutcome::Granted(grant, metadata))
     }
 
     /// Writes owner and token, if the document still says what was found; `None` if it does not.

@@ -7,8 +7,8 @@
 //! - `errors`: the driver's errors as ours.
 //! - `state`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
-//! - `ledger`: what the hybrid backend writes down beside it; `installation`: what it calls this database;
-//!   `letters`: what it could not keep elsewhere.
+//! - `outbox`: what the hybrid backend writes down of an outbox elsewhere; `installation`: what it calls this database;
+//!   `dead_letters`: what it could not keep elsewhere.
 //! - `lease`: taking a session and giving it back; `renew`: holding many at the cost of one.
 //! - `read`, `delete`, `sweep`: the other calls.
 //! - `backend`: joins all of it to the trait.
@@ -22,14 +22,14 @@ mod clock;
 mod commit;
 mod config;
 mod connection;
+mod dead_letters;
 mod delete;
 mod documents;
 mod errors;
 mod held;
 mod installation;
 mod lease;
-mod ledger;
-mod letters;
+mod outbox;
 mod primary;
 mod read;
 mod renew;
@@ -43,7 +43,6 @@ mod watched;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;
-pub use ledger::{Beside, Ledger, Opened};
 
 /// The `layer` of this backend's errors.
 const LAYER: &str = "mongodb";

@@ -25,12 +25,12 @@ pub(super) fn corrupt_head() -> Error {
 }
 
 /// An answer that the scripts and commands never give.
-pub(super) fn unexpected() -> Error {
+pub(crate) fn unexpected() -> Error {
     error(Kind::Internal, "the server's answer has an unexpected shape")
 }
 
 /// One record, or none.
-pub(super) fn record(value: Value) -> Result<Option<Bytes>> {
+pub(crate) fn record(value: Value) -> Result<Option<Bytes>> {
     match value {
         Value::BulkString(bytes) => Ok(Some(bytes.into())),
         Value::Nil => Ok(None),
@@ -60,7 +60,7 @@ pub(super) fn read_page(answer: Value) -> Result<(Value, String, Vec<Value>)> {
 }
 
 /// Token and owner of a lease: `token attempt owner`.
-pub(super) fn parse_lease(lease: &[u8]) -> Option<(Token, Owner)> {
+pub(crate) fn parse_lease(lease: &[u8]) -> Option<(Token, Owner)> {
     let mut parts = std::str::from_utf8(lease).ok()?.splitn(3, ' ');
     let token = parts.next()?.parse().ok()?;
     let owner = serde_json::from_str(parts.nth(1)?).ok()?;

@@ -1,26 +1,22 @@
 //! Joins the connection and the scripts to the trait.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
-use tokio::time::Instant;
 
 use super::answers::{
     corrupt_head, fenced, read_acquired, read_done, read_page, read_scan, record, unexpected,
 };
-use super::batch::milliseconds;
+use super::client::Client;
 use super::config::{RedisConfig, parse_address};
-use super::connection::Link;
 use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::large::{self, Shrinking};
-use super::renewals::Renewals;
-use super::{held, proof, scripts, warnings};
+use super::scripts::milliseconds;
+use super::{held, scripts};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
     Token,
@@ -30,65 +26,28 @@ use crate::record::RecordKey;
 
 /// How long a caller's own fencing token outlives the deleted session it belonged to.
 const CLAIM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Leases renewed by one call.
-const RENEWED_AT_ONCE: usize = 200;
 
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
-    pub(super) link: Arc<Link>,
-    renewals: Renewals,
-    /// For what is acknowledged.
-    pub(super) commits: Arc<Link>,
+    pub(super) client: Client,
     pub(super) keys: Keys,
-    operation_timeout: Duration,
-    closed: AtomicBool,
 }
 
 impl RedisBackend {
     /// Checks the options; connects when it is first used.
     pub fn new(config: &RedisConfig) -> Result<Self> {
-        config.validate()?;
-        let link = Link::shared(config);
         Ok(Self {
-            commits: Link::for_commits(config),
-            renewals: Renewals::new(config, &link),
-            link,
+            client: Client::new(config)?,
             keys: Keys::new(&config.prefix),
-            operation_timeout: config.operation_timeout,
-            closed: AtomicBool::new(false),
         })
     }
 
     /// What an operator should know about the server when it holds the only copy: that it may evict keys, or
     /// does not write them to disk. One sentence each.
     pub async fn warnings(&self) -> Result<Vec<String>> {
-        let deadline = self.begin()?;
-        let wait: &[&str] = if self.commits.wants_replicas() {
-            &["WAIT"]
-        } else {
-            &[]
-        };
-        let (warnings, ()) = tokio::try_join!(
-            warnings::check(&self.link, deadline),
-            proof::check(&self.link, &self.keys, wait, deadline)
-        )?;
+        let keys = self.keys.proof("");
+        let (warnings, ()) = tokio::try_join!(self.client.warnings(), self.client.prove(&keys, &[]))?;
         Ok(warnings)
-    }
-
-    fn end(&self) {
-        if !self.closed.swap(true, Ordering::Relaxed) {
-            self.link.give_back();
-            self.commits.give_back();
-            self.renewals.give_back();
-        }
-    }
-
-    /// When the operation that begins now must have ended.
-    fn begin(&self) -> Result<Instant> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(error(Kind::Closed, "the store is closed"));
-        }
-        Ok(Instant::now() + self.operation_timeout)
     }
 
     /// Adds to an error which session it is about and, if a key holds something foreign, which key.
@@ -96,14 +55,10 @@ impl RedisBackend {
         at_keys(found, &[self.keys.hash(session), self.keys.lease(session)]).in_session(session)
     }
 
-    async fn send(&self, command: &Cmd) -> Result<Value> {
-        let deadline = self.begin()?;
-        Ok(self.link.send(command, deadline).await?)
-    }
-
     async fn renew_some(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
-        let answer = match self.begin() {
+        let answer = match self.client.begin() {
             Ok(_) => self
+                .client
                 .renewals
                 .run(&scripts::RENEW, lease, |command| {
                     command.arg(2 * leases.len());
@@ -156,12 +111,12 @@ impl Backend for RedisBackend {
     }
 
     fn part_of(&self, session: &SessionId) -> usize {
-        self.link.part_of(&self.keys.hash(session))
+        self.client.link.part_of(&self.keys.hash(session))
     }
 
     /// A call carries many sessions; one more waits than the connection takes at once.
     fn commit_policy(&self) -> CommitPolicy {
-        if self.link.is_cluster() {
+        if self.client.link.is_cluster() {
             // A node that hangs keeps its own sessions waiting, however many those are.
             return CommitPolicy {
                 sessions: 1,
@@ -175,11 +130,11 @@ impl Backend for RedisBackend {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.send(&cmd("PING")).await.map(|_| ())
+        self.client.send(&cmd("PING")).await.map(|_| ())
     }
 
     async fn acquire(&self, request: Acquire) -> Result<Acquired> {
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         let session = &request.session;
         let owner = serde_json::to_vec(&request.owner)
             .map_err(|cause| error(Kind::Internal, "the owner cannot be written").because(&cause))?;
@@ -188,7 +143,7 @@ impl Backend for RedisBackend {
         let attempt = format!("{attempt:016x}");
         let number = |token: Option<Token>| token.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::ACQUIRE
-            .run(&self.link, deadline, |command| {
+            .run(&self.client.link, deadline, |command| {
                 command
                     .arg(2)
                     .arg(self.keys.hash(session))
@@ -212,20 +167,20 @@ impl Backend for RedisBackend {
             .iter()
             .map(|(session, token)| (self.keys.lease(session), *token))
             .collect();
-        held::held(&self.link, &leases, self.begin()?).await
+        held::held(&self.client.link, &leases, self.client.begin()?).await
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let calls = leases
-            .chunks(renewed_at_once(&self.link))
+            .chunks(self.client.renewed_at_once())
             .map(|some| self.renew_some(some, lease));
         join_all(calls).await.into_iter().flatten().collect()
     }
 
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         scripts::RELEASE
-            .run(&self.link, deadline, |command| {
+            .run(&self.client.link, deadline, |command| {
                 command
                     .arg(2)
                     .arg(self.keys.hash(session))
@@ -239,6 +194,7 @@ impl Backend for RedisBackend {
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
         let answer = self
+            .client
             .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
             .await;
         match answer.map_err(|error| self.about(session, error))? {
@@ -255,9 +211,9 @@ impl Backend for RedisBackend {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         let fields: Vec<_> = keys.iter().map(RecordKey::as_bytes).collect();
-        let read = large::fields(&self.link, &self.keys.hash(session), &fields, deadline).await;
+        let read = large::fields(&self.client.link, &self.keys.hash(session), &fields, deadline).await;
         let (heads, values) = read.map_err(|error| self.about(session, error))?;
         for head in &heads {
             self.ensure_seen(session, seen, head, deadline).await?;
@@ -273,7 +229,7 @@ impl Backend for RedisBackend {
         limit: usize,
         seen: Seen,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         let hash = self.keys.hash(session);
         let cursor = cursor.as_deref().unwrap_or("0");
         let mut pattern = Vec::new();
@@ -281,13 +237,13 @@ impl Backend for RedisBackend {
             pattern = glob_escape(RecordKey::new(kind, "")?.as_bytes());
             pattern.push(b'*');
         }
-        let mut reading = Shrinking::new(&self.link);
+        let mut reading = Shrinking::new(&self.client.link);
         let (head, next, values) = loop {
             let count = limit.clamp(1, reading.portion);
             let arguments = |command: &mut Cmd| {
                 command.arg(1).arg(&hash).arg(cursor).arg(count).arg(&pattern);
             };
-            match scripts::SCAN.run(&self.link, deadline, arguments).await {
+            match scripts::SCAN.run(&self.client.link, deadline, arguments).await {
                 Ok(answer) => break read_page(answer)?,
                 Err(fault) => reading
                     .after(fault.into(), count)
@@ -295,7 +251,7 @@ impl Backend for RedisBackend {
             }
         };
         self.ensure_seen(session, seen, &head, deadline).await?;
-        reading.learn(&self.link, large::bytes(&values));
+        reading.learn(&self.client.link, large::bytes(&values));
         let mut items = Vec::with_capacity(values.len() / 2);
         let mut values = values.into_iter();
         while let (Some(field), Some(value)) = (values.next(), values.next()) {
@@ -314,16 +270,16 @@ impl Backend for RedisBackend {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
-        match self.begin() {
+        match self.client.begin() {
             Ok(deadline) => self.commit_by(commits, deadline).await,
             Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         let (answer, unconfirmed) = scripts::DELETE
-            .run_confirmed(&self.commits, deadline, |command| {
+            .run_confirmed(&self.client.commits, deadline, |command| {
                 command
                     .arg(2)
                     .arg(self.keys.hash(session))
@@ -340,9 +296,9 @@ impl Backend for RedisBackend {
     }
 
     async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {
-        let deadline = self.begin()?;
+        let deadline = self.client.begin()?;
         let answer = scripts::TOUCH
-            .run(&self.link, deadline, |command| {
+            .run(&self.client.link, deadline, |command| {
                 command.arg(1).arg(self.keys.hash(session));
                 command.arg(fence_argument(fence)).arg(milliseconds(ttl));
             })
@@ -352,8 +308,8 @@ impl Backend for RedisBackend {
     }
 
     async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        let deadline = self.begin()?;
-        let masters = self.link.masters(deadline).await?;
+        let deadline = self.client.begin()?;
+        let masters = self.client.link.masters(deadline).await?;
         // On one server the cursor is SCAN's; in a cluster it is "host:port SCAN's", master after master.
         let (node, position) = match (&masters, cursor.as_deref()) {
             (None, cursor) => (None, cursor.unwrap_or("0")),
@@ -380,13 +336,17 @@ impl Backend for RedisBackend {
             .arg("COUNT")
             .arg(limit.max(1));
         command.arg("TYPE").arg("hash");
-        let (next, found) = read_scan(self.link.send_to(node, &command, deadline).await?)?;
+        let (next, found) = read_scan(self.client.link.send_to(node, &command, deadline).await?)?;
         let sessions = found.into_iter().filter_map(|key| match key {
             Value::BulkString(key) => Some((self.keys.session(&key)?, key)),
             _ => None,
         });
         let heads = sessions.map(async |(session, key)| {
-            let head = self.link.send(cmd("HGET").arg(key).arg(HEAD), deadline).await?;
+            let head = self
+                .client
+                .link
+                .send(cmd("HGET").arg(key).arg(HEAD), deadline)
+                .await?;
             let exists = match head {
                 // What cannot be read is there nevertheless.
                 Value::BulkString(head) => HeadField::parse(&head).is_none_or(|head| head.version > 0),
@@ -414,20 +374,9 @@ impl Backend for RedisBackend {
     }
 
     async fn close(&self) -> Result<()> {
-        self.end();
+        self.client.close();
         Ok(())
     }
-}
-
-impl Drop for RedisBackend {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// How many leases one call may renew. In a cluster, its keys must be of one session; the calls are pipelined.
-pub(super) fn renewed_at_once(link: &Link) -> usize {
-    if link.is_cluster() { 1 } else { RENEWED_AT_ONCE }
 }
 
 fn fence_argument(fence: Fence) -> String {

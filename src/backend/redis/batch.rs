@@ -1,8 +1,8 @@
-//! Many sessions in one script call, by way of [`gather`](crate::backend::gather).
+//! Many sessions in one script call, by way of [`gather`](crate::backend::gather). What is committed, and to which keys,
+//! its items say.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,41 +11,49 @@ use tokio::time::Instant;
 
 use super::connection::Link;
 use super::errors::{at_keys, error, from_script};
-use super::hot::Mark;
-use super::keys::HeadField;
 use super::scripts::{self, Call};
 use crate::backend::gather::{self, Carrier, Waiting};
-use crate::backend::{Commit, Fence, Head, now_millis};
+use crate::backend::{Head, now_millis};
 use crate::error::{Error, Kind, Result};
 use crate::record::Change;
 
-/// A commit with the key of its hash.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub key: String,
-    pub commit: Commit,
-}
+/// About what a commit takes beside its keys and changes.
+const OVERHEAD: usize = 160;
 
-/// A commit to a hot copy, with its keys.
-pub(super) struct HotCommit {
-    pub hot: String,
-    pub outbox: String,
-    pub base: u64,
-    pub mark: Mark,
-    pub changes: Vec<Change>,
-    /// What the outbox gets.
-    pub entry: Option<Bytes>,
-    pub ttl: Option<Duration>,
-}
+/// One session's part of a call to a script made by [`Call::of_many`].
+pub(crate) trait Item: Send + Sync + 'static {
+    /// The script.
+    fn script(&self) -> &'static Call;
 
-/// What a script call carries; all of it of one kind.
-pub(super) enum Item {
-    Commit(Entry),
-    Hot(HotCommit),
+    /// The session's keys; of each item of a script as many.
+    fn keys(&self) -> &[String];
+
+    /// The key whose head says that it is committed.
+    fn head_key(&self) -> &str;
+
+    /// What the script changes.
+    fn changes(&self) -> &[Change];
+
+    /// Whether the server's answer is what acknowledges it, so that replicas must confirm it.
+    fn is_acknowledged(&self) -> bool;
+
+    /// The arguments before the changes. `text` is scratch.
+    fn write_heading(&self, command: &mut Cmd, now: u64, text: &mut String);
+
+    /// How large the heading is, if it is more than some numbers.
+    fn heading_bytes(&self) -> usize {
+        0
+    }
+
+    /// Where the session is once it is committed.
+    fn committed(&self, now: u64) -> Head;
+
+    /// What the script's answer means when it is not that it is done, and no error: a head, mostly.
+    fn read_head(&self, head: Vec<u8>) -> Reply;
 }
 
 /// What the server said to one commit.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// It is committed.
     Committed(Head),
     /// It was committed when it was sent before, and its answer lost.
@@ -56,63 +64,8 @@ pub(super) enum Reply {
     Failed(Error),
 }
 
-impl Item {
-    fn changes(&self) -> &[Change] {
-        match self {
-            Self::Commit(entry) => &entry.commit.changes,
-            Self::Hot(commit) => &commit.changes,
-        }
-    }
-
-    fn script(&self) -> &'static Call {
-        match self {
-            Self::Commit(entry) if entry.commit.fence == Fence::Shared => &scripts::MERGE,
-            Self::Commit(_) => &scripts::COMMIT,
-            Self::Hot(_) => &scripts::HOT_COMMIT,
-        }
-    }
-
-    fn write_keys(&self, command: &mut Cmd) {
-        match self {
-            Self::Commit(entry) => command.arg(&entry.key),
-            Self::Hot(commit) => command.arg(&commit.hot).arg(&commit.outbox),
-        };
-    }
-
-    /// Keys of one item.
-    fn keys(&self) -> usize {
-        match self {
-            Self::Commit(_) => 1,
-            Self::Hot(_) => 2,
-        }
-    }
-
-    fn read_answer(&self, answer: Value, now: u64) -> Reply {
-        match self {
-            Self::Commit(entry) => read_answer(answer, entry, now),
-            Self::Hot(commit) => read_hot_answer(answer, commit),
-        }
-    }
-
-    /// Whether the server alone acknowledges it.
-    fn acknowledges(&self) -> bool {
-        match self {
-            Self::Commit(_) => true,
-            Self::Hot(commit) => commit.entry.is_some(),
-        }
-    }
-
-    /// The key whose head says that it is committed.
-    fn head_key(&self) -> &str {
-        match self {
-            Self::Commit(entry) => &entry.key,
-            Self::Hot(commit) => &commit.outbox,
-        }
-    }
-}
-
 impl Carrier for Link {
-    type Item = Item;
+    type Item = Box<dyn Item>;
     type Answer = Reply;
 
     const IN_FLIGHT: usize = 2;
@@ -123,46 +76,37 @@ impl Carrier for Link {
         &self.waiting
     }
 
-    fn kind(item: &Item) -> u8 {
-        match item {
-            Item::Commit(entry) => u8::from(entry.commit.fence == Fence::Shared),
-            Item::Hot(commit) => 2 + u8::from(commit.entry.is_some()),
-        }
+    fn may_share_a_call(one: &Box<dyn Item>, other: &Box<dyn Item>) -> bool {
+        std::ptr::eq(one.script(), other.script()) && one.is_acknowledged() == other.is_acknowledged()
     }
 
-    fn bytes(item: &Item) -> usize {
-        let size: usize = item
+    fn bytes(item: &Box<dyn Item>) -> usize {
+        let changes = item
             .changes()
             .iter()
-            .map(|change| change.key.as_bytes().len() + change.value.as_ref().map_or(0, Bytes::len) + 32)
-            .sum();
-        let rest = match item {
-            Item::Commit(entry) => entry.key.len(),
-            Item::Hot(commit) => 2 * commit.hot.len() + commit.entry.as_ref().map_or(0, Bytes::len),
-        };
-        size + rest + 160
+            .map(|change| change.key.as_bytes().len() + change.value.as_ref().map_or(0, Bytes::len) + 32);
+        let keys = item.keys().iter().map(String::len);
+        changes.chain(keys).sum::<usize>() + item.heading_bytes() + OVERHEAD
     }
 
-    async fn carry(&self, items: &[&Item], deadline: Instant) -> Vec<Reply> {
+    async fn carry(&self, items: &[&Box<dyn Item>], deadline: Instant) -> Vec<Reply> {
         let Some(first) = items.first() else {
             return Vec::new();
         };
         let now = now_millis();
         let arguments = |command: &mut Cmd| {
-            command.arg(items.len() * first.keys());
+            command.arg(items.len() * first.keys().len());
             for item in items {
-                item.write_keys(command);
+                command.arg(item.keys());
             }
             let mut text = String::with_capacity(96);
             for item in items {
-                match item {
-                    Item::Commit(entry) => write_commit(command, &entry.commit, now, &mut text),
-                    Item::Hot(commit) => write_hot_commit(command, commit, &mut text),
-                }
+                item.write_heading(command, now, &mut text);
+                write_changes(command, item.changes());
             }
         };
         let script = first.script();
-        let answered = if first.acknowledges() {
+        let answered = if first.is_acknowledged() {
             script.run_confirmed(self, deadline, arguments).await
         } else {
             script
@@ -174,9 +118,9 @@ impl Carrier for Link {
             Ok((Value::Array(answers), unconfirmed)) if answers.len() == items.len() => {
                 let replies = answers.into_iter().zip(items);
                 let mut replies: Vec<_> = replies
-                    .map(|(answer, item)| item.read_answer(answer, now))
+                    .map(|(answer, item)| read_answer(answer, &***item, now))
                     .collect();
-                if self.wants_replicas() && first.acknowledges() {
+                if self.wants_replicas() && first.is_acknowledged() {
                     self.confirm(items, &mut replies, unconfirmed, deadline).await;
                 }
                 replies
@@ -207,7 +151,7 @@ impl Link {
     /// call that wrote nothing, perhaps on another connection.
     async fn confirm(
         &self,
-        items: &[&Item],
+        items: &[&<Self as Carrier>::Item],
         replies: &mut [Reply],
         unconfirmed: Option<Error>,
         deadline: Instant,
@@ -233,7 +177,7 @@ impl Link {
     }
 
     /// Fails unless as many replicas as must have what stands in the heads of these hashes.
-    pub(super) async fn confirm_heads(&self, keys: &[&str], deadline: Instant) -> Result<()> {
+    pub async fn confirm_heads(&self, keys: &[&str], deadline: Instant) -> Result<()> {
         let confirmed = scripts::CONFIRM.run_confirmed(self, deadline, |command| {
             command.arg(keys.len()).arg(keys);
         });
@@ -248,9 +192,8 @@ fn failed(count: usize, error: &Error) -> Vec<Reply> {
     (0..count).map(|_| Reply::Failed(error.clone())).collect()
 }
 
-/// Commits each of `items`, which are all of one kind. In a cluster, the keys of one call must be of one session;
-/// the calls are pipelined.
-pub(super) async fn commit(link: &Arc<Link>, items: Vec<Item>, deadline: Instant) -> Vec<Reply> {
+/// Commits each of `items`. In a cluster, the keys of one call must be of one session; the calls are pipelined.
+pub(crate) async fn commit(link: &Arc<Link>, items: Vec<Box<dyn Item>>, deadline: Instant) -> Vec<Reply> {
     if !link.is_cluster() {
         return gather::carry(link, items, deadline).await;
     }
@@ -260,48 +203,6 @@ pub(super) async fn commit(link: &Arc<Link>, items: Vec<Item>, deadline: Instant
         .into_iter()
         .flatten()
         .collect()
-}
-
-fn write_commit(command: &mut Cmd, commit: &Commit, now: u64, text: &mut String) {
-    let ttl = milliseconds(commit.ttl);
-    match commit.fence {
-        Fence::Owner(token) => {
-            put(command, text, format_args!("{token}:{}:", commit.base));
-            let flag = if ttl == 0 { '-' } else { 't' };
-            put(
-                command,
-                text,
-                format_args!("{token}:{}:{:016x}:{flag}:{now}:", commit.version(), commit.id),
-            );
-        }
-        Fence::Shared => {
-            if commit.expected {
-                command.arg(commit.base);
-            } else {
-                command.arg("");
-            }
-            command.arg(commit.base).arg(commit.patches);
-            put(command, text, format_args!("{:016x}", commit.id));
-            command.arg(now);
-        }
-    }
-    command.arg(ttl);
-    write_changes(command, &commit.changes);
-}
-
-fn write_hot_commit(command: &mut Cmd, commit: &HotCommit, text: &mut String) {
-    put(
-        command,
-        text,
-        format_args!("{}:{}:", commit.mark.token, commit.base),
-    );
-    put(command, text, format_args!("{}", commit.mark));
-    command.arg(milliseconds(commit.ttl));
-    match &commit.entry {
-        Some(entry) => command.arg(commit.mark.version).arg(&entry[..]),
-        None => command.arg("").arg(""),
-    };
-    write_changes(command, &commit.changes);
 }
 
 /// Twice the number of puts, the number of deletes; fields and values; deleted fields.
@@ -318,88 +219,27 @@ fn write_changes(command: &mut Cmd, changes: &[Change]) {
     }
 }
 
-fn put(command: &mut Cmd, text: &mut String, what: std::fmt::Arguments<'_>) {
+/// Adds an argument, written in `text`.
+pub(crate) fn put(command: &mut Cmd, text: &mut String, what: std::fmt::Arguments<'_>) {
     text.clear();
     // Writing to a string cannot fail.
     let _ = text.write_fmt(what);
     command.arg(text.as_str());
 }
 
-/// A time to live as the scripts want it: 0 is for ever.
-pub(super) fn milliseconds(ttl: Option<Duration>) -> u64 {
-    ttl.map_or(0, |ttl| {
-        u64::try_from(ttl.as_millis())
-            .unwrap_or(u64::MAX)
-            .clamp(1, 1 << 52)
-    })
-}
-
-fn read_answer(answer: Value, Entry { key, commit, .. }: &Entry, now: u64) -> Reply {
+fn read_answer(answer: Value, item: &dyn Item, now: u64) -> Reply {
     match answer {
-        Value::Int(0) => Reply::Committed(Head {
-            version: commit.version(),
-            updated_at: now,
-        }),
+        Value::Int(0) => Reply::Committed(item.committed(now)),
         Value::BulkString(text) => match text.split_first() {
             Some((b'E', error)) => {
                 let error = from_script(&String::from_utf8_lossy(error));
-                Reply::Failed(at_keys(error, std::slice::from_ref(key)))
+                Reply::Failed(at_keys(error, item.keys()))
             }
-            Some((sign @ (b'+' | b'='), head)) => match parse_merged(head) {
-                Some(head) if *sign == b'+' => Reply::Committed(head),
-                Some(head) => Reply::Before(head),
-                None => Reply::Failed(error(Kind::Internal, "the merge script's answer cannot be read")),
-            },
-            _ => match (commit.fence, HeadField::parse(&text)) {
-                // The answer was lost and the commit sent again.
-                (Fence::Owner(token), Some(head))
-                    if (head.token, head.version, head.commit) == (token, commit.version(), commit.id) =>
-                {
-                    Reply::Before(head.head())
-                }
-                _ => Reply::Refused(text),
-            },
+            _ => item.read_head(text),
         },
         _ => Reply::Failed(error(
             Kind::Internal,
             "the commit script's answer has an unexpected type",
         )),
     }
-}
-
-fn read_hot_answer(answer: Value, commit: &HotCommit) -> Reply {
-    match answer {
-        Value::Int(0) => Reply::Committed(Head {
-            version: commit.mark.version,
-            updated_at: commit.mark.updated_at,
-        }),
-        Value::BulkString(text) => match text.split_first() {
-            Some((b'E', error)) => {
-                let error = from_script(&String::from_utf8_lossy(error));
-                Reply::Failed(at_keys(error, &[commit.hot.clone(), commit.outbox.clone()]))
-            }
-            _ => match Mark::parse(&text) {
-                // The answer was lost and the commit sent again.
-                Ok(Some(found)) if found.token == commit.mark.token && found.same_commit(&commit.mark) => {
-                    Reply::Before(Head {
-                        version: found.version,
-                        updated_at: found.updated_at,
-                    })
-                }
-                _ => Reply::Refused(text),
-            },
-        },
-        _ => Reply::Failed(error(
-            Kind::Internal,
-            "the commit script's answer has an unexpected type",
-        )),
-    }
-}
-
-fn parse_merged(text: &[u8]) -> Option<Head> {
-    let (version, updated_at) = std::str::from_utf8(text).ok()?.split_once(':')?;
-    Some(Head {
-        version: version.parse().ok()?,
-        updated_at: updated_at.parse().ok()?,
-    })
 }

@@ -48,7 +48,7 @@ struct State {
 }
 
 /// Why a command has no answer.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The driver's error, or that of the server there.
     Redis(RedisError, Arc<Place>),
     /// No connection; the command was not sent.

@@ -1,15 +1,111 @@
 //! Commits: which of them share a call.
 
 use futures_util::future::join_all;
+use redis::Cmd;
 use tokio::time::Instant;
 
 use super::answers::corrupt_head;
 use super::backend::RedisBackend;
-use super::batch::{self, Entry, Item, Reply};
-use super::errors::LAYER;
+use super::batch::{self, Item, Reply, put};
+use super::errors::{LAYER, error};
 use super::keys::HeadField;
+use super::scripts::{self, Call, milliseconds};
 use crate::backend::{Commit, Fence, Head, Seen, SessionId, version_mismatch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::record::Change;
+
+/// A commit with the key of its hash.
+struct Entry {
+    keys: [String; 1],
+    commit: Commit,
+}
+
+impl Item for Entry {
+    fn script(&self) -> &'static Call {
+        match self.commit.fence {
+            Fence::Shared => &scripts::MERGE,
+            Fence::Owner(_) => &scripts::COMMIT,
+        }
+    }
+
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn head_key(&self) -> &str {
+        &self.keys[0]
+    }
+
+    fn changes(&self) -> &[Change] {
+        &self.commit.changes
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        true
+    }
+
+    fn write_heading(&self, command: &mut Cmd, now: u64, text: &mut String) {
+        let commit = &self.commit;
+        let ttl = milliseconds(commit.ttl);
+        match commit.fence {
+            Fence::Owner(token) => {
+                put(command, text, format_args!("{token}:{}:", commit.base));
+                let flag = if ttl == 0 { '-' } else { 't' };
+                put(
+                    command,
+                    text,
+                    format_args!("{token}:{}:{:016x}:{flag}:{now}:", commit.version(), commit.id),
+                );
+            }
+            Fence::Shared => {
+                if commit.expected {
+                    command.arg(commit.base);
+                } else {
+                    command.arg("");
+                }
+                command.arg(commit.base).arg(commit.patches);
+                put(command, text, format_args!("{:016x}", commit.id));
+                command.arg(now);
+            }
+        }
+        command.arg(ttl);
+    }
+
+    fn committed(&self, now: u64) -> Head {
+        Head {
+            version: self.commit.version(),
+            updated_at: now,
+        }
+    }
+
+    fn read_head(&self, text: Vec<u8>) -> Reply {
+        if let Some((sign @ (b'+' | b'='), head)) = text.split_first() {
+            return match parse_merged(head) {
+                Some(head) if *sign == b'+' => Reply::Committed(head),
+                Some(head) => Reply::Before(head),
+                None => Reply::Failed(error(Kind::Internal, "the merge script's answer cannot be read")),
+            };
+        }
+        match (self.commit.fence, HeadField::parse(&text)) {
+            // The answer was lost and the commit sent again.
+            (Fence::Owner(token), Some(head))
+                if (head.token, head.version, head.commit)
+                    == (token, self.commit.version(), self.commit.id) =>
+            {
+                Reply::Before(head.head())
+            }
+            _ => Reply::Refused(text),
+        }
+    }
+}
+
+fn parse_merged(text: &[u8]) -> Option<Head> {
+    let (version, updated_at) = std::str::from_utf8(text).ok()?.split_once(':')?;
+    Some(Head {
+        version: version.parse().ok()?,
+        updated_at: updated_at.parse().ok()?,
+    })
+}
 
 impl RedisBackend {
     /// Commits each of them by itself; one answer for each, in order.
@@ -21,7 +117,7 @@ impl RedisBackend {
         let entries = commits
             .into_iter()
             .map(|commit| Entry {
-                key: self.keys.hash(&commit.session),
+                keys: [self.keys.hash(&commit.session)],
                 commit,
             })
             .collect::<Vec<_>>();
@@ -55,8 +151,11 @@ impl RedisBackend {
                 )
             })
             .collect();
-        let items = entries.into_iter().map(Item::Commit).collect();
-        let replies = batch::commit(&self.commits, items, deadline).await;
+        let items = entries
+            .into_iter()
+            .map(|entry| Box::new(entry) as Box<dyn Item>)
+            .collect();
+        let replies = batch::commit(&self.client.commits, items, deadline).await;
         let results = replies
             .into_iter()
             .zip(facts)

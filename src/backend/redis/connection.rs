@@ -13,7 +13,7 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::channel::Channel;
-pub(super) use super::channel::Fault;
+pub(crate) use super::channel::Fault;
 use super::cluster::Cluster;
 use super::config::{Address, RedisConfig, Topology, WaitReplicas};
 use super::errors::Place;
@@ -27,17 +27,17 @@ static LINKS: LazyLock<Mutex<Links>> = LazyLock::new(Mutex::default);
 type Links = HashMap<([u8; 32], bool), Weak<Link>>;
 
 /// A shared way to one server, or to one cluster.
-pub(super) struct Link {
-    pub place: Arc<Place>,
+pub(crate) struct Link {
+    pub(super) place: Arc<Place>,
     way: Way,
     /// Who must have what is sent here before it is answered.
     replicas: Option<WaitReplicas>,
     /// Stores that are open; without any, the connections are closed.
     users: AtomicUsize,
     /// Commits that wait for their turn on this connection.
-    pub waiting: Mutex<Waiting<Link>>,
+    pub(super) waiting: Mutex<Waiting<Link>>,
     /// How many fields one read may ask this server for.
-    pub portion: Portion,
+    pub(super) portion: Portion,
 }
 
 enum Way {

@@ -9,13 +9,13 @@ use crate::error::{Error, Kind};
 pub(super) const LAYER: &str = "redis";
 
 /// An error of this backend.
-pub(super) fn error(kind: Kind, message: &'static str) -> Error {
+pub(crate) fn error(kind: Kind, message: &'static str) -> Error {
     Error::new(kind, LAYER, message)
 }
 
 /// The server asked, as its errors name it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// `host:port`, of every node that was named.
     name: String,
     is_cluster: bool,
@@ -110,7 +110,7 @@ impl Place {
 }
 
 /// An error that a script caught and handed back as text.
-pub(super) fn from_script(text: &str) -> Error {
+pub(crate) fn from_script(text: &str) -> Error {
     let code = inner_code(text).unwrap_or_else(|| text.split(' ').next().unwrap_or_default());
     let (kind, message) = by_text(text)
         .or_else(|| by_code(code, true))
@@ -119,7 +119,7 @@ pub(super) fn from_script(text: &str) -> Error {
 }
 
 /// Names the keys that an error is about, if it is about one that holds something foreign.
-pub(super) fn at_keys(found: Error, keys: &[String]) -> Error {
+pub(crate) fn at_keys(found: Error, keys: &[String]) -> Error {
     if found.kind() != Kind::Corrupt || !found.message().ends_with(FOREIGN) {
         return found;
     }

@@ -13,7 +13,7 @@ use crate::error::Result;
 const ASKED_AT_ONCE: usize = 200;
 
 /// Of the leases at `keys`, each with its token, in the order asked.
-pub(super) async fn held(link: &Link, leases: &[(String, Token)], deadline: Instant) -> Result<Vec<bool>> {
+pub(crate) async fn held(link: &Link, leases: &[(String, Token)], deadline: Instant) -> Result<Vec<bool>> {
     if link.is_cluster() {
         // A node that does not answer is no news for the sessions of the others; `acquire` says so for its own.
         let calls = leases.chunks(1).map(async |one| {

@@ -4,36 +4,24 @@ use crate::backend::{Head, SessionId, Token};
 
 /// Field of a session's hash: `token:version:commit id:flag:updated at:earlier commit ids`. Record fields begin
 /// with their type's length, so none of up to 64 bytes begins with `@` (64).
-pub(super) const HEAD: &[u8] = b"@";
+pub(crate) const HEAD: &[u8] = b"@";
 
 /// Whether a field is one of ours and not a record.
 pub(super) fn is_own_field(field: &[u8]) -> bool {
     field.first() == Some(&b'@') && field.len() <= 64
 }
 
-/// Names of the keys of one installation.
+/// Names of the keys below one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     prefix: String,
-    /// Whose truth what is kept here belongs to; empty where this is the truth.
-    installation: String,
 }
 
 impl Keys {
     pub fn new(prefix: &str) -> Self {
-        Self::of(prefix, "")
-    }
-
-    /// Of what is kept beside the truth of `installation`.
-    pub fn of(prefix: &str, installation: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
-            installation: installation.to_owned(),
         }
-    }
-
-    fn beside(&self, session: &str, what: &str) -> String {
-        format!("{}:{}:{what}", self.hash(session), self.installation)
     }
 
     /// The hash of a session.
@@ -60,29 +48,9 @@ impl Keys {
         key
     }
 
-    /// A hot copy of a session whose truth is elsewhere.
-    pub fn hot(&self, session: &str) -> String {
-        self.beside(session, "hot")
-    }
-
-    /// What such a session's owner has acknowledged and the truth may not have yet.
-    pub fn outbox(&self, session: &str) -> String {
-        self.beside(session, "outbox")
-    }
-
-    /// The lease of such a session.
-    pub fn hot_lease(&self, session: &str) -> String {
-        self.beside(session, "owner")
-    }
-
-    /// The stream of patches that could never be applied.
-    pub fn dead_letters(&self) -> String {
-        format!("{}:{}:dead-letters", self.prefix, self.installation)
-    }
-
-    /// A hash and a string that no session has.
-    pub fn proof(&self) -> [String; 2] {
-        ["hash", "string"].map(|kind| format!("{}:{{proof}}:{}:{kind}", self.prefix, self.installation))
+    /// A hash and a string that no session has; `installation` names whose, as in hybrid mode.
+    pub fn proof(&self, installation: &str) -> [String; 2] {
+        ["hash", "string"].map(|kind| format!("{}:{{proof}}:{installation}:{kind}", self.prefix))
     }
 
     /// What SCAN must match to find the hashes.

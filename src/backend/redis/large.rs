@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const LARGE: usize = 256 * 1024;
 
 /// A read that is made smaller while connections end under it.
-pub(super) struct Shrinking {
+pub(crate) struct Shrinking {
     pub portion: usize,
     shrunk: bool,
     again: bool,
@@ -61,7 +61,7 @@ impl Shrinking {
 }
 
 /// What stood in `@` of the hash `key` whenever it was read, and the values of `fields`, in the order asked.
-pub(super) async fn fields(
+pub(crate) async fn fields(
     link: &Link,
     key: &str,
     fields: &[&[u8]],

@@ -9,6 +9,7 @@ mod answers;
 mod backend;
 mod batch;
 mod channel;
+mod client;
 mod cluster;
 mod commit;
 mod config;
@@ -17,7 +18,6 @@ mod dial;
 mod errors;
 mod greeting;
 mod held;
-mod hot;
 mod keys;
 mod large;
 mod portion;
@@ -31,9 +31,18 @@ mod warnings;
 
 pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Topology, WaitReplicas};
-pub use hot::{Copied, Held, HotCopies, Installed, Left, Mark, Renewed, Reserved, Written};
+
+// For another protocol on the same connections, which hybrid mode has.
+pub(crate) use answers::{parse_lease, record, unexpected};
+pub(crate) use batch::{Item, Reply, commit as commit_together, put};
+pub(crate) use client::Client;
+pub(crate) use errors::{at_keys, error, from_script};
+pub(crate) use held::held as leases_held;
+pub(crate) use keys::{HEAD, Keys};
+pub(crate) use large::{Shrinking, fields as read_fields};
+pub(crate) use scripts::{Call, milliseconds};
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

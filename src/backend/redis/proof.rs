@@ -8,13 +8,12 @@ use super::answers::unexpected;
 use super::config::Address;
 use super::connection::Link;
 use super::errors::{self, LAYER};
-use super::keys::Keys;
 use crate::error::{Error, Kind, Result};
 
 const SCRIPT: &str = include_str!("prove.lua");
 
 /// Fails if a master refuses a command of the scripts, or one of `more`.
-pub(super) async fn check(link: &Link, keys: &Keys, more: &[&str], deadline: Instant) -> Result<()> {
+pub(super) async fn check(link: &Link, keys: &[String; 2], more: &[&str], deadline: Instant) -> Result<()> {
     match link.masters(deadline).await? {
         None => ask(link, None, keys, more, deadline).await,
         Some(masters) => {
@@ -29,12 +28,12 @@ pub(super) async fn check(link: &Link, keys: &Keys, more: &[&str], deadline: Ins
 async fn ask(
     link: &Link,
     master: Option<&Address>,
-    keys: &Keys,
+    keys: &[String; 2],
     more: &[&str],
     deadline: Instant,
 ) -> Result<()> {
     let mut command = cmd("EVAL");
-    command.arg(SCRIPT).arg(0).arg(&keys.proof()[..]);
+    command.arg(SCRIPT).arg(0).arg(&keys[..]);
     command.arg(u8::from(link.is_cluster())).arg(more);
     let refused = match link.send_to(master, &command, deadline).await? {
         Value::BulkString(refused) => String::from_utf8_lossy(&refused).into_owned(),

@@ -13,7 +13,7 @@ use super::scripts::Call;
 use crate::backend::renewal_limit;
 
 /// See the module.
-pub(super) struct Renewals {
+pub(crate) struct Renewals {
     own: Arc<Link>,
     shared: Arc<Link>,
 }

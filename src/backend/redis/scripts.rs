@@ -1,6 +1,8 @@
 //! The Lua scripts and how they are called.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::{Cmd, Script, Value};
 use tokio::time::Instant;
@@ -10,11 +12,9 @@ use super::errors::is_unknown_script;
 use crate::error::Error;
 
 /// Commits of owners.
-pub(super) static COMMIT: LazyLock<Call> =
-    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("commit.lua"))));
+pub(super) static COMMIT: LazyLock<Call> = LazyLock::new(|| Call::of_many(include_str!("commit.lua")));
 /// Commits without an owner.
-pub(super) static MERGE: LazyLock<Call> =
-    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("merge.lua"))));
+pub(super) static MERGE: LazyLock<Call> = LazyLock::new(|| Call::of_many(include_str!("merge.lua")));
 /// Takes a lease.
 pub(super) static ACQUIRE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("acquire.lua")));
 /// Renews leases.
@@ -28,41 +28,27 @@ pub(super) static DELETE: LazyLock<Call> = LazyLock::new(|| Call::new(include_st
 /// Sets a time to live.
 pub(super) static TOUCH: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("touch.lua")));
 
-/// Takes a commit into a hot copy and its outbox.
-pub(super) static HOT_COMMIT: LazyLock<Call> =
-    LazyLock::new(|| Call::new(concat!(include_str!("batch.lua"), include_str!("hot/commit.lua"))));
-/// Keeps others from taking a session.
-pub(super) static HOT_RESERVE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/reserve.lua")));
-/// Shuts older owners out of an outbox.
-pub(super) static HOT_FENCE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/fence.lua")));
-/// Begins an ownership of a hot copy.
-pub(super) static HOT_INSTALL: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/install.lua")));
-/// Fills a hot copy.
-pub(super) static HOT_WARM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/warm.lua")));
-/// Makes the lease beside a hot copy last on.
-pub(super) static HOT_RENEW: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/renew.lua")));
-/// Gives the lease beside a hot copy back.
-pub(super) static HOT_RELEASE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/release.lua")));
-/// Removes entries of an outbox.
-pub(super) static HOT_TRIM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/trim.lua")));
-/// Removes a hot copy and its outbox.
-pub(super) static HOT_PURGE: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("hot/purge.lua")));
-
 /// Has replicas confirm what stands there.
 pub(super) static CONFIRM: LazyLock<Call> = LazyLock::new(|| Call::new(include_str!("confirm.lua")));
 
 /// A script.
-pub(super) struct Call {
-    text: &'static str,
+pub(crate) struct Call {
+    text: Cow<'static, str>,
     hash: String,
 }
 
 impl Call {
-    fn new(text: &'static str) -> Self {
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
         Self {
+            hash: Script::new(&text).get_hash().to_owned(),
             text,
-            hash: Script::new(text).get_hash().to_owned(),
         }
+    }
+
+    /// A script that commits for many sessions; see `batch.lua`.
+    pub fn of_many(text: &str) -> Self {
+        Self::new(format!("{}{text}", include_str!("batch.lua")))
     }
 
     /// Runs the script; `arguments` adds the number of keys, the keys and the rest. It is asked again with the
@@ -105,8 +91,17 @@ impl Call {
 
     fn whole(&self, arguments: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = Cmd::new();
-        command.arg("EVAL").arg(self.text);
+        command.arg("EVAL").arg(&*self.text);
         arguments(&mut command);
         command
     }
+}
+
+/// A time to live as the scripts want it: 0 is for ever.
+pub(crate) fn milliseconds(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| {
+        u64::try_from(ttl.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(1, 1 << 52)
+    })
 }

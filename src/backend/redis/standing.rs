@@ -68,7 +68,7 @@ impl RedisBackend {
     /// Gone with its token. If there is another owner, it deleted or replaced the session.
     async fn explain_absence(&self, session: &SessionId, token: u64, deadline: Instant) -> Error {
         let ask = cmd("GET").arg(self.keys.lease(session)).take();
-        match self.link.send(&ask, deadline).await {
+        match self.client.link.send(&ask, deadline).await {
             Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
                 Some((holder, _)) if holder != token => fenced(Some(holder)),
                 _ => gone(),

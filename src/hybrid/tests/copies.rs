@@ -15,7 +15,7 @@ async fn a_copy_that_is_lost_or_old_is_read_from_mongodb() {
         let token = granted(&backend, &session).await.token;
         put(&backend, &session, token, 0, "a", "1").await.unwrap();
         backend.reconcile().await.unwrap();
-        let hot = backend.0.redis.hot_key(&session);
+        let hot = servers.copy_key(&session).await;
         until("the copy is there", async || {
             servers.redis.run::<bool>(&format!("EXISTS {hot}"))
         })
@@ -68,7 +68,7 @@ async fn touching_an_idle_session_is_one_command_to_redis() {
             .await
             .unwrap();
         backend.reconcile().await.unwrap();
-        let hot = backend.0.redis.hot_key(&session);
+        let hot = servers.copy_key(&session).await;
         let copied = || servers.redis.run::<u32>(&format!("HLEN {hot}"));
         until("the copy is whole", async || copied() > 500).await;
         let mut monitor = Monitor::of(&servers.redis);
@@ -117,8 +117,8 @@ async fn what_no_replica_confirms_goes_to_mongodb_before_it_is_acknowledged() {
     let token = granted(&backend, &session).await.token;
     // There is no replica at all: MongoDB has it when it is acknowledged.
     put(&backend, &session, token, 0, "a", "1").await.unwrap();
-    let truth = servers.truth().await;
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("1"));
+    let primary = servers.primary().await;
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("1"));
     assert!(backend.redis_is_reachable(), "a replica is not the server");
     // Without MongoDB nobody has it for sure.
     servers.mongo.cut().await;
@@ -130,5 +130,5 @@ async fn what_no_replica_confirms_goes_to_mongodb_before_it_is_acknowledged() {
         version > 0 && put(&backend, &session, token, version, "a", "3").await.is_ok()
     })
     .await;
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("3"));
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("3"));
 }

@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::backend::Letter;
+use crate::backend::DeadLetter;
+use crate::hybrid::cache::Cache;
 
 /// The way to MongoDB is cut before the commits, so that only Redis has them when the owner is gone.
 async fn die_with_an_outbox(servers: &mut Servers, session: &SessionId, commits: u64) -> Token {
@@ -29,7 +30,7 @@ async fn the_next_owner_sees_what_only_redis_had() {
     };
     let session: SessionId = "crash".into();
     let token = die_with_an_outbox(&mut servers, &session, 7).await;
-    assert_eq!(servers.truth().await.head(&session).await.unwrap().version, 1);
+    assert_eq!(servers.primary().await.head(&session).await.unwrap().version, 1);
     // Also an owner that does not use an outbox itself.
     let next = servers.hybrid(through()).await;
     let request = Acquire {
@@ -41,7 +42,7 @@ async fn the_next_owner_sees_what_only_redis_had() {
     assert_eq!(taken.head.version, 8);
     assert_eq!(taken.records, [Some(Bytes::from_static(b"7"))]);
     assert_eq!(
-        get(&servers.truth().await, &session, "a").await.as_deref(),
+        get(&servers.primary().await, &session, "a").await.as_deref(),
         Some("7")
     );
     put(&next, &session, taken.token, 8, "a", "8").await.unwrap();
@@ -55,8 +56,8 @@ async fn a_held_lease_in_redis_is_held() {
     let session: SessionId = "held".into();
     let token = die_with_an_outbox(&mut servers, &session, 1).await;
     // MongoDB's lease ran out, as if its owner could not reach it.
-    let truth = servers.truth().await;
-    truth.release(&session, token).await.unwrap();
+    let primary = servers.primary().await;
+    primary.release(&session, token).await.unwrap();
     let next = servers.hybrid(behind()).await;
     match next.acquire(acquire(&session)).await.unwrap() {
         Acquired::Held(holder) => assert_eq!(holder.token, token),
@@ -216,7 +217,7 @@ async fn what_can_never_be_applied_is_a_dead_letter() {
     put(&old, &session, token, 1, "a", "2").await.unwrap();
     // Redis loses it, and the operator decides to go on without.
     servers.redis.run::<String>("FLUSHALL");
-    let plain = servers.truth_without_outboxes().await;
+    let plain = servers.primary_without_outboxes().await;
     succeed(&plain, &session, token).await;
     servers.mongo.mend().await;
     until("it is found out", async || old.outbox_stats().dead_letters == 1).await;
@@ -236,7 +237,7 @@ async fn a_dead_letter_is_handed_over_once_whoever_does_it() {
     };
     let backend = servers.hybrid(behind()).await;
     let core = &backend.0;
-    let letter = Letter {
+    let letter = DeadLetter {
         session: "dead".into(),
         token: 1,
         version: 2,
@@ -244,14 +245,15 @@ async fn a_dead_letter_is_handed_over_once_whoever_does_it() {
         at: 3,
         entry: Bytes::from_static(b"sealed"),
     };
-    core.unsent_letters.lock().push(letter.clone());
-    join_all((0..3).map(|_| core.send_letters())).await;
-    assert_eq!(core.redis.letters().await.unwrap(), std::slice::from_ref(&letter));
+    let in_redis = async || core.cache.call(Cache::dead_letters).await.unwrap();
+    core.dead_letters.keep(vec![letter.clone()]);
+    join_all((0..3).map(|_| core.dead_letters.send())).await;
+    assert_eq!(in_redis().await, std::slice::from_ref(&letter));
 
     // Its answer was lost.
-    core.unsent_letters.lock().push(letter.clone());
-    core.send_letters().await;
-    assert_eq!(core.redis.letters().await.unwrap().len(), 2);
+    core.dead_letters.keep(vec![letter.clone()]);
+    core.dead_letters.send().await;
+    assert_eq!(in_redis().await.len(), 2);
     assert_eq!(backend.dead_letters().await.unwrap().len(), 1);
 }
 
@@ -268,7 +270,7 @@ async fn a_dead_letter_found_while_redis_is_away_outlives_its_finder() {
     servers.mongo.cut().await;
     put(&old, &session, token, 0, "a", "1").await.unwrap();
     servers.redis.kill();
-    let plain = servers.truth_without_outboxes().await;
+    let plain = servers.primary_without_outboxes().await;
     let taken = succeed(&plain, &session, token).await;
     put(&plain, &session, taken.token, 0, "a", "other").await.unwrap();
     servers.mongo.mend().await;
@@ -356,7 +358,7 @@ async fn an_abandoned_outbox_is_adopted() {
     })
     .await;
     assert_eq!(
-        get(&servers.truth().await, &session, "a").await.as_deref(),
+        get(&servers.primary().await, &session, "a").await.as_deref(),
         Some("1")
     );
     assert_eq!(keeper.reconcile().await.unwrap(), 0);

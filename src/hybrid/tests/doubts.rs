@@ -62,9 +62,9 @@ async fn a_commit_in_doubt_is_brought_to_an_end_before_the_next() {
         backend.reconcile().await.is_ok()
     })
     .await;
-    let truth = servers.truth().await;
-    assert_eq!(truth.head(&session).await.unwrap().version, 3);
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("2"));
+    let primary = servers.primary().await;
+    assert_eq!(primary.head(&session).await.unwrap().version, 3);
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("2"));
     assert_eq!(backend.outbox_stats().dead_letters, 0);
 }
 
@@ -141,7 +141,7 @@ async fn a_commit_in_doubt_is_read_whole_or_not_at_all() {
     servers.redis.run::<String>("FLUSHALL");
     let owner = servers.hybrid(through()).await;
     let token = granted(&owner, &session).await.token;
-    let copied = owner.0.redis.hot_key(&session);
+    let copied = servers.copy_key(&session).await;
     until("what fits is copied", async || {
         servers.redis.run::<i64>(&format!("HLEN {copied}")) > 1000
     })

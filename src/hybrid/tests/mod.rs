@@ -113,14 +113,26 @@ impl Servers {
         join(&redis, &mongo, config, breaker, queue).await
     }
 
+    /// Where Redis has the copy of a session.
+    async fn copy_key(&self, session: &str) -> String {
+        let installation = self.primary().await.installation().await.unwrap();
+        format!("bv:{{{session}}}:{installation}:hot")
+    }
+
+    /// Where its outbox is.
+    async fn outbox_key(&self, session: &str) -> String {
+        let installation = self.primary().await.installation().await.unwrap();
+        format!("bv:{{{session}}}:{installation}:outbox")
+    }
+
     /// MongoDB itself, by a way that is never cut.
-    async fn truth(&self) -> MongoBackend {
+    async fn primary(&self) -> MongoBackend {
         let config = self.mongo_config(&self.mongo_url);
         connected(async || MongoBackend::connect(&config).await).await
     }
 
     /// The same, for an operator who goes on without what outboxes may hold.
-    async fn truth_without_outboxes(&self) -> MongoBackend {
+    async fn primary_without_outboxes(&self) -> MongoBackend {
         let config = MongoConfig {
             accept_lost_outbox: true,
             ..self.mongo_config(&self.mongo_url)
@@ -324,7 +336,7 @@ async fn an_open_session_is_read_from_redis() {
     assert_eq!(get(&second, &session, "a").await.as_deref(), Some("1"));
     assert_eq!(get(&second, &session, "b").await, None, "the copy is complete");
     // Without its copy, what is not in Redis is not known.
-    let copy = second.0.redis.hot_key(&session);
+    let copy = servers.copy_key(&session).await;
     servers.redis.run::<i64>(&format!("DEL {copy}"));
     for id in ["a", "b"] {
         let error = try_get(&second, &session, id).await.unwrap_err();
@@ -344,7 +356,7 @@ async fn a_copy_is_made_anew_from_mongodb() {
     backend.release(&session, token).await.unwrap();
     servers.redis.run::<String>("FLUSHALL");
     let token = granted(&backend, &session).await.token;
-    let copy = backend.0.redis.hot_key(&session);
+    let copy = servers.copy_key(&session).await;
     until("the copy is complete", async || {
         let full = servers.redis.run::<Option<String>>(&format!("HGET {copy} @full"));
         full.is_some()

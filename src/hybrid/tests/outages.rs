@@ -25,9 +25,9 @@ async fn redis_killed_and_empty_loses_nothing() {
             assert_eq!(get(&backend, &session, id).await.as_deref(), Some(value));
         }
         backend.release(&session, token).await.unwrap();
-        let truth = servers.truth().await;
-        assert_eq!(truth.head(&session).await.unwrap().version, 4);
-        assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("3"));
+        let primary = servers.primary().await;
+        assert_eq!(primary.head(&session).await.unwrap().version, 4);
+        assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("3"));
     }
 }
 
@@ -65,9 +65,9 @@ async fn an_emptied_outbox_is_replayed_from_memory() {
         .await
         .unwrap();
     backend.release(&session, token).await.unwrap();
-    let truth = servers.truth().await;
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("5"));
-    assert_eq!(get(&truth, &session, "b").await.as_deref(), Some("7"));
+    let primary = servers.primary().await;
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("5"));
+    assert_eq!(get(&primary, &session, "b").await.as_deref(), Some("7"));
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn redis_restarted_with_its_data_goes_on() {
     .await;
     assert_eq!(backend.outbox_stats().pending, 0);
     assert_eq!(
-        get(&servers.truth().await, &session, "b").await.as_deref(),
+        get(&servers.primary().await, &session, "b").await.as_deref(),
         Some("2")
     );
 }
@@ -142,16 +142,16 @@ async fn mongodb_away_is_bridged_by_the_outbox() {
             backend.outbox_stats().pending == 0
         })
         .await;
-        let truth = servers.truth().await;
-        assert_eq!(truth.head(&session).await.unwrap().version, 40);
-        assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("39"));
-        assert_eq!(get(&truth, &session, "gone").await, None);
+        let primary = servers.primary().await;
+        assert_eq!(primary.head(&session).await.unwrap().version, 40);
+        assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("39"));
+        assert_eq!(get(&primary, &session, "gone").await, None);
         put(&backend, &session, token, 40, "a", "done").await.unwrap();
         assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("done"));
         let stats = backend.outbox_stats();
         assert_eq!((stats.total_failed, stats.dead_letters), (0, 0));
         assert!(stats.total_completed >= 38 && stats.last_run_at > 0);
-        let outbox = backend.0.redis.outbox_key(&session);
+        let outbox = servers.outbox_key(&session).await;
         until("Redis' outbox is trimmed", async || {
             backend.reconcile().await.is_ok() && servers.redis.run::<i64>(&format!("HLEN {outbox}")) == 1
         })
@@ -239,9 +239,9 @@ async fn a_redis_that_hangs_is_waited_for_once() {
     put(&backend, &session, token, 30, "b", "1").await.unwrap();
     assert_eq!(get(&backend, &session, "a").await.as_deref(), Some("29"));
     backend.release(&session, token).await.unwrap();
-    let truth = servers.truth().await;
-    assert_eq!(truth.head(&session).await.unwrap().version, 31);
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("29"));
+    let primary = servers.primary().await;
+    assert_eq!(primary.head(&session).await.unwrap().version, 31);
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("29"));
 }
 
 #[tokio::test]

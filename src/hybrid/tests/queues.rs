@@ -62,7 +62,7 @@ async fn a_queue_that_hangs_holds_nothing_up() {
     put(&backend, &session, token, 0, "a", "1").await.unwrap();
     backend.reconcile().await.unwrap();
     assert_eq!(
-        get(&servers.truth().await, &session, "a").await.as_deref(),
+        get(&servers.primary().await, &session, "a").await.as_deref(),
         Some("1")
     );
     until("it is counted", async || backend.figures().queue_failures == 1).await;

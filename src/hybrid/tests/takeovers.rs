@@ -2,8 +2,8 @@
 //! between.
 
 use super::*;
-use crate::backend::Owner;
-use crate::backend::redis::Reserved;
+use crate::backend::{AcquireOutcome, Owner};
+use crate::hybrid::cache::Reserved;
 
 /// Runs out while a test looks on.
 const SHORT: Duration = Duration::from_millis(500);
@@ -56,7 +56,7 @@ async fn a_store_without_redis_does_not_pass_an_outbox() {
     };
     let session: SessionId = "beside".into();
     let (owner, token) = owner_ahead(&mut servers, &session, 2).await;
-    let plain = servers.truth().await;
+    let plain = servers.primary().await;
     let error = opened_when_free(&plain, &session).await.unwrap_err();
     assert_eq!(error.kind(), Kind::SessionBusy, "{error:?}");
     assert!(error.message().contains("outbox"), "{error:?}");
@@ -89,7 +89,7 @@ async fn a_session_that_stands_in_an_outbox_alone_is_no_new_session() {
     put(&owner, &session, token, 0, "creds", "paired").await.unwrap();
     killed(owner).await;
     servers.mongo.mend().await;
-    let plain = servers.truth().await;
+    let plain = servers.primary().await;
     let error = opened_when_free(&plain, &session).await.unwrap_err();
     assert_eq!(error.kind(), Kind::SessionBusy, "{error:?}");
     let next = servers.hybrid(through()).await;
@@ -112,7 +112,7 @@ async fn what_another_commit_has_passed_is_a_dead_letter() {
         killed(owner).await;
         servers.mongo.mend().await;
         // The operator goes on without Redis, which comes back later.
-        let plain = servers.truth_without_outboxes().await;
+        let plain = servers.primary_without_outboxes().await;
         let taken = succeed(&plain, &session, token).await;
         assert_eq!(taken.head.version, 1);
         for base in 1..=others {
@@ -150,7 +150,7 @@ async fn what_was_applied_before_an_outbox_was_passed_is_no_dead_letter() {
     };
     let session: SessionId = "applied".into();
     let (owner, token) = owner_ahead(&mut servers, &session, 1).await;
-    let outbox = owner.0.redis.outbox_key(&session);
+    let outbox = servers.outbox_key(&session).await;
     servers
         .redis
         .run::<bool>(&format!("COPY {outbox} {outbox}:before"));
@@ -165,7 +165,7 @@ async fn what_was_applied_before_an_outbox_was_passed_is_no_dead_letter() {
     assert_eq!(servers.redis.run::<u64>(&untrimmed), 1, "it had been trimmed");
     servers.mongo.mend().await;
 
-    let plain = servers.truth_without_outboxes().await;
+    let plain = servers.primary_without_outboxes().await;
     let taken = succeed(&plain, &session, token).await;
     assert_eq!(taken.head.version, 2);
     plain.release(&session, taken.token).await.unwrap();
@@ -189,13 +189,13 @@ async fn who_tries_and_fails_to_take_over_destroys_nothing() {
     let standby = servers.hybrid_with_mongo(&servers.mongo_url, behind()).await;
     let error = opened_when_free(&standby, &session).await.unwrap_err();
     assert_eq!(error.kind(), Kind::SessionLost, "{error:?}");
-    let truth = servers.truth().await;
-    let ledger = truth.ledger(&session).await.unwrap().unwrap();
-    assert_eq!(ledger.token, token, "nobody is fenced by an attempt");
+    let primary = servers.primary().await;
+    let metadata = primary.metadata(&session).await.unwrap().unwrap();
+    assert_eq!(metadata.token, token, "nobody is fenced by an attempt");
 
     servers.mongo.mend().await;
     everything_applied(&owner).await;
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("3"));
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("3"));
     put(&owner, &session, token, 4, "a", "4").await.unwrap();
     owner.release(&session, token).await.unwrap();
     assert_eq!(owner.outbox_stats().dead_letters, 0);
@@ -214,17 +214,20 @@ async fn an_owner_fenced_by_a_failed_takeover_hands_over_from_memory() {
     let session: SessionId = "from-memory".into();
     let (owner, token) = owner_ahead(&mut servers, &session, 3).await;
     servers.redis.run::<String>("FLUSHALL");
-    let truth = servers.truth().await;
+    let primary = servers.primary().await;
     // As far as a takeover gets that fails right after it raised the token.
     let request = Acquire {
         displace: Some(token),
         ..acquire(&session)
     };
-    let taken = truth.acquire_beside(request, Some(token)).await.unwrap();
-    let crate::backend::mongo::Beside::Granted(taken, _) = taken else {
+    let taken = primary
+        .acquire_checking_outbox(request, Some(token))
+        .await
+        .unwrap();
+    let AcquireOutcome::Granted(taken, _) = taken else {
         panic!("{taken:?}");
     };
-    truth.release(&session, taken.token).await.unwrap();
+    primary.release(&session, taken.token).await.unwrap();
 
     servers.mongo.mend().await;
     until("the owner has handed over", async || {
@@ -232,7 +235,7 @@ async fn an_owner_fenced_by_a_failed_takeover_hands_over_from_memory() {
     })
     .await;
     assert_eq!(owner.outbox_stats().dead_letters, 0);
-    assert_eq!(get(&truth, &session, "a").await.as_deref(), Some("3"));
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("3"));
     let error = put(&owner, &session, token, 4, "a", "4").await.unwrap_err();
     assert_eq!(error.kind(), Kind::Fenced);
     let next = servers.hybrid(behind()).await;
@@ -281,9 +284,9 @@ async fn an_outbox_nobody_was_told_of_becomes_dead_letters() {
     killed(owner).await;
     servers.mongo.mend().await;
     // MongoDB was restored from a copy made before the outbox was announced.
-    let truth = servers.truth().await;
-    truth.close_outbox(&session, token, None).await.unwrap();
-    truth.release(&session, token).await.unwrap();
+    let primary = servers.primary().await;
+    primary.close_outbox(&session, token, None).await.unwrap();
+    primary.release(&session, token).await.unwrap();
     let next = servers.hybrid(behind()).await;
     let Acquired::Granted(taken) = opened_when_free(&next, &session).await.unwrap() else {
         unreachable!("it is free");
@@ -303,7 +306,7 @@ async fn nobody_writes_beside_an_outbox() {
     };
     let session: SessionId = "asked-before".into();
     let shared = |base, value| commit(&session, Fence::Shared, base, vec![change("session", "a", value)]);
-    let (plain, hybrid) = (servers.truth().await, servers.hybrid(through()).await);
+    let (plain, hybrid) = (servers.primary().await, servers.hybrid(through()).await);
     // Both know the session from a commit of their own.
     commit_one(&plain, shared(0, "1")).await.unwrap();
     commit_one(&hybrid, shared(1, "2")).await.unwrap();
@@ -387,8 +390,8 @@ async fn two_dead_owners_are_succeeded_at_once() {
     let lease = seconds(600);
     let reserved = first
         .0
-        .redis
-        .reserve(&session, 1, &other, lease, Some(token), 0)
+        .cache
+        .call(|cache| cache.reserve(&session, 1, &other, lease, Some(token), 0))
         .await;
     assert!(matches!(reserved, Ok(Reserved::Yes(_))), "{reserved:?}");
     killed(first).await;

@@ -39,7 +39,7 @@ async fn a_lease_that_stands_in_redis_alone_is_found_out() {
     let token = granted(&backend, &session).await.token;
     let lease = [(session.clone(), token)];
     assert_eq!(backend.held(&lease).await.unwrap(), [true]);
-    servers.truth().await.release(&session, token).await.unwrap();
+    servers.primary().await.release(&session, token).await.unwrap();
     until("MongoDB is asked", async || {
         backend.held(&lease).await.unwrap() == [false]
     })

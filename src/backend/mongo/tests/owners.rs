@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::backend::mongo::Opened;
+use crate::backend::OutboxOpened;
 use crate::backend::mongo::lease::Outboxes;
 use crate::backend::way::Way;
 use crate::error::Kind;
@@ -345,10 +345,10 @@ async fn an_outbox_begins_where_the_session_stands() {
             let opened = backend.open_outbox(&session, token, stands, None).await;
             opened.unwrap()
         };
-        assert_eq!(open(grant.token, (0, 0)).await, Opened::Moved);
-        assert_eq!(open(grant.token, (1, id ^ 1)).await, Opened::Moved);
-        assert_eq!(open(grant.token - 1, (1, id)).await, Opened::Fenced);
-        assert_eq!(open(grant.token, (1, id)).await, Opened::Yes);
+        assert_eq!(open(grant.token, (0, 0)).await, OutboxOpened::Moved);
+        assert_eq!(open(grant.token, (1, id ^ 1)).await, OutboxOpened::Moved);
+        assert_eq!(open(grant.token - 1, (1, id)).await, OutboxOpened::Fenced);
+        assert_eq!(open(grant.token, (1, id)).await, OutboxOpened::Yes);
         let refused = commit_one(&backend, commit(&session, Fence::Shared, 1, Vec::new())).await;
         assert_eq!(refused.unwrap_err().kind(), Kind::SessionBusy);
     })
@@ -371,15 +371,15 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
             (Outboxes::GivenUp, other.0.session(&session).await.unwrap()),
         ];
         let opened = owner.open_outbox(&session, token, stands, None).await.unwrap();
-        assert_eq!(opened, Opened::Yes);
+        assert_eq!(opened, OutboxOpened::Yes);
         for (outboxes, found) in seen {
             let now = other.0.connection.now().await.unwrap();
             let request = acquire(&session);
             let taken = other.0.take(&request, found, now, outboxes).await.unwrap();
             assert!(taken.is_none(), "{outboxes:?}");
         }
-        let ledger = other.ledger(&session).await.unwrap().unwrap();
-        assert_eq!((ledger.token, ledger.outbox), (token, Some(token)));
+        let metadata = other.metadata(&session).await.unwrap().unwrap();
+        assert_eq!((metadata.token, metadata.outbox), (token, Some(token)));
     })
     .await;
 }

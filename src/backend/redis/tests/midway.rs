@@ -1,25 +1,23 @@
 //! A script that fails in the middle, and one session whose keys are foreign among many.
 
 use super::super::testing::{Server, redis_server_found};
-use super::super::{Held, HotCopies, Installed, Mark, Renewed, Written};
-use super::hot::{TOKEN, install_at, mark};
 use super::*;
 
 /// As the documentation says, without one command.
 const NEEDED: &str = "+@connection +evalsha +eval +hget +hmget +hset +hdel +hscan +scan +get +mget +set +del +unlink \
                       +exists +pexpire +persist +pttl +time";
-const BESIDE_MONGODB: &str = "+hkeys +hexists +hlen +xadd +xrange +xlen";
+pub(crate) const BESIDE_A_PRIMARY: &str = "+hkeys +hexists +hlen +xadd +xrange +xlen";
 
 /// A server with a user who may run what is documented but `without`, and its URL for that user.
-fn restricted(without: &str) -> (Server, String) {
+pub(crate) fn restricted(without: &str) -> (Server, String) {
     let server = Server::start(&[]);
     allow(&server, without);
     let url = format!("redis://bot:secret@127.0.0.1:{}", server.port);
     (server, url)
 }
 
-fn allow(server: &Server, without: &str) {
-    let rules = format!("{NEEDED} {BESIDE_MONGODB}");
+pub(crate) fn allow(server: &Server, without: &str) {
+    let rules = format!("{NEEDED} {BESIDE_A_PRIMARY}");
     let rules = rules.split(' ').filter(|rule| rule[1..] != *without);
     let rules: Vec<_> = rules.collect();
     server.run::<()>(&format!(
@@ -35,11 +33,6 @@ async fn what_a_user_may_not_run_is_named_when_the_store_is_opened() {
     }
     let (server, url) = restricted("nothing");
     backend(&url).warnings().await.unwrap();
-    HotCopies::new(&config(&url), "db")
-        .unwrap()
-        .warnings()
-        .await
-        .unwrap();
     for command in [
         "hget", "hmget", "hset", "hdel", "hscan", "get", "set", "del", "unlink", "exists", "pexpire",
         "persist", "pttl", "time",
@@ -50,15 +43,9 @@ async fn what_a_user_may_not_run_is_named_when_the_store_is_opened() {
         let named = error.detail("commands").and_then(|named| named.as_str()).unwrap();
         assert_eq!(named, command.to_uppercase(), "{error}");
     }
-    for command in ["hkeys", "hexists", "hlen", "xadd", "xrange", "xlen"] {
-        allow(&server, command);
+    for command in BESIDE_A_PRIMARY.split(' ') {
+        allow(&server, &command[1..]);
         backend(&url).warnings().await.unwrap();
-        let error = HotCopies::new(&config(&url), "db")
-            .unwrap()
-            .prove()
-            .await
-            .unwrap_err();
-        assert!(error.message().contains(&command.to_uppercase()), "{error}");
     }
     assert_eq!(server.run::<u32>("DBSIZE"), 0, "nothing is left of it");
 }
@@ -122,53 +109,12 @@ async fn a_commit_that_failed_midway_is_never_acknowledged() {
 }
 
 #[tokio::test]
-async fn an_outbox_does_not_acknowledge_what_failed_midway() {
-    if !redis_server_found("an_outbox_does_not_acknowledge_what_failed_midway") {
-        return;
-    }
-    let (server, url) = restricted("nothing");
-    let copies = HotCopies::new(&config(&url), "db").unwrap();
-    let session: SessionId = "s".into();
-    let mark = |version| mark(TOKEN, version);
-    install_at(&copies, &session, mark(0)).await;
-    let write = async |base, changes: &[Change]| {
-        let entry = Bytes::from_static(b"entry");
-        copies
-            .commit(&session, base, mark(base + 1), changes, Some(&entry), None)
-            .await
-    };
-    assert_eq!(
-        write(0, &[put("a", "1"), put("b", "1")]).await.unwrap(),
-        Written::Yes
-    );
-    for without in ["hdel", "persist"] {
-        allow(&server, without);
-        for _ in 0..2 {
-            let answer = write(1, &[put("a", "2"), drop_record("b")]).await;
-            assert_eq!(kind(answer), Kind::Config);
-        }
-        allow(&server, "nothing");
-        assert_eq!(copies.mark(&session).await.unwrap(), Some(mark(1)), "{without}");
-        assert!(!copies.has_entry(&session, 2).await.unwrap());
-        // What the copy holds may be half of it: then it is at no mark that its owner knows of.
-        let copied = copies.read(&session, &[key("a"), key("b")]).await.unwrap();
-        assert_ne!(copied.mark, Some(mark(1)), "{without}");
-    }
-    let again = write(1, &[put("a", "2"), drop_record("b")]).await.unwrap();
-    assert_eq!(again, Written::Yes);
-    let copied = copies.read(&session, &[key("a"), key("b")]).await.unwrap();
-    assert_eq!((copied.mark, copied.complete), (Some(mark(2)), false));
-    assert_eq!(copied.records, [Some(Bytes::from("2")), None]);
-}
-
-#[tokio::test]
 async fn a_foreign_key_fails_its_own_session_among_many() {
     if !redis_server_found("a_foreign_key_fails_its_own_session_among_many") {
         return;
     }
     let server = Server::start(&[]);
     let backend = backend(&server.url());
-    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
     let sessions: Vec<String> = (0..200).map(|index| format!("s{index}")).collect();
     let mut leases = Vec::new();
     for session in &sessions {
@@ -176,23 +122,9 @@ async fn a_foreign_key_fails_its_own_session_among_many() {
             SessionId::from(session.as_str()),
             grant(&backend, session).await.token,
         ));
-        let mark = Mark {
-            token: 7,
-            ..Mark::default()
-        };
-        let session = session.as_str().into();
-        let installed = copies
-            .install(&session, None, mark, &owner("first"), 1, LEASE)
-            .await;
-        assert_eq!(installed.unwrap(), Installed::Yes(mark));
     }
     // Each key of a session in turn.
-    let foreign = [
-        "bv:{s50}",
-        "bv:{s51}:lease",
-        "bv:{s60}:db:outbox",
-        "bv:{s61}:db:owner",
-    ];
+    let foreign = ["bv:{s50}", "bv:{s51}:lease"];
     for key in foreign {
         server.run::<u32>(&format!("DEL {key}"));
         server.run::<u32>(&format!("RPUSH {key} x"));
@@ -211,47 +143,5 @@ async fn a_foreign_key_fails_its_own_session_among_many() {
             }
             _ => answer.unwrap_or_else(|error| panic!("s{at}: {error}")),
         }
-    }
-    let held: Vec<_> = sessions
-        .iter()
-        .map(|session| Held {
-            session,
-            token: 7,
-            attempt: 1,
-            version: 0,
-        })
-        .collect();
-    let answers = copies.renew(&held, &owner("first"), LEASE).await;
-    for (at, answer) in answers.into_iter().enumerate() {
-        match at {
-            60 | 61 => {
-                let error = answer.unwrap_err();
-                assert_eq!(error.kind(), Kind::Corrupt, "s{at}: {error}");
-                assert!(error.message().contains(foreign[at - 58]), "{error}");
-            }
-            _ => assert_eq!(answer.unwrap(), Renewed::Yes, "s{at}"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_outbox_that_went_back_renews_nothing() {
-    if !redis_server_found("an_outbox_that_went_back_renews_nothing") {
-        return;
-    }
-    let server = Server::start(&[]);
-    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
-    let session: SessionId = "s".into();
-    let mark = |version| mark(TOKEN, version);
-    install_at(&copies, &session, mark(3)).await;
-    for (known, answer) in [(0, Renewed::Yes), (3, Renewed::Yes), (4, Renewed::Unknown)] {
-        let held = Held {
-            session: &session,
-            token: 7,
-            attempt: 1,
-            version: known,
-        };
-        let renewed = copies.renew(&[held], &owner("first"), LEASE).await.remove(0);
-        assert_eq!(renewed.unwrap(), answer, "{known}");
     }
 }

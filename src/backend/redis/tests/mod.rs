@@ -4,16 +4,15 @@ mod answers;
 mod commits;
 mod cost;
 mod faults;
-mod hot;
 mod leases;
 mod losses;
-mod midway;
+pub(crate) mod midway;
 mod nodes;
 mod operators;
 mod promises;
 mod renewals;
-mod replicas;
-mod topologies;
+pub(crate) mod replicas;
+pub(crate) mod topologies;
 
 use std::time::Duration;
 
@@ -26,38 +25,38 @@ use crate::backend::{Acquire, Acquired, Backend, Commit, Fence, Grant, Head, Own
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 fn backend(url: &str) -> RedisBackend {
     RedisBackend::new(&config(url)).unwrap()
 }
 
-fn config(url: &str) -> RedisConfig {
+pub(crate) fn config(url: &str) -> RedisConfig {
     RedisConfig {
         operation_timeout: Duration::from_secs(10),
         ..RedisConfig::from_url(url).unwrap()
     }
 }
 
-fn owner(name: &str) -> Owner {
+pub(crate) fn owner(name: &str) -> Owner {
     Owner {
         instance: name.to_owned(),
         ..Owner::current().clone()
     }
 }
 
-fn key(id: &str) -> RecordKey {
+pub(crate) fn key(id: &str) -> RecordKey {
     RecordKey::new("session", id).unwrap()
 }
 
-fn put(id: &str, value: &str) -> Change {
+pub(crate) fn put(id: &str, value: &str) -> Change {
     Change {
         key: key(id),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
     }
 }
 
-fn drop_record(id: &str) -> Change {
+pub(crate) fn drop_record(id: &str) -> Change {
     Change {
         key: key(id),
         value: None,
@@ -124,12 +123,12 @@ async fn read_one(backend: &RedisBackend, session: &str, id: &str) -> Option<Str
         .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
     result.unwrap_err().kind()
 }
 
 /// Does again what failed because the server could not be reached, as the layer above would.
-async fn persist<T>(mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+pub(crate) async fn persist<T>(mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let start = std::time::Instant::now();
     loop {
         match attempt().await {

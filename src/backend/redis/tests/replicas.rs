@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
+use super::super::WaitReplicas;
 use super::super::testing::{Server, redis_server_found, wait_until};
-use super::super::{HotCopies, WaitReplicas, Written};
-use super::hot::{TOKEN, install_at, mark};
 use super::*;
 
 /// In which a replica that works confirms, on a busy machine.
@@ -12,15 +11,15 @@ const LONG: Duration = Duration::from_secs(8);
 /// For one that does not.
 const SHORT: Duration = Duration::from_millis(400);
 /// Longer than some reads take on a busy machine.
-const MEDIUM: Duration = Duration::from_secs(2);
+pub(crate) const MEDIUM: Duration = Duration::from_secs(2);
 
-struct Pair {
-    master: Server,
-    replica: Server,
+pub(crate) struct Pair {
+    pub master: Server,
+    pub replica: Server,
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let master = Server::start(&["--repl-diskless-sync-delay", "0"]);
         let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
         let pair = Self { master, replica };
@@ -28,7 +27,7 @@ impl Pair {
         pair
     }
 
-    fn in_sync(&self) {
+    pub fn in_sync(&self) {
         wait_until("the replica is in sync", || {
             self.replica
                 .run::<String>("INFO replication")
@@ -37,7 +36,7 @@ impl Pair {
         });
     }
 
-    fn config(&self, timeout: Duration) -> RedisConfig {
+    pub fn config(&self, timeout: Duration) -> RedisConfig {
         waiting(config(&self.master.url()), timeout)
     }
 }
@@ -49,7 +48,7 @@ fn waiting(config: RedisConfig, timeout: Duration) -> RedisConfig {
     }
 }
 
-fn unconfirmed<T: std::fmt::Debug>(answer: Result<T>) {
+pub(crate) fn unconfirmed<T: std::fmt::Debug>(answer: Result<T>) {
     let error = answer.unwrap_err();
     assert_eq!(
         (error.kind(), error.retryable()),
@@ -136,41 +135,6 @@ async fn what_no_replica_confirmed_is_in_doubt_and_confirmed_by_a_later_try() {
     let head = persist(async || commit_one(&backend, last.clone()).await).await;
     assert_eq!(head.unwrap().version, 4);
     assert_eq!(pair.replica.run::<String>("HGET bv:{s} \u{7}sessiona"), "4");
-}
-
-#[tokio::test]
-async fn an_outbox_acknowledges_when_a_replica_has_it() {
-    if !redis_server_found("an_outbox_acknowledges_when_a_replica_has_it") {
-        return;
-    }
-    let pair = Pair::start();
-    let copies = HotCopies::new(&pair.config(MEDIUM), "db").unwrap();
-    let session: SessionId = "s".into();
-    let mark = |version| mark(TOKEN, version);
-    install_at(&copies, &session, mark(0)).await;
-    let entry = Bytes::from_static(b"entry");
-    let write = async |base, entry| {
-        let changes = [put("a", "1")];
-        copies
-            .commit(&session, base, mark(base + 1), &changes, entry, None)
-            .await
-    };
-    let first = persist(async || write(0, Some(&entry)).await).await.unwrap();
-    assert!(
-        matches!(first, Written::Yes | Written::No(Some(_))),
-        "now, or at an earlier try"
-    );
-    assert!(pair.replica.run::<bool>("HEXISTS bv:{s}:db:outbox 1"));
-    persist(async || copies.confirm(&session).await).await.unwrap();
-    pair.replica.freeze(true);
-    unconfirmed(write(1, Some(&entry)).await);
-    unconfirmed(write(1, Some(&entry)).await);
-    unconfirmed(copies.confirm(&session).await);
-    // A copy of what MongoDB has is a copy, whoever has it.
-    assert_eq!(write(2, None).await.unwrap(), Written::Yes);
-    pair.replica.freeze(false);
-    pair.in_sync();
-    persist(async || copies.confirm(&session).await).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::Tls;
 
 /// A cluster of three masters, ready to serve.
-pub(super) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
+pub(crate) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
     let arguments = [
         &["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"],
         arguments,
@@ -26,7 +26,7 @@ pub(super) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
     servers
 }
 
-pub(super) fn cluster_url(servers: &[Server]) -> String {
+pub(crate) fn cluster_url(servers: &[Server]) -> String {
     let hosts: Vec<_> = servers
         .iter()
         .map(|server| format!("127.0.0.1:{}", server.port))

@@ -1,34 +1,37 @@
-//! Hot copies of many sessions in one call.
+//! Copies and outboxes on real servers: many sessions in one call, each with its own answer.
+
+mod midway;
+mod replicas;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::super::testing::{Server, redis_server_found};
-use super::super::{Held, HotCopies, Installed, Mark, Renewed, Written};
-use super::topologies::{cluster_url, start_cluster};
 use super::*;
+use crate::backend::redis::testing::{Server, redis_server_found};
+use crate::backend::redis::tests::topologies::{cluster_url, start_cluster};
+use crate::backend::redis::tests::{LEASE, config, drop_record, key, owner, put};
 
-pub(super) const TOKEN: Token = 7;
+const TOKEN: Token = 7;
 
-async fn install(copies: &HotCopies, session: &str) {
-    let mark = Mark {
+async fn install(copies: &RedisCache, session: &str) {
+    let revision = Revision {
         token: TOKEN,
-        ..Mark::default()
+        ..Revision::default()
     };
-    install_at(copies, session, mark).await;
+    install_at(copies, session, revision).await;
 }
 
-/// Begins an outbox at `mark`.
-pub(super) async fn install_at(copies: &HotCopies, session: &str, mark: Mark) {
+/// Begins an outbox at `revision`.
+async fn install_at(copies: &RedisCache, session: &str, revision: Revision) {
     let installed = copies
-        .install(&session.into(), None, mark, &owner("first"), 1, LEASE)
+        .install(&session.into(), None, revision, &owner("first"), 1, LEASE)
         .await;
-    assert_eq!(installed.unwrap(), Installed::Yes(mark), "{session}");
+    assert_eq!(installed.unwrap(), Installed::Yes(revision), "{session}");
 }
 
-pub(super) fn mark(token: Token, version: u64) -> Mark {
-    Mark {
+fn revision(token: Token, version: u64) -> Revision {
+    Revision {
         token,
         version,
         commit_id: version,
@@ -36,14 +39,14 @@ pub(super) fn mark(token: Token, version: u64) -> Mark {
     }
 }
 
-async fn write(copies: &HotCopies, session: &str, token: Token, base: u64) -> Result<Written> {
+async fn write(copies: &RedisCache, session: &str, token: Token, base: u64) -> Result<Written> {
     let changes = [put("a", session), drop_record("b")];
     let entry = Bytes::copy_from_slice(session.as_bytes());
     copies
         .commit(
             &session.into(),
             base,
-            mark(token, base + 1),
+            revision(token, base + 1),
             &changes,
             Some(&entry),
             None,
@@ -51,9 +54,9 @@ async fn write(copies: &HotCopies, session: &str, token: Token, base: u64) -> Re
         .await
 }
 
-async fn held(copies: &HotCopies, session: &str) -> (Option<Mark>, Option<Bytes>) {
+async fn held(copies: &RedisCache, session: &str) -> (Option<Revision>, Option<Bytes>) {
     let mut copied = copies.read(&session.into(), &[key("a")]).await.unwrap();
-    (copied.mark, copied.records.remove(0))
+    (copied.revision, copied.records.remove(0))
 }
 
 fn calls(server: &Server) -> u64 {
@@ -69,7 +72,7 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
         return;
     }
     let server = Server::start(&[]);
-    let copies = Arc::new(HotCopies::new(&config(&server.url()), "db").unwrap());
+    let copies = Arc::new(RedisCache::new(&config(&server.url()), "db").unwrap());
     let sessions: Vec<String> = (0..600).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
@@ -89,9 +92,9 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
         });
     let answers = join_all(writes).await;
     assert!(calls(&server) - before < 100, "{} calls", calls(&server) - before);
-    let untouched = Some(mark(TOKEN, 0)).map(|mark| Mark {
+    let untouched = Some(revision(TOKEN, 0)).map(|revision| Revision {
         updated_at: 0,
-        ..mark
+        ..revision
     });
     for (index, answer) in answers.into_iter().enumerate() {
         match index {
@@ -103,13 +106,13 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
     }
     assert_eq!(held(&copies, "s300").await, (untouched, None));
     let (found, value) = held(&copies, "s599").await;
-    assert_eq!((found, value), (Some(mark(TOKEN, 1)), Some("s599".into())));
+    assert_eq!((found, value), (Some(revision(TOKEN, 1)), Some("s599".into())));
     let entries = copies.entries(&"s599".into()).await.unwrap();
     assert_eq!(entries, [(1, Bytes::from_static(b"s599"))]);
     assert_eq!(copies.entries(&"s301".into()).await.unwrap(), []);
     // Sent again: it stands there already.
     let again = write(&copies, "s599", TOKEN, 0).await.unwrap();
-    assert_eq!(again, Written::No(Some(mark(TOKEN, 1))));
+    assert_eq!(again, Written::No(Some(revision(TOKEN, 1))));
 }
 
 #[tokio::test]
@@ -118,7 +121,7 @@ async fn trimming_removes_the_entries_that_it_names() {
         return;
     }
     let server = Server::start(&[]);
-    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
+    let copies = RedisCache::new(&config(&server.url()), "db").unwrap();
     install(&copies, "s").await;
     for base in 0..4 {
         assert_eq!(write(&copies, "s", TOKEN, base).await.unwrap(), Written::Yes);
@@ -132,7 +135,7 @@ async fn trimming_removes_the_entries_that_it_names() {
     assert_eq!(left().await, [1, 2, 3, 4], "somebody else owns it");
     copies.trim(&session, TOKEN, &[1, 2]).await.unwrap();
     assert_eq!(left().await, [3, 4]);
-    assert_eq!(copies.mark(&session).await.unwrap(), Some(mark(TOKEN, 4)));
+    assert_eq!(copies.revision(&session).await.unwrap(), Some(revision(TOKEN, 4)));
 }
 
 #[tokio::test]
@@ -141,7 +144,7 @@ async fn leases_beside_hot_copies_are_renewed_together() {
         return;
     }
     let server = Server::start(&[]);
-    let copies = HotCopies::new(&config(&server.url()), "db").unwrap();
+    let copies = RedisCache::new(&config(&server.url()), "db").unwrap();
     let sessions: Vec<String> = (0..450).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
@@ -151,10 +154,10 @@ async fn leases_beside_hot_copies_are_renewed_together() {
     copies.fence(&"s4".into(), TOKEN + 1).await.unwrap();
     let leases: Vec<_> = sessions
         .iter()
-        .map(|session| Held {
+        .map(|session| HeldLease {
             session,
             token: TOKEN,
-            attempt: 1,
+            request_id: 1,
             version: 0,
         })
         .collect();
@@ -192,7 +195,7 @@ async fn a_cluster_takes_hot_copies_on_every_node() {
         return;
     }
     let servers = start_cluster(&[]);
-    let copies = HotCopies::new(&config(&cluster_url(&servers[..1])), "db").unwrap();
+    let copies = RedisCache::new(&config(&cluster_url(&servers[..1])), "db").unwrap();
     let sessions: Vec<String> = (0..30).map(|index| format!("s{index}")).collect();
     for session in &sessions {
         install(&copies, session).await;
@@ -203,10 +206,10 @@ async fn a_cluster_takes_hot_copies_on_every_node() {
     }
     let leases: Vec<_> = sessions
         .iter()
-        .map(|session| Held {
+        .map(|session| HeldLease {
             session,
             token: TOKEN,
-            attempt: 1,
+            request_id: 1,
             version: 0,
         })
         .collect();

@@ -13,71 +13,29 @@ use super::documents::{SessionDoc, long};
 use super::lease::{IDLE, Outboxes};
 use super::staging::check_sizes;
 use super::{LAYER, MongoBackend};
-use crate::backend::{Acquire, Grant, Holder, SessionId, Token};
+use crate::backend::{Acquire, AcquireOutcome, OutboxOpened, SessionId, SessionMetadata, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::Change;
 
 /// Sessions looked at by one call of [`MongoBackend::abandoned_outboxes`].
 const PAGE: usize = 1000;
 
-/// What the document of a session says of owners and versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ledger {
-    /// The token of the last owner.
-    pub token: Token,
-    /// The version; 0 for a session that does not exist.
-    pub version: u64,
-    /// The id of the last commit.
-    pub commit_id: u64,
-    /// When that was, in ms since the Unix epoch; 0 for a session that does not exist.
-    pub updated_at: u64,
-    /// How long the session still lives; `None` for one that does not exist or lives for ever.
-    pub expires_in: Option<Duration>,
-    /// The owner that may have acknowledged patches in an outbox.
-    pub outbox: Option<Token>,
-    /// The owner whose outbox was emptied by the next one, and the version that this led to.
-    pub inherited: Option<(Token, u64)>,
-}
-
-impl Ledger {
-    pub(super) fn of(session: &SessionDoc, now: DateTime) -> Self {
-        let exists = session.exists(now);
-        let left = |at: DateTime| {
-            let left = at.timestamp_millis() - now.timestamp_millis();
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        };
-        Self {
-            token: session.token,
-            version: if exists { session.version } else { 0 },
-            commit_id: if exists { session.commit_id } else { 0 },
-            updated_at: if exists { session.updated_at } else { 0 },
-            expires_in: session.expires_at.filter(|_| exists).map(left),
-            outbox: session.outbox,
-            inherited: session.inherited,
-        }
+/// What the document says of a session's owners and versions.
+pub(super) fn metadata_of(session: &SessionDoc, now: DateTime) -> SessionMetadata {
+    let exists = session.exists(now);
+    let left = |at: DateTime| {
+        let left = at.timestamp_millis() - now.timestamp_millis();
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    };
+    SessionMetadata {
+        token: session.token,
+        version: if exists { session.version } else { 0 },
+        commit_id: if exists { session.commit_id } else { 0 },
+        updated_at: if exists { session.updated_at } else { 0 },
+        expires_in: session.expires_at.filter(|_| exists).map(left),
+        outbox: session.outbox,
+        inherited: session.inherited,
     }
-}
-
-/// Answer of [`MongoBackend::acquire_beside`].
-#[derive(Debug)]
-pub enum Beside {
-    /// The lease is held now; what the document said at that moment.
-    Granted(Grant, Ledger),
-    /// A live owner holds it.
-    Held(Holder),
-    /// Free, but the owner that this names as using an outbox may have left something there. Nothing was changed.
-    Outbox(Ledger),
-}
-
-/// Answer of [`MongoBackend::open_outbox`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    /// From here on nobody but the owner changes the session.
-    Yes,
-    /// Somebody else changed it before: it does not stand where the owner believes.
-    Moved,
-    /// Somebody else owns the session.
-    Fenced,
 }
 
 /// Who does not own a session does not change it, and who cannot see its outbox does not open it, while its owner
@@ -89,8 +47,8 @@ pub(super) fn beside_an_outbox() -> Error {
 }
 
 impl MongoBackend {
-    /// The session's ledger; `None` if it has no document.
-    pub async fn ledger(&self, session: &SessionId) -> Result<Option<Ledger>> {
+    /// What is written down of the session; `None` if it has no document.
+    pub async fn metadata(&self, session: &SessionId) -> Result<Option<SessionMetadata>> {
         self.0.open()?;
         let connection = &self.0.connection;
         let fields = doc! {
@@ -104,12 +62,16 @@ impl MongoBackend {
             return Ok(None);
         };
         let parsed = SessionDoc::parse(document)?;
-        Ok(Some(Ledger::of(&parsed, connection.now().await?.earliest)))
+        Ok(Some(metadata_of(&parsed, connection.now().await?.earliest)))
     }
 
     /// As [`Backend::acquire`](crate::backend::Backend::acquire), but of a session whose last owner may have left
     /// something in an outbox only if that owner is `ready_for`.
-    pub async fn acquire_beside(&self, request: Acquire, ready_for: Option<Token>) -> Result<Beside> {
+    pub async fn acquire_checking_outbox(
+        &self,
+        request: Acquire,
+        ready_for: Option<Token>,
+    ) -> Result<AcquireOutcome> {
         let session = request.session.clone();
         Box::pin(self.0.acquire(request, Outboxes::ReadyFor(ready_for)))
             .await
@@ -124,7 +86,7 @@ impl MongoBackend {
         token: Token,
         (version, commit_id): (u64, u64),
         inherited: Option<(Token, u64)>,
-    ) -> Result<Opened> {
+    ) -> Result<OutboxOpened> {
         self.0.open()?;
         let mut set = doc! { "outbox": long(token) };
         if let Some((token, version)) = inherited {
@@ -138,13 +100,17 @@ impl MongoBackend {
             update.insert("$unset", doc! { "expiresAt": "" });
         }
         if self.0.connection.update_session(stands, update).await? {
-            return Ok(Opened::Yes);
+            return Ok(OutboxOpened::Yes);
         }
         let owned = self
-            .ledger(session)
+            .metadata(session)
             .await?
-            .is_some_and(|ledger| ledger.token == token);
-        Ok(if owned { Opened::Moved } else { Opened::Fenced })
+            .is_some_and(|metadata| metadata.token == token);
+        Ok(if owned {
+            OutboxOpened::Moved
+        } else {
+            OutboxOpened::Fenced
+        })
     }
 
     /// Writes down that the outbox of the owner with `token` is empty and not used; `false` if it is not the owner

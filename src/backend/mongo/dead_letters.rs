@@ -6,12 +6,12 @@ use mongodb::bson::{Binary, Bson, Document, doc};
 use super::MongoBackend;
 use super::documents::{epoch_prefix, long, unsigned};
 use super::errors::corrupt;
-use crate::backend::Letter;
+use crate::backend::DeadLetter;
 use crate::error::Result;
 
 impl MongoBackend {
     /// Keeps a patch for an operator; the same one is kept once.
-    pub async fn bury(&self, letter: &Letter) -> Result<()> {
+    pub async fn push_dead_letter(&self, letter: &DeadLetter) -> Result<()> {
         let connection = &self.0.connection;
         let owner = letter.token.to_string();
         let document = doc! {
@@ -28,19 +28,19 @@ impl MongoBackend {
     }
 
     /// What was kept so.
-    pub async fn letters(&self) -> Result<Vec<Letter>> {
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let connection = &self.0.connection;
         let found = connection.find(&connection.letters, doc! {}, None, 0).await?;
         found.into_iter().map(parse).collect()
     }
 }
 
-fn parse(mut document: Document) -> Result<Letter> {
+fn parse(mut document: Document) -> Result<DeadLetter> {
     let Some(Bson::Binary(entry)) = document.remove("entry") else {
         return Err(corrupt("a dead letter without entry"));
     };
     let text = |field| document.get_str(field).unwrap_or_default();
-    Ok(Letter {
+    Ok(DeadLetter {
         session: text("session").into(),
         token: unsigned(&document, "token")?,
         version: unsigned(&document, "version")?,

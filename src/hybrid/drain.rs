@@ -1,0 +1,131 @@
+//! Brings what was acknowledged by the outbox to the primary: in order, in batches, idempotently by version and commit
+//! id. What can never be applied becomes a dead letter.
+
+use std::sync::Arc;
+
+use super::dead_letters::DeadLetters;
+use super::fenced;
+use super::guarded_primary::GuardedPrimary;
+use super::slot::Slot;
+use super::stats::{Counters, count};
+use super::watched_cache::WatchedCache;
+use crate::backend::SessionMetadata;
+use crate::error::{Error, Kind, Result};
+
+/// See the module.
+pub(super) struct Drain {
+    pub primary: Arc<GuardedPrimary>,
+    pub cache: Arc<WatchedCache>,
+    pub counters: Arc<Counters>,
+    pub dead_letters: Arc<DeadLetters>,
+}
+
+impl Drain {
+    /// Brings what is pending of one session to the primary.
+    pub async fn flush(&self, slot: &Slot) -> Result<()> {
+        let Some((last, _)) = slot.pending_ids().pop() else {
+            return Ok(());
+        };
+        let _applying = slot.applying.lock().await;
+        while slot
+            .pending_ids()
+            .first()
+            .is_some_and(|(first, _)| *first <= last)
+        {
+            let Some(batch) = slot.batch() else { break };
+            self.counters.ran();
+            let version = batch.version();
+            match self.primary.commit_unguarded(batch).await {
+                Ok(_) => self.applied(slot, version).await,
+                Err(error) => self.not_applied(slot, error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(&self, slot: &Slot, version: u64) {
+        let (done, untrimmed) = slot.applied(version);
+        for pending in &done {
+            self.counters.removed(pending.bytes);
+            self.counters.completed(pending.since);
+        }
+        // What stays in Redis is known by its version when it is met again.
+        let trimmed = self
+            .cache
+            .call(|cache| cache.trim(&slot.session, slot.token, &untrimmed));
+        if trimmed.await.is_ok() {
+            slot.trimmed(&untrimmed);
+        }
+    }
+
+    /// What to do about a batch that the primary did not take: an error if it is to be tried again.
+    async fn not_applied(&self, slot: &Slot, error: Error) -> Result<()> {
+        let retry = |error| {
+            count(&self.counters.retried);
+            Err(error)
+        };
+        match error.kind() {
+            Kind::Fenced | Kind::VersionMismatch | Kind::SessionLost | Kind::InvalidValue => {}
+            _ => return retry(error),
+        }
+        let metadata = self
+            .primary
+            .call_unguarded(|primary| primary.metadata(&slot.session));
+        let metadata = match metadata.await {
+            Ok(metadata) => metadata,
+            Err(error) => return retry(error),
+        };
+        if let Some(metadata) = &metadata
+            && metadata.token == slot.token
+            && error.kind() == Kind::VersionMismatch
+            && slot
+                .pending_ids()
+                .contains(&(metadata.version, metadata.commit_id))
+        {
+            // A batch whose answer was lost, and more came since.
+            self.applied(slot, metadata.version).await;
+            return Ok(());
+        }
+        if error.kind() == Kind::Fenced
+            && metadata.is_some_and(|metadata| metadata.outbox == Some(slot.token))
+        {
+            // The next owner is about to take over what stands in the outbox, or failed to.
+            slot.lose(&fenced(metadata.map(|metadata| metadata.token)));
+            return retry(error);
+        }
+        let inherited = metadata
+            .as_ref()
+            .map_or(0, |metadata| inherited_from(slot, metadata));
+        let reason = match error.kind() {
+            Kind::Fenced => fenced(metadata.map(|metadata| metadata.token)),
+            _ => error,
+        };
+        self.give_up(slot, inherited, &reason).await;
+        slot.lose(&reason);
+        Ok(())
+    }
+
+    /// Makes what is pending beyond version `inherited` dead letters.
+    async fn give_up(&self, slot: &Slot, inherited: u64, reason: &Error) {
+        let given_up = slot.abandon();
+        for pending in &given_up {
+            self.counters.removed(pending.bytes);
+            if pending.commit.version() <= inherited {
+                self.counters.completed(pending.since);
+            }
+        }
+        let dead = given_up
+            .iter()
+            .map(|pending| &pending.commit)
+            .filter(|commit| commit.version() > inherited);
+        self.dead_letters.add(dead, &reason.to_string()).await;
+    }
+}
+
+/// Up to which version the next owner took this owner's commits over.
+fn inherited_from(slot: &Slot, metadata: &SessionMetadata) -> u64 {
+    metadata
+        .inherited
+        .filter(|(token, _)| *token == slot.token)
+        .map_or(0, |(_, version)| version)
+}
