@@ -52,7 +52,7 @@ for (const { name, needs, make } of [HYBRID]) {
       const bot = await holdSession(t, place.bot('bot-1', { masterKey: OLD_KEY }));
       const { code, stdout } = await cli(t, ['rotate-key', ...store, '--timeout', '1', '--json'], BOTH);
       assert.equal(code, 8);
-      const { failed } = JSON.parse(stdout) as { failed: { sessionId: string; code: string }[] };
+      const { notDone: failed } = JSON.parse(stdout) as { notDone: { sessionId: string; code: string }[] };
       assert.deepEqual(
         failed.map(({ sessionId, code }) => [sessionId, code]),
         [['bot-1', 'SESSION_BUSY']],

@@ -29,7 +29,7 @@ interface Report {
   copied: number;
   equal: number;
   left: number;
-  notCopied: { sessionId: string; code: string; message: string }[];
+  notDone: { sessionId: string; code: string; message: string }[];
   records: number;
   types: Record<string, { records: number; bytes: number; sha256: string }>;
 }
@@ -74,8 +74,8 @@ describeWith(['redis', 'mongo'], 'copy, through every kind of store and back to 
     for (const [at, to] of chain.slice(1).entries()) {
       reports.push(await json<Report>(t, ['copy', '--from', chain[at] as string, '--to', to], SEALED));
     }
-    for (const { copied, notCopied, types } of reports) {
-      assert.deepEqual([copied, notCopied], [2, []]);
+    for (const { copied, notDone, types } of reports) {
+      assert.deepEqual([copied, notDone], [2, []]);
       assert.deepEqual(types, reports[0]?.types);
     }
     const back = chain.at(-1)?.slice('multi-file:'.length) as string;
@@ -121,7 +121,7 @@ describe('import', () => {
   it('only looks in a dry run, and makes nothing', async (t) => {
     const store = join(await makeFolder(t), 'vault');
     const report = await json<Report>(t, ['import', folder, '--store', store, '--dry-run'], SEALED);
-    assert.deepEqual([report.copied, report.notCopied], [1, []]);
+    assert.deepEqual([report.copied, report.notDone], [1, []]);
     assert.ok(report.records > 30);
     assert.ok(!existsSync(store));
     await json(t, ['import', folder, '--store', store], SEALED);
@@ -145,10 +145,10 @@ describe('import', () => {
     const store = join(await makeFolder(t), 'vault');
     const { code, stdout } = await cli(t, ['import', tree, '--store', store, '--json'], SEALED);
     assert.equal(code, 8);
-    const { copied, notCopied } = JSON.parse(stdout) as Report;
+    const { copied, notDone } = JSON.parse(stdout) as Report;
     assert.equal(copied, 2);
     assert.deepEqual(
-      notCopied.map(({ sessionId, code }) => [sessionId, code]),
+      notDone.map(({ sessionId, code }) => [sessionId, code]),
       [['torn', 'CORRUPT_RECORD']],
     );
     // Of one session that was asked for, its own code is the answer.
@@ -195,7 +195,7 @@ describe('export', () => {
     writeFileSync(join(out, 'pre-key-1.json'), '{"public":{},"private":{}}');
     const other = await cli(t, ['export', ...store, '--to', `multi-file:${out}`, '--json'], SEALED);
     assert.equal(other.code, 7, other.stdout);
-    assert.equal((JSON.parse(other.stdout) as Report).notCopied[0]?.code, 'SESSION_EXISTS');
+    assert.equal((JSON.parse(other.stdout) as Report).notDone[0]?.code, 'SESSION_EXISTS');
     assert.deepEqual(
       readdirSync(join(out, '..')).filter((name) => name.includes('partial')),
       [],
@@ -246,10 +246,10 @@ for (const { name, needs, make } of SERVERS) {
       const bot = await holdSession(t, from.bot('bot-1', { masterKey: KEY }));
       const { code, stdout } = await cli(t, [...words, '--json'], SEALED);
       assert.equal(code, 8);
-      const { copied, notCopied } = JSON.parse(stdout) as Report;
+      const { copied, notDone } = JSON.parse(stdout) as Report;
       assert.equal(copied, 1);
       assert.deepEqual(
-        notCopied.map(({ sessionId, code }) => [sessionId, code]),
+        notDone.map(({ sessionId, code }) => [sessionId, code]),
         [['bot-1', 'SESSION_BUSY']],
       );
       bot.child.stdin.end('write\n');

@@ -1,8 +1,7 @@
 import { type Digests, differences, digestsOf, Totals } from './digest.js';
+import { eachSession, type Outcome } from './each-session.js';
 import { CliError, noSuchSession } from './errors.js';
-import { inParallel } from './pool.js';
-import type { Progress } from './progress.js';
-import { describe } from './report.js';
+import type { Output } from './output.js';
 import type { SessionStore, StoredSession } from './stores/store.js';
 import { moment } from './text.js';
 
@@ -12,53 +11,33 @@ export interface CopyOptions {
   sessions: readonly string[];
   /** What a session is called in `to`. */
   nameIn: (sessionId: string) => string;
-  /** Sessions under way at a time; that many are in memory. */
-  jobs: number;
+  jobs: number | undefined;
   /** Look, and write nothing. */
   dryRun: boolean;
+  output: Output;
   signal: AbortSignal;
-  progress: Progress;
 }
 
-/** A session that was not copied, and why. */
-export interface NotCopied {
-  sessionId: string;
-  code: string;
-  message: string;
-}
-
-export interface CopyReport {
+export interface CopyReport extends Outcome {
   /** Of a dry run: that would be. */
   copied: number;
   /** Already there with the same values, as after a run that was broken off. */
   equal: number;
-  notCopied: NotCopied[];
-  /** Not looked at, because the run was broken off. */
-  left: number;
   /** Over all sessions that are in both stores now, as they were read back; of a dry run, as they were read. */
   digests: Digests;
 }
 
 /** Copies sessions by value, each whole or not at all, and compares each with what is stored afterwards. */
 export async function copySessions(options: CopyOptions): Promise<CopyReport> {
-  const { sessions, jobs, signal, progress } = options;
   const totals = new Totals();
-  const report = { copied: 0, equal: 0, notCopied: [] as NotCopied[] };
-  let done = 0;
-  await inParallel(sessions, jobs, signal, async (sessionId) => {
-    try {
-      const { outcome, digests } = await copySession(options, sessionId);
-      report[outcome] += 1;
-      totals.add(sessionId, digests);
-    } catch (error) {
-      const { code, message } = describe(error);
-      report.notCopied.push({ sessionId, code, message });
-    }
-    done += 1;
-    progress.step();
+  const counts = { copied: 0, equal: 0 };
+  const doing = options.dryRun ? 'reading' : 'copying';
+  const outcome = await eachSession({ ...options, doing }, async (sessionId) => {
+    const { outcome, digests } = await copySession(options, sessionId);
+    counts[outcome] += 1;
+    totals.add(sessionId, digests);
   });
-  report.notCopied.sort((a, b) => (a.sessionId < b.sessionId ? -1 : 1));
-  return { ...report, left: sessions.length - done, digests: totals.digests() };
+  return { ...outcome, ...counts, digests: totals.digests() };
 }
 
 interface Copied {

@@ -1,4 +1,5 @@
 import type { Command } from '../command.js';
+import { backup } from './backup.js';
 import { completionOf } from './completion.js';
 import { copy } from './copy.js';
 import { deleteSession } from './delete.js';
@@ -6,6 +7,7 @@ import { exportSession } from './export.js';
 import { importSessions } from './import.js';
 import { keygen } from './keygen.js';
 import { list } from './list.js';
+import { restore } from './restore.js';
 import { rotateKey } from './rotate-key.js';
 import { show } from './show.js';
 import { verify } from './verify.js';
@@ -18,8 +20,10 @@ export const COMMANDS: readonly Command[] = [
   copy,
   importSessions,
   exportSession,
-  deleteSession,
+  backup,
+  restore,
   rotateKey,
+  deleteSession,
   keygen,
   completionOf(() => COMMANDS),
 ];

@@ -1,15 +1,10 @@
 import { defineCommand } from '../command.js';
+import { eachSession, notDoneLines } from '../each-session.js';
 import { EXIT } from '../errors.js';
-import type { Output } from '../output.js';
-import { inParallel } from '../pool.js';
-import { describe } from '../report.js';
 import { STORE_OPTIONS, withStore } from '../stores/open.js';
-import type { SessionStore } from '../stores/store.js';
+import type { Style } from '../style.js';
 import { type SessionSummary, summaryOf } from '../summary.js';
 import { bytes, moment, plural, table } from '../text.js';
-
-/** Sessions read at a time. */
-const JOBS = 4;
 
 interface Row {
   sessionId: string;
@@ -33,15 +28,28 @@ export const list = defineCommand({
   examples: ['list --store ./auth_info', 'list --long --store env:REDIS_URL'],
   run: ({ options, env, output, signal }) =>
     withStore(options, { env, output }, async (store) => {
-      const names = await store.list();
+      const sessions = await store.list();
       if (!options.long) {
         return {
-          data: { store: store.shown, sessions: names.map((sessionId) => ({ sessionId })) },
-          text: () => names.join('\n'),
+          data: { store: store.shown, sessions: sessions.map((sessionId) => ({ sessionId })) },
+          text: () => sessions.join('\n'),
         };
       }
-      const rows = await readAll(store, names, output, signal);
-      const failed = rows.filter(({ error }) => error !== undefined);
+      const found = new Map<string, Row>();
+      const { notDone } = await eachSession(
+        { sessions, doing: 'reading', output, signal },
+        async (sessionId) => {
+          const session = await store.read(sessionId);
+          // One that was deleted since is no session any more.
+          if (session !== undefined) {
+            found.set(sessionId, { sessionId, summary: summaryOf(sessionId, session) });
+          }
+        },
+      );
+      for (const { sessionId, ...error } of notDone) {
+        found.set(sessionId, { sessionId, error });
+      }
+      const rows = sessions.flatMap((name) => found.get(name) ?? []);
       return {
         data: {
           store: store.shown,
@@ -49,60 +57,34 @@ export const list = defineCommand({
         },
         text: (style) =>
           [
-            table(
-              rows,
-              [
-                { title: 'SESSION', of: ({ sessionId }) => sessionId },
-                {
-                  title: 'ACCOUNT',
-                  of: ({ summary, error }) =>
-                    error === undefined
-                      ? (summary?.account?.id ?? style('dim', 'not paired'))
-                      : style('red', error.code),
-                },
-                { title: 'VERSION', of: ({ summary }) => String(summary?.version ?? '–'), right: true },
-                { title: 'RECORDS', of: ({ summary }) => String(summary?.records ?? '–'), right: true },
-                { title: 'SIZE', of: ({ summary }) => (summary ? bytes(summary.bytes) : '–'), right: true },
-                {
-                  title: 'LAST WRITE',
-                  of: ({ summary }) => (summary?.lastWrite ? moment(Date.parse(summary.lastWrite)) : '–'),
-                },
-              ],
-              (title) => style('dim', title),
-            ),
-            ...failed.map(
-              ({ sessionId, error }) => `${style('red', 'error:')} ${sessionId}: ${error?.message}`,
-            ),
+            render(rows, style),
+            ...notDoneLines('not read', notDone, style),
             style('dim', plural(rows.length, 'session')),
           ].join('\n'),
-        exitCode: failed.length > 0 ? EXIT.damaged : EXIT.ok,
+        exitCode: notDone.length > 0 ? EXIT.damaged : EXIT.ok,
       };
     }),
 });
 
-async function readAll(
-  store: SessionStore,
-  names: readonly string[],
-  output: Output,
-  signal: AbortSignal,
-): Promise<Row[]> {
-  const rows = new Map<string, Row>();
-  const progress = output.progress('reading', names.length);
-  try {
-    await inParallel(names, JOBS, signal, async (sessionId) => {
-      try {
-        const found = await store.read(sessionId);
-        if (found !== undefined) {
-          rows.set(sessionId, { sessionId, summary: summaryOf(sessionId, found) });
-        }
-      } catch (error) {
-        const { code, message } = describe(error);
-        rows.set(sessionId, { sessionId, error: { code, message } });
-      }
-      progress.step();
-    });
-  } finally {
-    progress.end();
-  }
-  return names.flatMap((name) => rows.get(name) ?? []);
-}
+const render = (rows: readonly Row[], style: Style): string =>
+  table(
+    rows,
+    [
+      { title: 'SESSION', of: ({ sessionId }) => sessionId },
+      {
+        title: 'ACCOUNT',
+        of: ({ summary, error }) =>
+          error === undefined
+            ? (summary?.account?.id ?? style('dim', 'not paired'))
+            : style('red', error.code),
+      },
+      { title: 'VERSION', of: ({ summary }) => String(summary?.version ?? '–'), right: true },
+      { title: 'RECORDS', of: ({ summary }) => String(summary?.records ?? '–'), right: true },
+      { title: 'SIZE', of: ({ summary }) => (summary ? bytes(summary.bytes) : '–'), right: true },
+      {
+        title: 'LAST WRITE',
+        of: ({ summary }) => (summary?.lastWrite ? moment(Date.parse(summary.lastWrite)) : '–'),
+      },
+    ],
+    (title) => style('dim', title),
+  );

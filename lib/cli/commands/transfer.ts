@@ -1,6 +1,7 @@
 import type { OptionSpecs, Result } from '../command.js';
-import { type CopyReport, copySessions, type NotCopied } from '../copy.js';
-import { CliError, EXIT, exitCodeOf, usage } from '../errors.js';
+import { type CopyReport, copySessions } from '../copy.js';
+import { DEFAULT_JOBS, exitCodeOfAll, leftLine, notDoneLines } from '../each-session.js';
+import { usage } from '../errors.js';
 import type { Keys } from '../keys.js';
 import type { Output } from '../output.js';
 import type { Address } from '../stores/address.js';
@@ -10,8 +11,6 @@ import { sumOf } from '../summary.js';
 import { bytes, plural, table } from '../text.js';
 
 /** What `copy`, `import` and `export` have in common. */
-
-const DEFAULT_JOBS = 4;
 
 export const TRANSFER_OPTIONS = {
   plain: { kind: 'flag', about: 'store the sessions readable, if there is no master key for the target' },
@@ -63,17 +62,11 @@ export async function transfer({
   signal,
 }: Transfer): Promise<Result> {
   const dryRun = options['dry-run'];
-  const progress = output.progress(dryRun ? 'reading' : 'copying', sessions.length);
-  let report: CopyReport;
-  try {
-    report = await copySessions({
-      ...{ from, to, sessions, nameIn, dryRun, signal, progress },
-      jobs: options.jobs ?? DEFAULT_JOBS,
-    });
-  } finally {
-    progress.end();
-  }
-  const { copied, equal, notCopied, left, digests } = report;
+  const report = await copySessions({
+    ...{ from, to, sessions, nameIn, dryRun, output, signal },
+    jobs: options.jobs,
+  });
+  const { copied, equal, notDone, left, digests } = report;
   return {
     data: {
       from: from.shown,
@@ -83,24 +76,18 @@ export async function transfer({
       copied,
       equal,
       left,
-      notCopied,
+      notDone,
       ...sumOf(digests),
       types: Object.fromEntries(digests),
     },
     text: (style) => render(report, dryRun, style),
-    exitCode: exitCode(notCopied, sessions.length),
+    exitCode: exitCodeOfAll(report, sessions.length),
   };
 }
 
-function render(
-  { copied, equal, notCopied, left, digests }: CopyReport,
-  dryRun: boolean,
-  style: Style,
-): string {
-  const lines = notCopied.map(
-    ({ sessionId, code, message }) =>
-      `${style('red', 'not copied:')} ${JSON.stringify(sessionId)}: ${message} ${style('dim', `(${code})`)}`,
-  );
+function render(report: CopyReport, dryRun: boolean, style: Style): string {
+  const { copied, equal, notDone, digests } = report;
+  const lines = notDoneLines('not copied', notDone, style);
   if (digests.size > 0) {
     lines.push(
       table(
@@ -118,20 +105,12 @@ function render(
   const parts = [
     `${plural(copied, 'session')} ${dryRun ? 'would be copied' : 'copied'}`,
     ...(equal > 0 ? [`${equal} equal already`] : []),
-    ...(notCopied.length > 0 ? [style('red', `${notCopied.length} not copied`)] : []),
-    ...(left > 0 ? [`${left} left: the same command goes on there`] : []),
+    ...(notDone.length > 0 ? [style('red', `${notDone.length} not copied`)] : []),
+    ...leftLine(report),
   ];
   lines.push(parts.join(', '));
   if (!dryRun && copied > 0) {
     lines.push(style('dim', 'Each is now in two places: let a bot run on one of them only.'));
   }
   return lines.join('\n');
-}
-
-function exitCode(notCopied: readonly NotCopied[], asked: number): number {
-  const [first] = notCopied;
-  if (first === undefined) {
-    return EXIT.ok;
-  }
-  return asked === 1 ? exitCodeOf(new CliError(first.code, first.message)) : EXIT.partly;
 }

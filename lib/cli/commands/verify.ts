@@ -2,15 +2,12 @@ import { checkCreds } from '../../baileys/creds.js';
 import { CorruptRecordError } from '../../errors.js';
 import { CREDS_TYPE } from '../../store/records.js';
 import { defineCommand } from '../command.js';
+import { eachSession } from '../each-session.js';
 import { EXIT } from '../errors.js';
-import { inParallel } from '../pool.js';
 import { describe } from '../report.js';
 import { STORE_OPTIONS, withStore } from '../stores/open.js';
 import type { SessionStore } from '../stores/store.js';
 import { plural } from '../text.js';
-
-/** Sessions read at a time. */
-const JOBS = 4;
 
 interface Finding {
   /** Null where it is the store itself. */
@@ -30,44 +27,36 @@ export const verify = defineCommand({
   examples: ['verify --store ./auth_info', 'verify --store env:MONGO_URL --json'],
   run: ({ options, env, output, signal }) =>
     withStore(options, { env, output }, async (store) => {
-      const findings: Finding[] = [];
       const damaged = await structureOf(store);
-      const names = await store.list();
+      const sessions = await store.list();
       let records = 0;
-      const progress = output.progress('verifying', names.length);
-      try {
-        await inParallel(names, JOBS, signal, async (sessionId) => {
-          try {
-            const count = await check(store, sessionId);
-            records += count;
-          } catch (error) {
-            const { code, message } = describe(error);
-            findings.push({ sessionId, code, message });
-          }
-          progress.step();
-        });
-      } finally {
-        progress.end();
-      }
+      const { notDone, left } = await eachSession(
+        { sessions, doing: 'verifying', output, signal },
+        async (sessionId) => {
+          const count = await check(store, sessionId);
+          records += count;
+        },
+      );
+      const findings: Finding[] = [...notDone];
       // What a session's own reading has not found is of the store itself.
       if (damaged !== undefined && findings.length === 0) {
         findings.push({ sessionId: null, ...damaged });
       }
-      findings.sort((a, b) => ((a.sessionId ?? '') < (b.sessionId ?? '') ? -1 : 1));
-      const counted = `${plural(names.length, 'session')}, ${plural(records, 'record')}`;
+      const read = sessions.length - left;
+      const sound = findings.length === 0;
       return {
-        data: { store: store.shown, sound: findings.length === 0, sessions: names.length, records, findings },
+        data: { store: store.shown, sound, sessions: read, records, left, findings },
         text: (style) =>
           [
             ...findings.map(
               ({ sessionId, code, message }) =>
                 `${style('red', 'damaged:')} ${sessionId ?? store.shown}: ${message} ${style('dim', `(${code})`)}`,
             ),
-            findings.length === 0
-              ? `${style('green', 'sound:')} ${counted}`
-              : `${plural(findings.length, 'finding')} in ${plural(names.length, 'session')}`,
+            sound
+              ? `${style('green', 'sound:')} ${plural(read, 'session')}, ${plural(records, 'record')}`
+              : `${plural(findings.length, 'finding')} in ${plural(read, 'session')}`,
           ].join('\n'),
-        exitCode: findings.length === 0 ? EXIT.ok : EXIT.damaged,
+        exitCode: sound ? EXIT.ok : EXIT.damaged,
       };
     }),
 });

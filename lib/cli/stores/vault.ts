@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { RecordEntry } from '../../codec/index.js';
 import { VersionMismatchError } from '../../errors.js';
 import { inspectCredsFile, removeMarker } from '../../folder/marker.js';
 import { CREDS_FILE } from '../../import/file-names.js';
@@ -79,6 +80,28 @@ export class VaultSessions implements SessionStore {
     }
   }
 
+  /** Makes a session that is held exactly `session`, in one patch. */
+  async replace(sessionId: string, { records }: StoredSession, held: StoredSession): Promise<void> {
+    const { creds, keys, appState = {} } = snapshotOf(records);
+    const wanted = new Set(records.map(nameOf));
+    // A record that is set to null is deleted.
+    const doomed = snapshotOf(
+      held.records
+        .filter((record) => !wanted.has(nameOf(record)))
+        .map((record) => ({ ...record, value: null })),
+    );
+    const types = new Set([...Object.keys(keys), ...Object.keys(doomed.keys)]);
+    await this.vault.set(
+      sessionId,
+      {
+        ...(creds !== undefined && { creds }),
+        keys: Object.fromEntries([...types].map((type) => [type, { ...doomed.keys[type], ...keys[type] }])),
+        appState: { ...doomed.appState, ...appState },
+      },
+      held.version,
+    );
+  }
+
   readBack(sessionId: string): Promise<StoredSession | undefined> {
     return this.read(sessionId);
   }
@@ -103,6 +126,8 @@ export class VaultSessions implements SessionStore {
     return this.vault.close();
   }
 }
+
+const nameOf = ({ type, id }: RecordEntry): string => JSON.stringify([type, id]);
 
 export const sessionExists = (sessionId: string, shown: string): CliError =>
   new CliError(
