@@ -19,8 +19,9 @@ export interface CliOptions {
 
 /** The variables of this process, without any that the command line reads. */
 export function environment(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
+  // Each of the latter decides about colour.
   const inherited = Object.entries(process.env).filter(
-    ([name]) => !name.startsWith('BAILEYS_VAULT_') && name !== 'FORCE_COLOR' && name !== 'NO_COLOR',
+    ([name]) => !name.startsWith('BAILEYS_VAULT_') && !['FORCE_COLOR', 'NO_COLOR', 'CI'].includes(name),
   );
   return { ...Object.fromEntries(inherited), ...extra };
 }
