@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { COMMANDS } from '../../lib/cli/commands/index.js';
@@ -44,6 +44,7 @@ describeWith(['redis'], 'docs/guides/cli.md', () => {
   it('shows of each command what it prints', async (t) => {
     const folder = await makeFolder(t);
     await writeFolder(join(folder, 'auth_info_baileys'), await makeSession(8));
+    chmodSync(join(folder, 'auth_info_baileys'), 0o755);
     await writeFolder(join(folder, 'sessions/sales'), await makeSession());
     await writeFolder(join(folder, 'sessions/support'), await makeSession());
     writeFileSync(join(folder, 'old.keys'), `${KEY}\n`);

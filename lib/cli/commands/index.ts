@@ -3,6 +3,7 @@ import { backup } from './backup.js';
 import { completionOf } from './completion.js';
 import { copy } from './copy.js';
 import { deleteSession } from './delete.js';
+import { doctor } from './doctor.js';
 import { exportSession } from './export.js';
 import { importSessions } from './import.js';
 import { keygen } from './keygen.js';
@@ -17,6 +18,7 @@ export const COMMANDS: readonly Command[] = [
   list,
   show,
   verify,
+  doctor,
   copy,
   importSessions,
   exportSession,

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { RecordEntry } from '../../codec/index.js';
-import { ConfigError, SessionBusyError, ValueError } from '../../errors.js';
+import { ConfigError, CorruptRecordError, SessionBusyError, ValueError } from '../../errors.js';
 import { inspectCredsFile } from '../../folder/marker.js';
-import { CREDS_FILE } from '../../import/file-names.js';
+import { CREDS_FILE, classify } from '../../import/file-names.js';
 import { readCreds, readFolder } from '../../import/multi-file.js';
 import { parse, readBytes } from '../../import/read-file.js';
 import { namesOf, surveyFolder } from '../../import/survey.js';
@@ -47,16 +47,9 @@ export class MultiFileSessions implements SessionStore {
   }
 
   async read(sessionId: string): Promise<StoredSession | undefined> {
-    const folder = (await this.sessions()).get(sessionId);
+    const folder = await this.folderToRead(sessionId);
     if (folder === undefined) {
       return undefined;
-    }
-    if (inspectCredsFile(folder).kind === 'marker') {
-      throw new CliError(
-        'STORE_NOT_FOUND',
-        `${folder} is a folder of Baileys Vault, not of Baileys' own function`,
-        `Name it without multi-file: in front.`,
-      );
     }
     const survey = await surveyFolder(folder);
     const log = (_level: string, message: string, fields: Record<string, unknown>): void => {
@@ -65,7 +58,11 @@ export class MultiFileSessions implements SessionStore {
     };
     const creds = await readCreds(folder, survey, log);
     if (creds === undefined) {
-      return undefined;
+      throw new CorruptRecordError('it is missing beside key files: restore it', CREDS_FILE, undefined, {
+        layer: 'import',
+        sessionId,
+        details: { folder },
+      });
     }
     const { records } = await readFolder(folder, survey, creds, log);
     const { mtimeMs } = await stat(join(folder, CREDS_FILE)).catch(() => ({ mtimeMs: 0 }));
@@ -130,6 +127,23 @@ export class MultiFileSessions implements SessionStore {
 
   async close(): Promise<void> {}
 
+  /**
+   * Where a session is, undefined if there is none.
+   *
+   * @throws CliError for a folder of ours, whose `creds.json` only looks like one
+   */
+  async folderToRead(sessionId: string): Promise<string | undefined> {
+    const folder = (await this.sessions()).get(sessionId);
+    if (folder !== undefined && inspectCredsFile(folder).kind === 'marker') {
+      throw new CliError(
+        'STORE_NOT_FOUND',
+        `${folder} is a folder of Baileys Vault, not of Baileys' own function`,
+        'Name it without multi-file: in front.',
+      );
+    }
+    return folder;
+  }
+
   private async folderOf(sessionId: string): Promise<string> {
     const known = (await this.sessions()).get(sessionId);
     return known ?? (this.single ? this.folder : join(this.folder, folderNameOf(sessionId)));
@@ -146,7 +160,8 @@ async function findSessions(folder: string): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   const look = async (at: string, parts: readonly string[]): Promise<void> => {
     const names = await readdir(at, { withFileTypes: true });
-    if (names.some(({ name }) => name === CREDS_FILE)) {
+    // Key files without creds are a session that has lost them, and not nothing.
+    if (names.some((entry) => entry.isFile() && classify(entry.name).of === 'baileys')) {
       const name = parts.length === 0 ? FOLDER_SESSION : parts.map(sessionNameOf).join('/');
       const other = found.get(name);
       if (other !== undefined) {

@@ -80,6 +80,8 @@ export interface OpenSessions {
   output: Output;
   /** Make a folder that is not there, or, if this is a dry run, take it for an empty store. */
   create?: 'really' | 'dry-run';
+  /** Where the store's own warnings go; default: to stderr. */
+  warn?: (text: string) => void;
   /** The folder of a `multi-file:` address is itself the session to be written. */
   single?: boolean;
 }
@@ -91,8 +93,8 @@ export async function openSessions({
   output,
   create,
   single = false,
+  warn = (text) => output.warn(text),
 }: OpenSessions): Promise<SessionStore> {
-  const warn = (text: string): void => output.warn(text);
   switch (address.kind) {
     case 'multi-file':
       return new MultiFileSessions(address.shown, address.folder, single, warn);

@@ -36,7 +36,8 @@ export class VaultSessions implements SessionStore {
   private constructor(
     readonly shown: string,
     readonly vault: VaultStore,
-    private readonly folder: string | undefined,
+    /** Of an embedded store. */
+    readonly folder: string | undefined,
   ) {}
 
   static async open(address: VaultAddress, options: OpenOptions): Promise<VaultSessions> {
