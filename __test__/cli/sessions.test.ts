@@ -289,6 +289,16 @@ describe('on a terminal', { skip: !hasScript && 'no script(1) on PATH' }, () => 
     assert.match(yes.said, /Deleted "bot-1"/);
   });
 
+  it('long work shows a bar, which is gone at the end', async (t) => {
+    const place = await EMBEDDED.make(t);
+    await fill(t, place, 'bot-1');
+    const { said } = typed(['verify', '--store', place.address], '', SEALED.env);
+    assert.match(said, /verifying ░+ {3}0% 0\/1/);
+    assert.ok(said.lastIndexOf('\r\u001b[K') < said.indexOf('sound: 1 session'), said);
+    const { stderr } = await cli(t, ['verify', '--store', place.address], SEALED);
+    assert.equal(stderr, '');
+  });
+
   it('a master key that is asked for is not shown', async (t) => {
     const place = await EMBEDDED.make(t);
     await fill(t, place, 'bot-1');
