@@ -17,7 +17,10 @@ export interface RedisCluster {
 
 async function clusterIsWhole(client: Redis): Promise<boolean> {
   const info = String(await client.cluster('INFO'));
-  return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${NODES}`);
+  // Where a part may serve alone, the state is `ok` before a node has heard of all slots.
+  return ['cluster_state:ok', `cluster_known_nodes:${NODES}`, `cluster_slots_assigned:${SLOTS}`].every(
+    (line) => info.includes(line),
+  );
 }
 
 /** Starts three nodes, shares the slots out and waits until every node agrees that the cluster is whole. */

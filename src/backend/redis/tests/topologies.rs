@@ -20,7 +20,14 @@ pub(crate) fn start_cluster(arguments: &[&str]) -> Vec<Server> {
     wait_until("the cluster is ready", || {
         servers.iter().all(|server| {
             let info: String = server.run("CLUSTER INFO");
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            // With `cluster-require-full-coverage no` the state is `ok` before a node has heard of all slots.
+            [
+                "cluster_state:ok",
+                "cluster_known_nodes:3",
+                "cluster_slots_assigned:16384",
+            ]
+            .iter()
+            .all(|line| info.contains(line))
         })
     });
     servers
