@@ -11,6 +11,9 @@ import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import io.netty.channel.Channel;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.h2.mvstore.MVStore;
 
 /**
@@ -34,6 +37,10 @@ public final class MongoStandIn {
       };
 
   private static final class DurableBackend extends H2Backend {
+    private final ReadWriteLock underWay = new ReentrantReadWriteLock(true);
+    private final AtomicLong handled = new AtomicLong();
+    private volatile long committed;
+
     DurableBackend(MVStore store) {
       super(store);
     }
@@ -43,13 +50,35 @@ public final class MongoStandIn {
       return super.handleCommand(channel, database, command.equals("hello") ? "ismaster" : command, query);
     }
 
-    /** Commits before the answer leaves, so that an acknowledged write survives a killed server. */
+    /**
+     * Commits before the answer leaves, so that an acknowledged write survives a killed server, and while no other
+     * message is half carried out: a document without its index would be there for ever.
+     */
     @Override
     public Document handleMessage(MongoMessage message) {
+      underWay.readLock().lock();
       try {
         return super.handleMessage(message);
       } finally {
-        commit();
+        long mine = handled.incrementAndGet();
+        underWay.readLock().unlock();
+        commitUpTo(mine);
+      }
+    }
+
+    private void commitUpTo(long message) {
+      if (committed >= message) {
+        return;
+      }
+      underWay.writeLock().lock();
+      try {
+        if (committed < message) {
+          long last = handled.get();
+          commit();
+          committed = last;
+        }
+      } finally {
+        underWay.writeLock().unlock();
       }
     }
 
