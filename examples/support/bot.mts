@@ -95,6 +95,8 @@ export async function startBot(options: BotOptions): Promise<Bot> {
   };
 
   const connect = async () => {
+    // Not every store keeps the order of what is saved and what is opened.
+    await Promise.allSettled(saves);
     const auth = await openAuth();
     opened.add(auth);
     socket = makeWASocket({

@@ -23,6 +23,8 @@ export default async function openAtomicFiles({ folder }: { folder: string }): P
     await rename(draft, pathOf(name));
   };
   const creds = (await read('creds')) ?? initAuthCreds();
+  // One after the other, or older ones could be renamed over newer ones.
+  let saved: Promise<void> = Promise.resolve();
   return {
     state: {
       creds,
@@ -39,6 +41,9 @@ export default async function openAtomicFiles({ folder }: { folder: string }): P
         },
       },
     },
-    saveCreds: () => write('creds', creds),
+    saveCreds: () => {
+      saved = saved.catch(() => {}).then(() => write('creds', creds));
+      return saved;
+    },
   };
 }
