@@ -120,6 +120,12 @@ export class VaultStore implements AuthStore {
     return session;
   }
 
+  /** @internal Closes a handle before this store is closed. */
+  async closeSession(session: Session): Promise<void> {
+    this.#sessions.delete(session);
+    await session.close();
+  }
+
   /** @internal The session that methods mean which are called without a name: that of the hook. */
   adopt(sessionId: string): void {
     this.#ownSession = sessionId;

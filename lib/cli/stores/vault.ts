@@ -68,7 +68,7 @@ export class VaultSessions implements SessionStore {
     try {
       return await work(await this.read(sessionId));
     } finally {
-      await session.close();
+      await this.vault.closeSession(session);
     }
   }
 
