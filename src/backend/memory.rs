@@ -75,6 +75,8 @@ struct Inner {
     calls: HashMap<Op, usize>,
     commits: Vec<Commit>,
     late: Vec<Commit>,
+    /// How many requests for a lease find its holder there, whomever they displace.
+    staying: usize,
     closed: bool,
 }
 
@@ -117,6 +119,11 @@ impl Memory {
     pub async fn called(&self, op: Op, count: usize) {
         self.until(|inner| inner.calls.get(&op).copied().unwrap_or(0) >= count)
             .await;
+    }
+
+    /// So many requests for a lease find its holder there, whomever they displace.
+    pub fn keep_holders(&self, requests: usize) {
+        self.inner.lock().staying = requests;
     }
 
     /// Every commit that arrived so far, resent ones included.
@@ -280,6 +287,8 @@ impl Inner {
     }
 
     fn acquire(&mut self, request: Acquire) -> Result<Acquired> {
+        let stays = self.staying > 0;
+        self.staying = self.staying.saturating_sub(1);
         let stored = self.stored(&request.session);
         if request
             .claim
@@ -290,7 +299,7 @@ impl Inner {
         let now = Instant::now();
         if let Some((token, owner, until)) = &stored.lease
             && *until > now
-            && request.displace != Some(*token)
+            && (stays || request.displace != Some(*token))
         {
             let (owner, expires_in) = (owner.clone(), Some(*until - now));
             return Ok(Acquired::Held(Holder {
@@ -329,6 +338,11 @@ impl Stored {
 impl Backend for Memory {
     fn name(&self) -> &'static str {
         "memory"
+    }
+
+    /// Sessions whose names begin so are in a part of their own.
+    fn part_of(&self, session: &SessionId) -> usize {
+        usize::from(session.starts_with("elsewhere/"))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// What becomes of answers.
@@ -23,6 +24,9 @@ struct Answers {
     connections: AtomicUsize,
     /// A connection that was asked something with this in it carries nothing any more.
     unanswered: Mutex<Option<Vec<u8>>>,
+    /// What is asked with this in it waits until it is let through.
+    held_back: watch::Sender<Option<Vec<u8>>>,
+    waiting: watch::Sender<usize>,
     /// Names of the commands that went by, in order.
     commands: Mutex<Vec<String>>,
 }
@@ -106,6 +110,25 @@ impl Way {
     /// From now on a connection on which something with `text` in it is asked carries nothing any more.
     pub fn leave_unanswered(&self, text: &str) {
         *self.answers.unanswered.lock() = Some(text.as_bytes().to_vec());
+    }
+
+    /// From now on what is asked with `text` in it waits for [`Way::let_through`].
+    pub fn hold_back(&self, text: &str) {
+        self.answers.waiting.send_replace(0);
+        self.answers
+            .held_back
+            .send_replace(Some(text.as_bytes().to_vec()));
+    }
+
+    /// Resolves when something is held back.
+    pub async fn holds_back(&self) {
+        let mut waiting = self.answers.waiting.subscribe();
+        waiting.wait_for(|count| *count > 0).await.unwrap();
+    }
+
+    /// Ends [`Way::hold_back`].
+    pub fn let_through(&self) {
+        self.answers.held_back.send_replace(None);
     }
 
     /// Names of the commands that the server was sent since this was last asked, each a message and a round trip; but
@@ -232,10 +255,15 @@ async fn carry(
                 if asked.is_empty() {
                     return Ok(());
                 }
-                let unanswered = answers.unanswered.lock().clone();
-                let unanswered = unanswered.is_some_and(|text| asked.windows(text.len()).any(|bytes| bytes == text));
+                let has = |text: &Vec<u8>| asked.windows(text.len()).any(|bytes| bytes == text);
+                let unanswered = answers.unanswered.lock().as_ref().is_some_and(has);
                 if unanswered || number < answers.frozen.load(Ordering::SeqCst) {
                     return std::future::pending().await;
+                }
+                let mut held_back = answers.held_back.subscribe();
+                if held_back.borrow().as_ref().is_some_and(has) {
+                    answers.waiting.send_modify(|count| *count += 1);
+                    let _ = held_back.wait_for(|text| !text.as_ref().is_some_and(has)).await;
                 }
                 answers.commands.lock().extend(messages.take(asked));
                 doomed |= answers.updates.load(Ordering::SeqCst)

@@ -48,7 +48,7 @@ impl Histogram {
     }
 
     /// How many were at most as long as each bound, the last bound being infinity; and the sum of all.
-    pub(super) fn cumulative(&self) -> ([u64; BOUNDS.len() + 1], Duration) {
+    pub(crate) fn cumulative(&self) -> ([u64; BOUNDS.len() + 1], Duration) {
         let mut sum = 0;
         let counts = std::array::from_fn(|at| {
             sum += self.buckets[at].load(Ordering::Relaxed);

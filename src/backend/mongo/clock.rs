@@ -174,3 +174,25 @@ async fn estimate(database: &Database, leases: &str, timeout: Duration) -> Resul
         return Ok((sent.checked_add(sent.elapsed() / 2).unwrap_or(sent), millis));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever of the two is wrong, and in whichever direction.
+    #[test]
+    fn what_is_to_last_lasts_by_the_later_clock_and_is_over_by_the_earlier() {
+        let hour = 3_600_000;
+        let own = i64::try_from(now_millis()).unwrap();
+        let ahead = Now::of(own + hour);
+        assert_eq!(ahead.latest.timestamp_millis(), own + hour);
+        assert!(ahead.earliest.timestamp_millis() < own + hour / 2);
+        let behind = Now::of(own - hour);
+        assert_eq!(behind.earliest.timestamp_millis(), own - hour);
+        assert!(behind.latest.timestamp_millis() > own - hour / 2);
+        assert_eq!(
+            ahead.plus(Duration::from_secs(1)).timestamp_millis(),
+            own + hour + 1_000
+        );
+    }
+}

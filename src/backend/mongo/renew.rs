@@ -59,7 +59,9 @@ impl Core {
         let asked = Moment::now();
         // Somewhat less than the caller's limit, so that what was done by then is answered.
         let deadline = tokio::time::Instant::now() + renewal_limit(lease) / 10 * 9;
-        let ProcessLease { id: process, until } = self.renew_process(lease).await?;
+        let ProcessLease {
+            id: process, until, ..
+        } = self.renew_process(lease).await?;
         let is_enlisted = |(session, token): &Lease| {
             self.known_slot(session)
                 .is_some_and(|slot| slot.is_enlisted(*token, &process))
@@ -105,13 +107,17 @@ impl Core {
     }
 
     /// Makes the lease of this process for sessions held so long last for as long from now; a new one if that is no
-    /// more. Many who ask at once are served by two commands.
+    /// more. Many who ask at once are served by two commands. Whoever asks later is not, even if the lease lasts long
+    /// enough: by a clock that has gone back since it would seem to, and who watches it must see it renewed.
     async fn renew_process(&self, lease: Duration) -> Result<ProcessLease> {
+        let asked = Moment::now();
         let wanted = self.connection.now().await?.plus(lease);
         let mut leases = self.leases.lock().await;
-        if let Some(known) = leases.get(&lease).filter(|known| known.until >= wanted) {
+        let serves = |known: &&ProcessLease| known.sent >= asked && known.until >= wanted;
+        if let Some(known) = leases.get(&lease).filter(serves) {
             return Ok(known.clone());
         }
+        let sent = Moment::now();
         let until = self.connection.now().await?.plus(lease).max(wanted);
         let times = doc! { "until": until, "expiresAt": after(until, IDLE) };
         if let Some(known) = leases.get_mut(&lease) {
@@ -121,7 +127,7 @@ impl Core {
             let statement = doc! { "q": { "_id": &*known.id }, "u": update };
             let renewed = self.connection.update(&self.connection.leases, vec![statement]);
             if renewed.await?.matched > 0 {
-                known.until = until;
+                (known.until, known.sent) = (until, sent);
                 return Ok(known.clone());
             }
         }
@@ -131,7 +137,7 @@ impl Core {
         self.connection
             .insert(&self.connection.leases, vec![document])
             .await?;
-        let made = ProcessLease { id, until };
+        let made = ProcessLease { id, until, sent };
         leases.insert(lease, made.clone());
         Ok(made)
     }

@@ -284,6 +284,8 @@ pub(super) struct ProcessLease {
     pub id: Arc<str>,
     /// Until when it lasts at least.
     pub until: DateTime,
+    /// When that was sent.
+    pub sent: Moment,
 }
 
 /// A connection and what is known of the sessions written through it.
@@ -369,5 +371,34 @@ impl Core {
             .find(&self.connection.sessions, filter, None, 1)
             .await?;
         found.first().map(SessionDoc::parse).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::documents::blank_session;
+    use super::*;
+    use crate::time::testing::sleep;
+
+    /// The process may have stood still before it heard the answer.
+    #[test]
+    fn what_is_pending_is_as_old_as_the_question() {
+        let day = Duration::from_secs(24 * 3600);
+        let slot = Slot::new("s".into());
+        let entry = Entry {
+            version: 1,
+            changes: Some(Vec::new()),
+            stage: None,
+        };
+        slot.begin_doubt();
+        sleep(day);
+        slot.push(&"epoch".into(), Arc::new(entry), None);
+        assert!(slot.known_pending_at().elapsed() >= day);
+
+        let document = blank_session("s", "epoch", DateTime::from_millis(0));
+        slot.begin_doubt();
+        sleep(day);
+        slot.learn(&SessionDoc::parse(&document).unwrap());
+        assert!(slot.known_pending_at().elapsed() >= day);
     }
 }

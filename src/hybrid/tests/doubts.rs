@@ -120,7 +120,66 @@ async fn a_commit_that_may_have_arrived_is_never_called_not_applied() {
     assert_eq!(get(&next, &session, "a").await.as_deref(), Some("2"));
 }
 
-/// Of a session too large to be copied whole, some records are in Redis and some are not.
+/// The owner of a session too large to be copied whole: of `HALVES`, the first is in Redis and the second is not.
+async fn half_copied(servers: &Servers, session: &SessionId) -> (HybridBackend, Token) {
+    let first = servers.hybrid(through()).await;
+    let token = granted(&first, session).await.token;
+    let records = (0..1100).map(|at| change("session", &format!("r{at:04}"), "old"));
+    commit_one(&first, commit(session, Fence::Owner(token), 0, records.collect()))
+        .await
+        .unwrap();
+    first.release(session, token).await.unwrap();
+    servers.redis.run::<String>("FLUSHALL");
+    let owner = servers.hybrid(through()).await;
+    let token = granted(&owner, session).await.token;
+    let copied = servers.copy_key(session).await;
+    until("what fits is copied", async || {
+        servers.redis.run::<i64>(&format!("HLEN {copied}")) > 1000
+    })
+    .await;
+    assert_eq!(get(&owner, session, "r0000").await.as_deref(), Some("old"));
+    (owner, token)
+}
+
+const HALVES: [&str; 2] = ["r0000", "r1099"];
+
+async fn read_both(owner: &HybridBackend, session: &SessionId) -> Result<Vec<String>> {
+    let keys = HALVES.map(|id| key("session", id));
+    let found = owner.read(session, &keys, Seen::NOTHING).await?;
+    let text = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+    Ok(found.into_iter().map(text).collect())
+}
+
+#[tokio::test]
+async fn a_commit_that_comes_during_a_read_is_read_whole_or_not_at_all() {
+    let name = "a_commit_that_comes_during_a_read_is_read_whole_or_not_at_all";
+    let Some(servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "between".into();
+    let (owner, token) = half_copied(&servers, &session).await;
+    // Redis has answered when MongoDB is asked.
+    servers.mongo.hold_back("filter");
+    let (reader, read) = (owner.clone(), session.clone());
+    let reading = tokio::spawn(async move { read_both(&reader, &read).await });
+    servers.mongo.holds_back().await;
+    let both = HALVES.map(|id| change("session", id, "new")).to_vec();
+    let head = commit_one(&owner, commit(&session, Fence::Owner(token), 1, both)).await;
+    assert_eq!(head.unwrap().version, 2);
+    let client = mongodb::Client::with_uri_str(&servers.mongo_url).await.unwrap();
+    let records = client
+        .database(&servers.database)
+        .collection::<mongodb::bson::Document>("vault_records");
+    until("MongoDB's records follow", async || {
+        let new = mongodb::bson::doc! { "r.v": 2_i64 };
+        let mut found = records.find(new).await.unwrap();
+        found.advance().await.unwrap() && found.advance().await.unwrap()
+    })
+    .await;
+    servers.mongo.let_through();
+    assert_eq!(reading.await.unwrap().unwrap(), ["new", "new"]);
+}
+
 #[tokio::test]
 async fn a_commit_in_doubt_is_read_whole_or_not_at_all() {
     let name = "a_commit_in_doubt_is_read_whole_or_not_at_all";
@@ -128,37 +187,11 @@ async fn a_commit_in_doubt_is_read_whole_or_not_at_all() {
         return;
     };
     let session: SessionId = "torn".into();
-    let first = servers.hybrid(through()).await;
-    let token = granted(&first, &session).await.token;
-    let records = (0..1100).map(|at| change("session", &format!("r{at:04}"), "old"));
-    commit_one(
-        &first,
-        commit(&session, Fence::Owner(token), 0, records.collect()),
-    )
-    .await
-    .unwrap();
-    first.release(&session, token).await.unwrap();
-    servers.redis.run::<String>("FLUSHALL");
-    let owner = servers.hybrid(through()).await;
-    let token = granted(&owner, &session).await.token;
-    let copied = servers.copy_key(&session).await;
-    until("what fits is copied", async || {
-        servers.redis.run::<i64>(&format!("HLEN {copied}")) > 1000
-    })
-    .await;
-    let keys = [key("session", "r0000"), key("session", "r1099")];
-    let read = async || {
-        let found = owner.read(&session, &keys, Seen::NOTHING).await?;
-        let text = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
-        Ok::<Vec<String>, Error>(found.into_iter().map(text).collect())
-    };
-    assert_eq!(get(&owner, &session, "r0000").await.as_deref(), Some("old"));
+    let (owner, token) = half_copied(&servers, &session).await;
+    let read = async || read_both(&owner, &session).await;
 
     servers.mongo.lose_answers_to_updates(true);
-    let both = keys
-        .iter()
-        .map(|key| change("session", key.id(), "new"))
-        .collect();
+    let both = HALVES.map(|id| change("session", id, "new")).to_vec();
     let in_doubt = commit(&session, Fence::Owner(token), 1, both);
     let error = commit_one(&owner, in_doubt).await.unwrap_err();
     assert!(servers.mongo.lost() > 0 && is_away(&error), "{error:?}");

@@ -141,6 +141,36 @@ async fn what_another_commit_has_passed_is_a_dead_letter() {
     }
 }
 
+/// As after MongoDB was restored from a copy in which the session went on in another way.
+#[tokio::test]
+async fn an_entry_whose_place_another_commit_has_is_a_dead_letter() {
+    let name = "an_entry_whose_place_another_commit_has_is_a_dead_letter";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "another".into();
+    let (owner, _) = owner_ahead(&mut servers, &session, 3).await;
+    killed(owner).await;
+    servers.mongo.mend().await;
+    let client = mongodb::Client::with_uri_str(&servers.mongo_url).await.unwrap();
+    let sessions = client
+        .database(&servers.database)
+        .collection::<mongodb::bson::Document>("vault_sessions");
+    let another = mongodb::bson::doc! { "$set": { "version": 2_i64, "commitId": 99_i64 } };
+    let changed = sessions
+        .update_one(mongodb::bson::doc! { "_id": &*session }, another)
+        .await;
+    assert_eq!(changed.unwrap().modified_count, 1);
+    let next = servers.hybrid(behind()).await;
+    let Acquired::Granted(taken) = opened_when_free(&next, &session).await.unwrap() else {
+        unreachable!("it is free");
+    };
+    assert_eq!(taken.head.version, 2, "nothing is built on what is not known");
+    let letters = next.dead_letters().await.unwrap();
+    let versions: Vec<_> = letters.iter().map(|letter| letter.version).collect();
+    assert_eq!(versions, [2, 3, 4], "{letters:?}");
+}
+
 /// The owner died when MongoDB had the commit and Redis had its entry still.
 #[tokio::test]
 async fn what_was_applied_before_an_outbox_was_passed_is_no_dead_letter() {

@@ -26,6 +26,8 @@ use crate::record::{Algorithm, KeyRing, MasterKey, Patch, SealOptions, Sealer};
 use crate::runtime::Lane;
 
 const ID: &str = "s";
+/// Long enough that nothing ever happens by the clock.
+const LEASE: Duration = Duration::from_secs(600);
 
 struct Bench {
     memory: Arc<Memory>,
@@ -71,8 +73,7 @@ impl Bench {
     }
 
     fn over(memory: Arc<Memory>) -> Self {
-        // Long enough that nothing ever happens by the clock.
-        Self::of(memory, Duration::from_secs(600))
+        Self::of(memory, LEASE)
     }
 
     fn with_lease(lease: Duration) -> Self {

@@ -8,12 +8,13 @@ use super::super::bulk;
 use super::super::renewal;
 use super::super::session::Lookup;
 use super::super::vault::OpenOptions;
-use super::{Bench, ID, kind, options, others_run, patch, ring};
+use super::{Bench, ID, LEASE, kind, options, others_run, patch, ring};
 use crate::backend::contract::{change, commit, commit_one, key};
 use crate::backend::memory::{Fault, Op};
 use crate::backend::{Backend, Fence};
 use crate::error::Kind;
 use crate::record::{Algorithm, RecordKey, SealOptions, Sealer};
+use crate::time::testing::sleep;
 
 #[tokio::test]
 async fn a_fenced_owner_is_told_once_and_refuses_everything() {
@@ -195,6 +196,46 @@ async fn memory_counts_only_as_long_as_the_lease_does() {
         Kind::Fenced
     );
     assert_eq!(bench.losses(), [Kind::Fenced]);
+}
+
+/// A laptop's lid is closed: its timers stand still, and the lease does not.
+#[tokio::test]
+async fn memory_counts_no_longer_than_nine_tenths_of_the_lease_also_while_the_machine_sleeps() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    sleep(LEASE / 10 * 8);
+    assert!(session.is_trusted());
+    sleep(LEASE / 10);
+    assert!(matches!(
+        session.lookup(&[key("session", "a")]),
+        Ok(Lookup::Unknown)
+    ));
+}
+
+/// An answer that was long on its way says what was so when it was given.
+#[tokio::test]
+async fn a_lease_is_counted_from_when_it_was_asked_for() {
+    let bench = Bench::new();
+    bench.memory.hold(Op::Acquire);
+    let vault = bench.vault.clone();
+    let opening = tokio::spawn(async move { vault.open(&ID.into(), &options()).await });
+    bench.memory.called(Op::Acquire, 1).await;
+    sleep(LEASE);
+    bench.memory.let_go(Op::Acquire);
+    let session = opening.await.unwrap().unwrap();
+    assert!(!session.is_trusted(), "granted a lease ago");
+
+    bench.memory.hold(Op::Renew);
+    let (vault, renewed) = (bench.vault.clone(), session.clone());
+    let renewal = tokio::spawn(async move { renewal::renew(&vault, vec![renewed], Vec::new()).await });
+    bench.memory.called(Op::Renew, 1).await;
+    sleep(LEASE);
+    bench.memory.let_go(Op::Renew);
+    renewal.await.unwrap();
+    assert!(!session.is_trusted(), "renewed a lease ago");
+    renewal::renew(&bench.vault, vec![session.clone()], Vec::new()).await;
+    assert!(session.is_trusted());
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::backend::SessionId;
-use crate::backend::memory::Op;
+use crate::backend::memory::{Fault, Op};
+use crate::time::testing::sleep;
 
 const LEASE: Duration = Duration::from_millis(150);
 
@@ -124,7 +125,69 @@ async fn a_lease_that_was_renewed_after_it_was_given_back_is_given_back_again() 
     assert_eq!(bench.memory.calls(Op::Release), 1);
     bench.memory.let_go(Op::Renew);
     renewal.await.unwrap();
-    bench.memory.called(Op::Release, 2).await;
+    let again = bench.memory.called(Op::Release, 2);
+    assert!(tokio::time::timeout(Duration::from_secs(20), again).await.is_ok());
+}
+
+/// The same for a lease whose session could not be opened after all.
+#[tokio::test]
+async fn a_lease_that_was_renewed_after_the_opening_failed_is_given_back_again() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    bench.set(&session, &[("a", "1")]).await.unwrap();
+    bench.vault.close_session(&session).await;
+    bench.memory.hold(Op::Scan);
+    let vault = bench.vault.clone();
+    let wrong = OpenOptions {
+        ring: ring(&[9]),
+        ..options()
+    };
+    let opening = tokio::spawn(async move { vault.open(&ID.into(), &wrong).await.map(|_| ()) });
+    bench.memory.called(Op::Scan, 1).await;
+    bench.memory.hold(Op::Renew);
+    let vault = bench.vault.clone();
+    let renewal = tokio::spawn(async move {
+        let leases = vault.leases.opening();
+        super::super::renewal::renew(&vault, Vec::new(), leases).await
+    });
+    bench.memory.called(Op::Renew, 1).await;
+    bench.memory.let_go(Op::Scan);
+    assert_eq!(kind(opening.await.unwrap()), crate::error::Kind::Encryption);
+    let released = bench.memory.calls(Op::Release);
+    bench.memory.let_go(Op::Renew);
+    assert_eq!(renewal.await.unwrap(), 0);
+    let again = bench.memory.called(Op::Release, released + 1);
+    assert!(tokio::time::timeout(Duration::from_secs(20), again).await.is_ok());
+}
+
+/// Whoever renews for all may give up, and takes nobody along.
+#[tokio::test]
+async fn who_was_renewed_for_by_one_that_gave_up_renews_by_itself() {
+    let bench = Bench::new();
+    let mut sessions = Vec::new();
+    for name in ["under-way", "gives-up", "taken-along"] {
+        let session = bench.vault.open(&name.into(), &options()).await.unwrap();
+        session.trust_until(0);
+        sessions.push(session);
+    }
+    bench.memory.hold(Op::Renew);
+    let reads: Vec<_> = sessions
+        .iter()
+        .map(|session| {
+            let (vault, session) = (bench.vault.clone(), session.clone());
+            tokio::spawn(async move { vault.read(&session, &[key("session", "a")]).await })
+        })
+        .collect();
+    bench.memory.called(Op::Renew, 1).await;
+    others_run().await;
+    bench.memory.pass(Op::Renew);
+    bench.memory.called(Op::Renew, 2).await;
+    reads[1].abort();
+    bench.memory.let_go(Op::Renew);
+    for (at, read) in reads.into_iter().enumerate() {
+        assert_eq!(read.await.is_ok(), at != 1);
+    }
+    assert!(sessions[2].is_trusted());
 }
 
 #[tokio::test]
@@ -166,4 +229,46 @@ async fn many_who_read_after_an_outage_renew_together() {
     bench.memory.let_go(Op::Renew);
     assert!(others.await.iter().all(Result::is_ok));
     assert!(sessions[1..].iter().all(|session| session.is_trusted()));
+}
+
+#[tokio::test]
+async fn sessions_of_one_part_of_the_storage_wait_for_no_other_part() {
+    let bench = Bench::new();
+    let mut sessions = Vec::new();
+    for name in [ID, "elsewhere/s"] {
+        let session = bench.vault.open(&name.into(), &options()).await.unwrap();
+        session.trust_until(0);
+        sessions.push(session);
+    }
+    // Whichever part comes first.
+    bench.memory.fail(Op::Renew, Fault::Hang);
+    let (vault, both) = (bench.vault.clone(), sessions.clone());
+    let renewal = tokio::spawn(async move { super::super::renewal::renew(&vault, both, Vec::new()).await });
+    let asked = tokio::time::timeout(Duration::from_secs(20), bench.memory.called(Op::Renew, 2)).await;
+    assert!(asked.is_ok(), "one part waits for the other");
+    others_run().await;
+    assert_eq!(sessions.iter().filter(|session| session.is_trusted()).count(), 1);
+    renewal.abort();
+}
+
+/// An operator sees it coming that leases run out.
+#[tokio::test]
+async fn how_late_renewals_are_and_how_many_fail_is_counted() {
+    let metrics = crate::observe::of("memory");
+    let bench = bench();
+    bench.open().await;
+    let late = || metrics.renewal_lag.cumulative().1;
+    let (before, failed) = (late(), metrics.renewal_failures.get());
+    bench.memory.hold(Op::Renew);
+    bench.memory.called(Op::Renew, 1).await;
+    bench
+        .memory
+        .fail(Op::Renew, Fault::Refuse(crate::error::Kind::Unavailable));
+    // Nobody else is so late.
+    let hour = Duration::from_secs(3_600);
+    sleep(hour);
+    bench.memory.let_go(Op::Renew);
+    renewals_go_on(&bench, "they are late").await;
+    assert!(late() >= before + hour);
+    assert!(metrics.renewal_failures.get() > failed);
 }

@@ -209,3 +209,41 @@ async fn a_lease_on_its_way_to_another_store_of_the_process_is_not_displaced() {
     drop(asking);
     waiting.await.unwrap().unwrap();
 }
+
+/// Who asks is known to the others from the moment that it asks.
+#[tokio::test]
+async fn a_store_that_asks_is_waited_for_by_the_others_of_the_process() {
+    let id = "asked-for";
+    let (one, two) = (Bench::new(), Bench::new());
+    one.memory.hold(Op::Acquire);
+    let first = opening(&one.vault, id);
+    one.memory.called(Op::Acquire, 1).await;
+    held_elsewhere(&two.memory, id, Some(Owner::current().clone())).await;
+    let second = opening(&two.vault, id);
+    two.memory.called(Op::Acquire, 2).await;
+    others_run().await;
+    assert!(!second.is_finished());
+    assert_eq!(two.memory.calls(Op::Acquire), 2);
+    one.memory.let_go(Op::Acquire);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+}
+
+/// As where two storages name different dead owners: what is displaced in one stands in the other.
+#[tokio::test]
+async fn a_holder_that_cannot_be_displaced_is_asked_for_with_pauses() {
+    let id = "stays";
+    let bench = Bench::new();
+    held_elsewhere(&bench.memory, id, Some(Owner::current().clone())).await;
+    bench.memory.keep_holders(1_000);
+    let hasty = OpenOptions {
+        open_timeout: Duration::from_millis(300),
+        ..options()
+    };
+    let before = bench.memory.calls(Op::Acquire);
+    let opened = bench.vault.open(&id.into(), &hasty).await;
+    assert_eq!(kind(opened.map(|_| ())), Kind::SessionBusy);
+    // At once, once more, after 20, 40, 80 and 160 ms, and when the time is over; on a slow machine fewer.
+    let asked = bench.memory.calls(Op::Acquire) - before;
+    assert!((3..=8).contains(&asked), "asked {asked} times");
+}

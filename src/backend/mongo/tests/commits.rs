@@ -32,6 +32,7 @@ async fn while_a_commit_is_in_doubt_the_owner_asks_the_server() {
     )
     .await;
 }
+use crate::backend::way::Way;
 use crate::error::Kind;
 use crate::record::RecordKey;
 
@@ -201,6 +202,41 @@ async fn a_record_that_fits_no_document_is_refused() {
         assert_eq!(answer.unwrap_err().kind(), Kind::InvalidValue);
         let next = owned(&session, token, 0, vec![change("session", "a", "1")]);
         assert_eq!(commit_one(&backend, next).await.unwrap().version, 1);
+    })
+    .await;
+}
+
+/// A server that is one of several acknowledges, and shows, what the others may not have.
+#[tokio::test]
+async fn commits_and_reads_ask_for_a_majority() {
+    let name = "commits_and_reads_ask_for_a_majority";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            ..config.clone()
+        };
+        let backend = connect(&by_way).await;
+        let session: SessionId = "majority".into();
+        let token = granted(&backend, &session).await.token;
+        for what in ["commit", "read"] {
+            // What does not ask for it goes through.
+            way.hold_back("majority");
+            let (asking, id) = (backend.clone(), session.clone());
+            let asked = tokio::spawn(async move {
+                if what == "commit" {
+                    let first = owned(&id, token, 0, vec![change("session", "a", "1")]);
+                    commit_one(&asking, first).await.unwrap();
+                } else {
+                    assert_eq!(get(&asking, &id, "a").await.as_deref(), Some("1"));
+                }
+            });
+            let held_back = tokio::time::timeout(seconds(20), way.holds_back()).await;
+            assert!(held_back.is_ok() && !asked.is_finished(), "{what}");
+            way.let_through();
+            asked.await.unwrap();
+            settled(&backend, &session).await;
+        }
     })
     .await;
 }

@@ -384,6 +384,36 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
     .await;
 }
 
+/// Whoever deletes without owning the session has seen none, and its update is still on its way.
+#[tokio::test]
+async fn an_outbox_that_was_begun_meanwhile_is_not_deleted() {
+    let name = "an_outbox_that_was_begun_meanwhile_is_not_deleted";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            ..config.clone()
+        };
+        let (owner, other) = (connect(&config).await, connect(&by_way).await);
+        let session: SessionId = "deleted".into();
+        let token = granted(&owner, &session).await.token;
+        let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
+        let stands = (1, first.id);
+        commit_one(&owner, first).await.unwrap();
+        way.hold_back("updates");
+        let id = session.clone();
+        let deleting = tokio::spawn(async move { other.delete(&id, Fence::Shared).await });
+        way.holds_back().await;
+        let opened = owner.open_outbox(&session, token, stands, None).await;
+        assert_eq!(opened.unwrap(), OutboxOpened::Yes);
+        way.let_through();
+        let refused = deleting.await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), Kind::SessionBusy, "{refused:?}");
+        assert_eq!(owner.head(&session).await.unwrap().version, 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_router_with_a_wrong_clock_takes_no_lease() {
     let name = "a_router_with_a_wrong_clock_takes_no_lease";
@@ -395,6 +425,15 @@ async fn a_router_with_a_wrong_clock_takes_no_lease() {
             ..config.clone()
         };
         let (owner, other) = (connect(&config).await, connect(&by_way).await);
+        let primarys = owner.0.connection.now().await.unwrap().server;
+        let by_the_router = other.0.connection.now().await.unwrap().server;
+        let differ = by_the_router
+            .timestamp_millis()
+            .abs_diff(primarys.timestamp_millis());
+        assert!(
+            differ < 1_800_000,
+            "it is the primary's clock that counts: {differ}"
+        );
         let session: SessionId = "router".into();
         let request = Acquire {
             lease: seconds(60),

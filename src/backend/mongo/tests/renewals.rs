@@ -83,6 +83,28 @@ async fn sessions_that_cannot_be_enlisted_now_hold_up_no_others() {
     .await;
 }
 
+/// What holds a session is renewed; what became of it by other means is found out another time.
+#[tokio::test]
+async fn sessions_that_cannot_be_looked_at_now_are_renewed() {
+    let name = "sessions_that_cannot_be_looked_at_now_are_renewed";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            operation_timeout: seconds(120),
+            ..config.clone()
+        };
+        let owner = connect(&by_way).await;
+        let session: SessionId = "unseen".into();
+        let leases = [(session.clone(), granted(&owner, &session).await.token)];
+        assert!(owner.0.renew(&leases, seconds(8)).await[0].is_ok());
+        way.leave_unanswered("projection");
+        let answers = soon(owner.0.renew(&leases, seconds(8))).await;
+        assert!(answers[0].is_ok(), "{answers:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn many_renewals_at_once_are_two_commands() {
     let name = "many_renewals_at_once_are_two_commands";

@@ -144,4 +144,16 @@ async fn a_foreign_key_fails_its_own_session_among_many() {
             _ => answer.unwrap_or_else(|error| panic!("s{at}: {error}")),
         }
     }
+    let commits = leases
+        .iter()
+        .map(|(session, token)| commit(session, *token, 0, vec![put("a", "1")]));
+    for (at, answer) in backend.commit(commits.collect()).await.into_iter().enumerate() {
+        if at == 50 {
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            assert!(error.message().contains(foreign[0]), "{error}");
+        } else {
+            assert_eq!(answer.unwrap().version, 1, "s{at}");
+        }
+    }
 }

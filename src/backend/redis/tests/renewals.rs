@@ -66,3 +66,18 @@ async fn a_server_without_place_for_a_second_connection_renews_by_the_first() {
     let renewed = soon(owner.renew(&renewals(&[("s".into(), token)]), LEASE)).await;
     assert!(renewed[0].is_ok(), "{renewed:?}");
 }
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_a_second_connection_renews_by_the_first() {
+    if !redis_server_found("a_server_that_does_not_answer_a_second_connection_renews_by_the_first") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let way = Way::to(&server.url()).await;
+    let owner = patient(&way);
+    let token = grant(&owner, "s").await.token;
+    // What a connection begins with.
+    way.leave_unanswered("CLIENT");
+    let renewed = soon(owner.renew(&renewals(&[("s".into(), token)]), LEASE)).await;
+    assert!(renewed[0].is_ok(), "{renewed:?}");
+}

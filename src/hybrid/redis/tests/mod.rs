@@ -116,6 +116,27 @@ async fn commits_to_hot_copies_share_calls_and_each_has_its_own_answer() {
 }
 
 #[tokio::test]
+async fn who_is_shut_out_of_an_outbox_writes_no_more() {
+    if !redis_server_found("who_is_shut_out_of_an_outbox_writes_no_more") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let copies = RedisCache::new(&config(&server.url()), "db").unwrap();
+    let session: SessionId = "s".into();
+    install(&copies, "s").await;
+    assert_eq!(write(&copies, "s", TOKEN, 0).await.unwrap(), Written::Yes);
+    // By its successor, and by an earlier one who comes late.
+    for (token, found) in [(TOKEN + 1, TOKEN), (TOKEN - 1, TOKEN + 1)] {
+        let before = copies.fence(&session, token).await.unwrap();
+        assert_eq!(before, Some(revision(found, 1)));
+        let refused = write(&copies, "s", TOKEN, 1).await.unwrap();
+        assert_eq!(refused, Written::No(Some(revision(TOKEN + 1, 1))));
+    }
+    let entries = copies.entries(&session).await.unwrap();
+    assert_eq!(entries, [(1, Bytes::from_static(b"s"))]);
+}
+
+#[tokio::test]
 async fn trimming_removes_the_entries_that_it_names() {
     if !redis_server_found("trimming_removes_the_entries_that_it_names") {
         return;
