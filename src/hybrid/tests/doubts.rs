@@ -68,6 +68,61 @@ async fn a_commit_in_doubt_is_brought_to_an_end_before_the_next() {
     assert_eq!(backend.outbox_stats().dead_letters, 0);
 }
 
+/// MongoDB has the first of them, and is given both as one.
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_known_when_more_came_since() {
+    let name = "a_batch_whose_answer_was_lost_is_known_when_more_came_since";
+    let Some(servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "grown".into();
+    let backend = servers.hybrid(behind()).await;
+    let token = granted(&backend, &session).await.token;
+    let primary = servers.primary().await;
+    servers.mongo.lose_answers_to_updates(true);
+    put(&backend, &session, token, 0, "a", "1").await.unwrap();
+    until("it has arrived", async || {
+        primary.head(&session).await.unwrap().version == 1
+    })
+    .await;
+    put(&backend, &session, token, 1, "a", "2").await.unwrap();
+    servers.mongo.lose_answers_to_updates(false);
+    until("MongoDB has everything", async || {
+        backend.reconcile().await.is_ok() && backend.outbox_stats().pending == 0
+    })
+    .await;
+    assert_eq!(backend.outbox_stats().dead_letters, 0);
+    assert_eq!(primary.head(&session).await.unwrap().version, 2);
+    put(&backend, &session, token, 2, "a", "3").await.unwrap();
+}
+
+/// What its owner acknowledged is on its way to MongoDB when the session is given back.
+#[tokio::test]
+async fn an_outbox_is_not_closed_before_mongodb_has_its_entries() {
+    let name = "an_outbox_is_not_closed_before_mongodb_has_its_entries";
+    let Some(servers) = Servers::start(name).await else {
+        return;
+    };
+    let session: SessionId = "not-yet".into();
+    let backend = servers.hybrid(behind()).await;
+    let token = granted(&backend, &session).await.token;
+    // What commits: nothing else that is sent from here on has it.
+    servers.mongo.hold_back("commitId");
+    put(&backend, &session, token, 0, "a", "1").await.unwrap();
+    let error = backend.release(&session, token).await.unwrap_err();
+    assert!(is_away(&error), "{error:?}");
+    let primary = servers.primary().await;
+    let metadata = primary.metadata(&session).await.unwrap().unwrap();
+    assert_eq!((metadata.outbox, metadata.version), (Some(token), 0));
+    servers.mongo.let_through();
+    until("it is handed over", async || {
+        let metadata = primary.metadata(&session).await.unwrap().unwrap();
+        metadata.outbox.is_none()
+    })
+    .await;
+    assert_eq!(get(&primary, &session, "a").await.as_deref(), Some("1"));
+}
+
 /// The breaker is open, so MongoDB was not asked; Redis was, and has the commit.
 #[tokio::test]
 async fn a_commit_that_may_have_arrived_is_never_called_not_applied() {

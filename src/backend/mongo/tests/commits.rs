@@ -206,6 +206,53 @@ async fn a_record_that_fits_no_document_is_refused() {
     .await;
 }
 
+/// The session's document has them until then, however many commits come after them.
+#[tokio::test]
+async fn patches_that_are_not_applied_stay_pending() {
+    let name = "patches_that_are_not_applied_stay_pending";
+    with_server(name, async |config| {
+        let (owner, next) = (connect(&config).await, connect(&config).await);
+        let session: SessionId = "pending".into();
+        let token = granted(&owner, &session).await.token;
+        for base in 0..3 {
+            let id = base.to_string();
+            let commit = owned(&session, token, base, vec![change("session", &id, "kept")]);
+            commit_and_die(&owner, commit).await;
+        }
+        assert_eq!(stored(&next).await, 0);
+        succeed(&next, &session, token).await;
+        for id in ["0", "1", "2"] {
+            assert_eq!(get(&next, &session, id).await.as_deref(), Some("kept"), "{id}");
+        }
+    })
+    .await;
+}
+
+/// The records could not be written, and the session's document could.
+#[tokio::test]
+async fn patches_that_are_not_applied_stay_pending_when_the_lease_is_given_back() {
+    let name = "patches_that_are_not_applied_stay_pending_when_the_lease_is_given_back";
+    with_server(name, async |config| {
+        let way = Way::to(&config.url).await;
+        let by_way = MongoConfig {
+            url: format!("mongodb://{}", way.address),
+            operation_timeout: seconds(2),
+            ..config.clone()
+        };
+        let (owner, next) = (connect(&by_way).await, connect(&config).await);
+        let session: SessionId = "given-back".into();
+        let token = granted(&owner, &session).await.token;
+        way.leave_unanswered("vault_records");
+        let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
+        commit_one(&owner, first).await.unwrap();
+        owner.release(&session, token).await.unwrap();
+        assert_eq!(stored(&next).await, 0);
+        assert_eq!(granted(&next, &session).await.head.version, 1);
+        assert_eq!(get(&next, &session, "a").await.as_deref(), Some("1"));
+    })
+    .await;
+}
+
 /// A server that is one of several acknowledges, and shows, what the others may not have.
 #[tokio::test]
 async fn commits_and_reads_ask_for_a_majority() {
@@ -217,7 +264,7 @@ async fn commits_and_reads_ask_for_a_majority() {
             ..config.clone()
         };
         let backend = connect(&by_way).await;
-        let session: SessionId = "majority".into();
+        let session: SessionId = "many".into();
         let token = granted(&backend, &session).await.token;
         for what in ["commit", "read"] {
             // What does not ask for it goes through.

@@ -74,7 +74,12 @@ async fn a_server_that_does_not_answer_a_second_connection_renews_by_the_first()
     }
     let server = Server::start(&[]);
     let way = Way::to(&server.url()).await;
-    let owner = patient(&way);
+    let patient = RedisConfig {
+        operation_timeout: Duration::from_secs(120),
+        connect_timeout: Duration::from_secs(120),
+        ..config(&format!("redis://{}", way.address))
+    };
+    let owner = RedisBackend::new(&patient).unwrap();
     let token = grant(&owner, "s").await.token;
     // What a connection begins with.
     way.leave_unanswered("CLIENT");
