@@ -101,7 +101,11 @@ impl Test<'_> {
                 Acquired::Held(holder) => {
                     assert_eq!((&holder.owner, holder.token), (&owner, first.token));
                     let left = holder.expires_in.expect("this lease runs out");
-                    assert!(left <= LONG && left > LONG / 2, "{left:?}");
+                    // A server's clock and ours may lie a moment apart, and the lease lasts until the later one.
+                    assert!(
+                        left <= LONG + Duration::from_secs(1) && left > LONG / 2,
+                        "{left:?}"
+                    );
                 }
             }
         }
