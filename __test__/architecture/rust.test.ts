@@ -86,7 +86,6 @@ const KNOWN_CIRCLES: { files: string[]; tie: string }[] = [
     ),
     tie: 'methods of one Core in every file',
   },
-  { files: ['backend/redis/config', 'backend/redis/errors'], tie: 'LAYER; RedisConfig' },
 ];
 
 function sourcesIn(folder: string): Sources {

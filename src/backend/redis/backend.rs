@@ -138,9 +138,9 @@ impl Backend for RedisBackend {
         let session = &request.session;
         let owner = serde_json::to_vec(&request.owner)
             .map_err(|cause| error(Kind::Internal, "the owner cannot be written").because(&cause))?;
-        let attempt = getrandom::u64()
+        let request_id = getrandom::u64()
             .map_err(|cause| error(Kind::Internal, "the system has no randomness").because(&cause))?;
-        let attempt = format!("{attempt:016x}");
+        let request_id = format!("{request_id:016x}");
         let number = |token: Option<Token>| token.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::ACQUIRE
             .run(&self.client.link, deadline, |command| {
@@ -149,7 +149,7 @@ impl Backend for RedisBackend {
                     .arg(self.keys.hash(session))
                     .arg(self.keys.lease(session));
                 command
-                    .arg(&attempt)
+                    .arg(&request_id)
                     .arg(&owner)
                     .arg(milliseconds(Some(request.lease)));
                 command.arg(number(request.claim)).arg(number(request.displace));

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::{Address, RedisConfig, Topology};
 use super::dial::Dial;
-use super::errors::{Place, wants_reconnect};
+use super::errors::wants_reconnect;
 use super::sentinel;
+use super::server::ServerContext;
 use crate::error::{Error, Kind, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// See the module.
 pub(super) struct Channel {
     pub config: Arc<RedisConfig>,
-    pub place: Arc<Place>,
+    pub server: Arc<ServerContext>,
     /// Which node of a cluster; `None` where there is one server.
     pub node: Option<Address>,
     state: Mutex<State>,
@@ -50,20 +51,20 @@ struct State {
 /// Why a command has no answer.
 pub(crate) enum Fault {
     /// The driver's error, or that of the server there.
-    Redis(RedisError, Arc<Place>),
+    Redis(RedisError, Arc<ServerContext>),
     /// No connection; the command was not sent.
     Connect(Error),
     /// Sent to the server there, and no answer in time.
-    Timeout(Arc<Place>),
+    Timeout(Arc<ServerContext>),
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Redis(cause, place) if cause.is_io_error() => place.map(&cause).of_ended_connection(),
-            Fault::Redis(cause, place) => place.map(&cause),
+            Fault::Redis(cause, server) if cause.is_io_error() => server.map(&cause).of_ended_connection(),
+            Fault::Redis(cause, server) => server.map(&cause),
             Fault::Connect(error) => error,
-            Fault::Timeout(place) => place.refused(Kind::Timeout, "the server did not answer in time"),
+            Fault::Timeout(server) => server.refused(Kind::Timeout, "the server did not answer in time"),
         }
     }
 }
@@ -71,13 +72,13 @@ impl From<Fault> for Error {
 impl Channel {
     /// To the only server of `config`, or to one node of its cluster.
     pub fn new(config: Arc<RedisConfig>, node: Option<Address>) -> Self {
-        let place = match &node {
-            Some(node) => Place::of_node(&config, node),
-            None => Place::new(&config),
+        let server = match &node {
+            Some(node) => ServerContext::of_node(&config, node),
+            None => ServerContext::new(&config),
         };
         Self {
             config,
-            place: Arc::new(place),
+            server: Arc::new(server),
             node,
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -120,19 +121,19 @@ impl Channel {
     ) -> std::result::Result<T, Fault> {
         let Ok(connected) = timeout_at(deadline, self.connection()).await else {
             let text = "could not connect in time";
-            return Err(Fault::Connect(self.place.refused(Kind::Unavailable, text)));
+            return Err(Fault::Connect(self.server.refused(Kind::Unavailable, text)));
         };
         let (connection, generation) = connected.map_err(Fault::Connect)?;
         let Ok(answer) = timeout_at(deadline, send(connection)).await else {
             // The path may be dead without anybody having said so.
             self.drop_connection(generation, true);
-            return Err(Fault::Timeout(self.place.clone()));
+            return Err(Fault::Timeout(self.server.clone()));
         };
         answer.map_err(|cause| {
             if wants_reconnect(&cause) {
                 self.drop_connection(generation, false);
             }
-            Fault::Redis(cause, self.place.clone())
+            Fault::Redis(cause, self.server.clone())
         })
     }
 
@@ -152,7 +153,7 @@ impl Channel {
         // One tries; the others have something better to do than to wait for a node that hangs.
         (connecting && state.silent && self.node.is_some()).then(|| {
             let text = "the server did not answer in time; a new connection is being made";
-            self.place.refused(Kind::Unavailable, text)
+            self.server.refused(Kind::Unavailable, text)
         })
     }
 
@@ -183,7 +184,7 @@ impl Channel {
             Ok(Err(cause)) => (Err(self.not_connected(cause).await), false),
             Err(_) => {
                 let text = "the server did not accept a connection in time";
-                let error = self.place.refused(Kind::Unavailable, text);
+                let error = self.server.refused(Kind::Unavailable, text);
                 (Err(self.misunderstood(error).await), true)
             }
         };

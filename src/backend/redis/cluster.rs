@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::channel::{Channel, Fault};
 use super::config::{Address, RedisConfig, Topology, parse_address};
-use super::errors::Place;
+use super::server::ServerContext;
 use super::slots::{SlotMap, key_of, slot_of};
 use crate::error::Kind;
 use crate::runtime;
@@ -32,7 +32,7 @@ const LEARN_EVERY: Duration = Duration::from_millis(250);
 /// See the module.
 pub(super) struct Cluster {
     config: Arc<RedisConfig>,
-    place: Arc<Place>,
+    server: Arc<ServerContext>,
     me: Weak<Cluster>,
     nodes: Mutex<Nodes>,
     asking: tokio::sync::Mutex<()>,
@@ -60,7 +60,7 @@ enum Next {
 impl Cluster {
     pub fn new(config: Arc<RedisConfig>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            place: Arc::new(Place::new(&config)),
+            server: Arc::new(ServerContext::new(&config)),
             config,
             me: me.clone(),
             nodes: Mutex::default(),
@@ -80,7 +80,7 @@ impl Cluster {
     pub async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
         let mut answers = self.send_all(&[command], deadline).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error();
-        answer.map_err(|cause| Fault::Redis(cause, self.place.clone()))
+        answer.map_err(|cause| Fault::Redis(cause, self.server.clone()))
     }
 
     /// Sends commands, of which the first has a key, one right after the other to the node that serves it. Errors
@@ -215,7 +215,7 @@ impl Cluster {
         self.learn_soon();
         let text = "no node of the cluster serves this slot";
         Err(Fault::Connect(
-            self.place.refused(Kind::Unavailable, text).of_part(),
+            self.server.refused(Kind::Unavailable, text).of_part(),
         ))
     }
 
@@ -273,7 +273,7 @@ impl Cluster {
                 let answer = self.channel(node).send(slots, deadline).await?;
                 SlotMap::parse(&answer, node).ok_or_else(|| {
                     let text = "no node of the cluster serves any slot";
-                    Fault::Connect(self.place.refused(Kind::Unavailable, text))
+                    Fault::Connect(self.server.refused(Kind::Unavailable, text))
                 })
             }
             .boxed()

@@ -16,8 +16,8 @@ use super::channel::Channel;
 pub(crate) use super::channel::Fault;
 use super::cluster::Cluster;
 use super::config::{Address, RedisConfig, Topology, WaitReplicas};
-use super::errors::Place;
 use super::portion::Portion;
+use super::server::ServerContext;
 use crate::backend::gather::Waiting;
 use crate::error::{Error, Kind};
 
@@ -28,7 +28,7 @@ type Links = HashMap<([u8; 32], bool), Weak<Link>>;
 
 /// A shared way to one server, or to one cluster.
 pub(crate) struct Link {
-    pub(super) place: Arc<Place>,
+    pub(super) server: Arc<ServerContext>,
     way: Way,
     /// Who must have what is sent here before it is answered.
     replicas: Option<WaitReplicas>,
@@ -72,7 +72,7 @@ impl Link {
         let replicas = config.wait_replicas;
         let config = Arc::new(config);
         let link = Arc::new(Self {
-            place: Arc::new(Place::new(&config)),
+            server: Arc::new(ServerContext::new(&config)),
             way: match &config.topology {
                 Topology::Cluster(_) => Way::Cluster(Cluster::new(config)),
                 _ => Way::One(Channel::new(config, None)),
@@ -132,14 +132,14 @@ impl Link {
         let limit = u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX);
         wait.arg(replicas.count).arg(limit.max(1));
         let commands = [command, &wait];
-        let (answers, place) = match &self.way {
-            Way::One(channel) => (channel.send_all(&commands, deadline).await?, &self.place),
-            Way::Cluster(cluster) => (cluster.send_all(&commands, deadline).boxed().await?, &self.place),
+        let (answers, server) = match &self.way {
+            Way::One(channel) => (channel.send_all(&commands, deadline).await?, &self.server),
+            Way::Cluster(cluster) => (cluster.send_all(&commands, deadline).boxed().await?, &self.server),
         };
         let mut answers = answers.into_iter();
         let mut next = || {
             let answer = answers.next().unwrap_or(Value::Nil).extract_error();
-            answer.map_err(|cause| Fault::Redis(cause, place.clone()))
+            answer.map_err(|cause| Fault::Redis(cause, server.clone()))
         };
         let answer = next()?;
         let confirmed = match next()? {
@@ -153,7 +153,7 @@ impl Link {
     fn unconfirmed(&self, wanted: WaitReplicas, confirmed: u32) -> Error {
         let text = "the write was made, but fewer replicas than waitReplicas asks for confirmed it in time: a \
                     failover may lose it";
-        self.place
+        self.server
             .refused(Kind::Unavailable, text)
             .with("replicas", confirmed)
             .with("waitReplicas", wanted.count)

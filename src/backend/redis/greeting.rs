@@ -33,7 +33,7 @@ impl Channel {
         };
         let Ok((hello, ping)) = timeout(self.config.connect_timeout, greeting).await else {
             let text = "the server did not answer in time";
-            return Err(self.place.refused(Kind::Timeout, text));
+            return Err(self.server.refused(Kind::Timeout, text));
         };
         match ping.and_then(Value::extract_error) {
             // Not every user may ask; what it may, the next command will tell.
@@ -46,8 +46,8 @@ impl Channel {
             return Ok(connection);
         }
         match hello.ok().as_ref().and_then(mode).as_deref() {
-            Some("sentinel") => Err(self.place.refused(Kind::Config, errors::SENTINEL)),
-            Some("cluster") => Err(self.place.refused(Kind::Config, errors::CLUSTER)),
+            Some("sentinel") => Err(self.server.refused(Kind::Config, errors::SENTINEL)),
+            Some("cluster") => Err(self.server.refused(Kind::Config, errors::CLUSTER)),
             _ => Ok(connection),
         }
     }
@@ -77,14 +77,14 @@ impl Channel {
     /// Why there is no connection: by the server's word, if it gave one.
     pub(super) async fn not_connected(&self, cause: RedisError) -> Error {
         if let Some(refusal) = tls::refusal(errors::LAYER, &cause.to_string()) {
-            return self.place.named(refusal.because(&cause));
+            return self.server.named(refusal.because(&cause));
         }
         let why = if cause.is_io_error() {
             self.farewell().await
         } else {
             None
         };
-        let failed = self.place.map(why.as_ref().unwrap_or(&cause));
+        let failed = self.server.map(why.as_ref().unwrap_or(&cause));
         let spoke = why.is_some() || matches!(cause.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
         if spoke || failed.kind() != Kind::Unavailable {
             return failed;
@@ -94,7 +94,7 @@ impl Channel {
 
     pub(super) async fn misunderstood(&self, failed: Error) -> Error {
         match self.misunderstanding().await {
-            Some(message) => self.place.refused(Kind::Config, message).because(&failed),
+            Some(message) => self.server.refused(Kind::Config, message).because(&failed),
             None => failed,
         }
     }

@@ -25,6 +25,7 @@ mod proof;
 mod renewals;
 mod scripts;
 mod sentinel;
+mod server;
 mod slots;
 mod standing;
 mod warnings;

@@ -44,7 +44,7 @@ async fn ask(
     }
     let text = format!("{}: {refused}", errors::NO_PERMISSION);
     Err(link
-        .place
+        .server
         .named(Error::new(Kind::Config, LAYER, text))
         .with("commands", refused))
 }
