@@ -19,12 +19,20 @@ const WHOLE: usize = 1000;
 
 /// See the module.
 pub(super) struct Copies {
-    pub primary: Arc<GuardedPrimary>,
-    pub cache: Arc<WatchedCache>,
-    pub config: HybridConfig,
+    primary: Arc<GuardedPrimary>,
+    cache: Arc<WatchedCache>,
+    config: HybridConfig,
 }
 
 impl Copies {
+    pub fn new(primary: Arc<GuardedPrimary>, cache: Arc<WatchedCache>, config: HybridConfig) -> Self {
+        Self {
+            primary,
+            cache,
+            config,
+        }
+    }
+
     /// Copies a session that is not too large.
     pub fn start_copying(self: &Arc<Self>, slot: &Arc<Slot>) {
         if slot.revision().version == 0 {

@@ -14,13 +14,27 @@ use crate::error::{Error, Kind, Result};
 
 /// See the module.
 pub(super) struct Drain {
-    pub primary: Arc<GuardedPrimary>,
-    pub cache: Arc<WatchedCache>,
-    pub counters: Arc<Counters>,
-    pub dead_letters: Arc<DeadLetters>,
+    primary: Arc<GuardedPrimary>,
+    cache: Arc<WatchedCache>,
+    counters: Arc<Counters>,
+    dead_letters: Arc<DeadLetters>,
 }
 
 impl Drain {
+    pub fn new(
+        primary: Arc<GuardedPrimary>,
+        cache: Arc<WatchedCache>,
+        counters: Arc<Counters>,
+        dead_letters: Arc<DeadLetters>,
+    ) -> Self {
+        Self {
+            primary,
+            cache,
+            counters,
+            dead_letters,
+        }
+    }
+
     /// Brings what is pending of one session to the primary.
     pub async fn flush(&self, slot: &Slot) -> Result<()> {
         let Some((last, _)) = slot.pending_ids().pop() else {

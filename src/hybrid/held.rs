@@ -4,22 +4,15 @@
 //! cheaper question. What Redis does not show as held MongoDB is asked about at once; the rest now and then, for an
 //! owner that cannot reach MongoDB may keep Redis' lease alone.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use super::state::Core;
 use crate::backend::{SessionId, Token};
 use crate::error::Result;
-
-/// How long Redis' word is taken for it that a lease stands.
-const TRUST: Duration = Duration::from_secs(2);
 
 impl Core {
     pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
         self.ensure_open()?;
         let mut held = vec![false; leases.len()];
-        if self.trusts_redis()
+        if self.lease_checks.trust_the_cache()
             && let Ok(in_redis) = self.cache.call(|cache| cache.check_leases(leases)).await
         {
             held = in_redis;
@@ -33,15 +26,5 @@ impl Core {
             }
         }
         Ok(held)
-    }
-
-    /// Whether MongoDB was asked about all leases not long ago; if not, it is to be now.
-    fn trusts_redis(&self) -> bool {
-        let mut asked = self.asked_for_leases.lock();
-        let trusts = asked.is_some_and(|at| at.elapsed() < TRUST);
-        if !trusts {
-            *asked = Some(Instant::now());
-        }
-        trusts
     }
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::LAYER;
 use super::cache::Cache;
@@ -14,6 +12,7 @@ use super::copies::Copies;
 use super::dead_letters::DeadLetters;
 use super::drain::Drain;
 use super::guarded_primary::GuardedPrimary;
+use super::lease_checks::LeaseChecks;
 use super::primary::Primary;
 use super::queue::Queue;
 use super::sessions::Sessions;
@@ -34,8 +33,7 @@ pub(super) struct Core {
     pub counters: Arc<Counters>,
     /// Wakes the reconciler.
     pub wake: Arc<Notify>,
-    /// When the primary was last asked about all leases that are waited for.
-    pub asked_for_leases: Mutex<Option<Instant>>,
+    pub lease_checks: LeaseChecks,
     closed: AtomicBool,
 }
 
@@ -51,19 +49,17 @@ impl Core {
         let counters = Arc::<Counters>::default();
         let primary = Arc::new(GuardedPrimary::new(primary, breaker));
         let cache = WatchedCache::new(cache, wake.clone());
-        let dead_letters = Arc::new(DeadLetters::new(primary.clone(), cache.clone(), counters.clone()));
+        let dead_letters = DeadLetters::new(primary.clone(), cache.clone(), counters.clone());
+        let dead_letters = Arc::new(dead_letters);
+        let copies = Copies::new(primary.clone(), cache.clone(), config.clone());
         Self {
-            drain: Drain {
-                primary: primary.clone(),
-                cache: cache.clone(),
-                counters: counters.clone(),
-                dead_letters: dead_letters.clone(),
-            },
-            copies: Arc::new(Copies {
-                primary: primary.clone(),
-                cache: cache.clone(),
-                config: config.clone(),
-            }),
+            drain: Drain::new(
+                primary.clone(),
+                cache.clone(),
+                counters.clone(),
+                dead_letters.clone(),
+            ),
+            copies: Arc::new(copies),
             config,
             primary,
             cache,
@@ -72,7 +68,7 @@ impl Core {
             queue,
             counters,
             wake,
-            asked_for_leases: Mutex::default(),
+            lease_checks: LeaseChecks::default(),
             closed: AtomicBool::new(false),
         }
     }

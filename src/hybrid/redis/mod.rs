@@ -105,12 +105,10 @@ impl RedisCache {
                 }
             })
             .await?;
-        let Value::Array(answers) = answer else {
-            return Err(unexpected());
+        let answers = match answer {
+            Value::Array(answers) if answers.len() == leases.len() => answers,
+            _ => return Err(unexpected()),
         };
-        if answers.len() != leases.len() {
-            return Err(unexpected());
-        }
         let answers = answers
             .into_iter()
             .zip(leases)
@@ -231,8 +229,7 @@ impl Cache for RedisCache {
             Some(_) => cmd("PEXPIRE").arg(key).arg(milliseconds(ttl)).take(),
             None => cmd("PERSIST").arg(key).take(),
         };
-        let sent = self.client.send(&command).await;
-        Ok(sent.map(drop)?)
+        self.client.send(&command).await.map(drop)
     }
 
     async fn commit(
@@ -301,10 +298,8 @@ impl Cache for RedisCache {
                 return Err(unexpected());
             };
             if field != HEAD {
-                let version = std::str::from_utf8(&field)
-                    .ok()
-                    .and_then(|text| text.parse::<u64>().ok());
-                versions.push(version.ok_or_else(|| error(Kind::Corrupt, "an outbox holds something else"))?);
+                let version = String::from_utf8_lossy(&field).parse::<u64>();
+                versions.push(version.map_err(|_| error(Kind::Corrupt, "an outbox holds something else"))?);
             }
         }
         versions.sort_unstable();
@@ -450,9 +445,8 @@ impl Cache for RedisCache {
         };
         match parts.as_slice() {
             [Value::Int(0), Value::BulkString(updated)] => {
-                let updated_at = String::from_utf8_lossy(updated)
-                    .parse()
-                    .map_err(|_| unexpected())?;
+                let updated_at = String::from_utf8_lossy(updated).parse();
+                let updated_at = updated_at.map_err(|_| unexpected())?;
                 Ok(Installed::Yes(Revision {
                     updated_at,
                     ..revision
