@@ -153,7 +153,8 @@ impl Core {
         if !slot.is_announced() {
             return Ok(());
         }
-        slot.set_ready(false);
+        // Its answer may be lost.
+        slot.begin_anew();
         let emptied = Some((slot.token, slot.revision().version));
         let closed = self
             .primary

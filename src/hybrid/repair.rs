@@ -26,12 +26,13 @@ impl Core {
                 // Not for Redis alone to say.
                 return Err(self.ask_who_owns(slot).await);
             }
-            let announced = slot.is_announced() || !self.config.uses_outbox();
-            if found == slot.revision() && announced {
+            let known = !slot.is_unconfirmed() && (slot.is_announced() || !self.config.uses_outbox());
+            if found == slot.revision() && known {
                 slot.set_ready(true);
                 return Ok(());
             }
             if let Some(doubt) = slot.doubt()
+                && known
                 && slot.is_announced()
                 && found.token == slot.token
                 && (found.version, found.commit_id) == (doubt.version(), doubt.id)
@@ -56,6 +57,8 @@ impl Core {
             _ => None,
         };
         let ours = found.filter(|found| found.token == slot.token);
+        // An earlier owner could begin anew in a Redis that has forgotten its successor.
+        slot.begin_anew();
         match self.begin(slot, ours, inherited).await? {
             Installed::No(_) | Installed::Entries => Err(self.ask_who_owns(slot).await),
             Installed::Yes(revision) => {

@@ -45,6 +45,22 @@ pub(super) struct Slot {
     state: Mutex<State>,
 }
 
+/// Whether MongoDB knows that this owner uses an outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    No,
+    Yes,
+    /// It did. What Redis has may have been begun without its word that this still is the owner, or be of an outbox that
+    /// it no longer names.
+    Unconfirmed,
+}
+
+impl From<bool> for Announced {
+    fn from(announced: bool) -> Self {
+        if announced { Self::Yes } else { Self::No }
+    }
+}
+
 struct State {
     lease: Duration,
     /// The last acknowledged commit.
@@ -52,8 +68,7 @@ struct State {
     behind: Option<Box<Behind>>,
     /// Whether Redis' copy follows every commit.
     ready: bool,
-    /// Whether MongoDB knows that this owner uses an outbox.
-    announced: bool,
+    announced: Announced,
     /// A commit that was sent and not answered.
     doubt: Option<Box<Commit>>,
     /// When it was sent first.
@@ -96,7 +111,7 @@ impl Slot {
                 revision,
                 behind: None,
                 ready: false,
-                announced: false,
+                announced: Announced::No,
                 doubt: None,
                 sent_at: Moment::now(),
                 ttl: None,
@@ -147,11 +162,24 @@ impl Slot {
     }
 
     pub fn is_announced(&self) -> bool {
-        self.state.lock().announced
+        self.state.lock().announced != Announced::No
     }
 
     pub fn set_announced(&self, announced: bool) {
-        self.state.lock().announced = announced;
+        self.state.lock().announced = announced.into();
+    }
+
+    /// Redis does not serve until MongoDB has confirmed that this is still the owner, whatever Redis says by then.
+    pub fn begin_anew(&self) {
+        let mut state = self.state.lock();
+        state.ready = false;
+        if state.announced == Announced::Yes {
+            state.announced = Announced::Unconfirmed;
+        }
+    }
+
+    pub fn is_unconfirmed(&self) -> bool {
+        self.state.lock().announced == Announced::Unconfirmed
     }
 
     pub fn lost(&self) -> Option<Error> {
@@ -261,7 +289,7 @@ impl Slot {
         let mut state = self.state.lock();
         state.revision = revision;
         state.ready = true;
-        state.announced = announced;
+        state.announced = announced.into();
         if let Some(behind) = &mut state.behind {
             behind.untrimmed.clear();
         }
