@@ -65,7 +65,7 @@ impl HybridBackend {
         queue: Option<Arc<dyn Queue>>,
     ) -> Self {
         let core = Arc::new(Core::new(config, primary, cache, breaker, queue));
-        runtime::spawn(reconciler::run(Arc::downgrade(&core)));
+        runtime::spawn(reconciler::run(Arc::downgrade(&core), reconciler::jitter));
         if core.config.uses_outbox() {
             runtime::spawn(reconciler::adopt_now_and_then(Arc::downgrade(&core)));
         }

@@ -38,6 +38,8 @@ mod reconciler;
 mod redis;
 mod repair;
 mod sessions;
+#[cfg(test)]
+mod simulation;
 mod slot;
 mod state;
 mod stats;

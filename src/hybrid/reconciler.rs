@@ -21,8 +21,9 @@ const ABANDONED_EVERY: Duration = Duration::from_secs(300);
 /// The lease taken on one of those.
 const ABANDONED_LEASE: Duration = Duration::from_secs(30);
 
-/// Works until the store is dropped.
-pub(super) async fn run(core: Weak<Core>) {
+/// Works until the store is dropped. `jitter` draws a share of each pause, so that processes do not come back all at
+/// once.
+pub(super) async fn run(core: Weak<Core>, jitter: fn() -> f64) {
     let Some(wake) = core.upgrade().map(|core| core.wake.clone()) else {
         return;
     };
@@ -32,9 +33,7 @@ pub(super) async fn run(core: Weak<Core>) {
             wake.notified().await;
         } else {
             let longest = (PAUSE.0 * (1 << failures.min(10))).min(PAUSE.1);
-            // Full jitter, so that processes do not come back all at once.
-            let random = getrandom::u32().unwrap_or(u32::MAX);
-            tokio::time::sleep(longest.mul_f64(f64::from(random) / f64::from(u32::MAX))).await;
+            tokio::time::sleep(longest.mul_f64(jitter())).await;
         }
         let Some(core) = core.upgrade() else { return };
         if core.ensure_open().is_err() {
@@ -46,6 +45,11 @@ pub(super) async fn run(core: Weak<Core>) {
             failures.saturating_add(1)
         };
     }
+}
+
+/// Evenly spread over 0 to 1.
+pub(super) fn jitter() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
 /// Takes over outboxes that nobody owns, now and then, until the store is dropped.
