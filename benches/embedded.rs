@@ -60,8 +60,8 @@ async fn grant(store: &Embedded, session: &SessionId) -> Token {
         session: session.clone(),
         owner: Owner::current().clone(),
         lease: Duration::from_secs(5),
-        claim: None,
-        displace: None,
+        client_token: None,
+        preempt: None,
         read: Vec::new(),
     };
     match store.acquire(request).await {

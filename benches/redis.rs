@@ -116,8 +116,8 @@ async fn core(backend: &Arc<RedisBackend>, sessions: usize, value: &Bytes) -> Fi
             session: session.clone(),
             owner: Owner::current().clone(),
             lease: Duration::from_secs(60),
-            claim: None,
-            displace: None,
+            client_token: None,
+            preempt: None,
             read: Vec::new(),
         };
         let grant = loop {
@@ -127,7 +127,7 @@ async fn core(backend: &Arc<RedisBackend>, sessions: usize, value: &Bytes) -> Fi
                 .expect("the lease is answered")
             {
                 Acquired::Granted(grant) => break grant,
-                Acquired::Held(holder) => request.displace = Some(holder.token),
+                Acquired::Held(holder) => request.preempt = Some(holder.token),
             }
         };
         owned.push((session, grant));

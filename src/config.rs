@@ -263,7 +263,7 @@ pub struct SessionConfig {
     pub fencing_token: Option<u64>,
 }
 
-/// Parses JSON from the face.
+/// Parses JSON from TypeScript.
 pub fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| {
         Error::new(Kind::Config, "config", "options do not have the expected shape").because(&error)

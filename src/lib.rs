@@ -10,7 +10,7 @@
 //! - [`observe`]: figures of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`time`]: time that goes on while the machine sleeps.
-//! - [`config`]: options, as the TypeScript face hands them over.
+//! - [`config`]: options, as TypeScript hands them over.
 //! - [`error`]: the one error type; [`answer`]: an answer that somebody waits for.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests have no store to report a panic to.

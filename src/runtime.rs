@@ -1,12 +1,12 @@
-//! Lanes: the threads on which the core works.
+//! The threads on which the core works.
 //!
-//! A store lives in one lane, a thread with a single-threaded tokio runtime of its own. That beats a pool of
-//! worker threads here: a commit is short, and every hand-over between threads costs tens of microseconds.
-//! Network stores share one lane. Embedded stores have lanes of their own, because SQLite blocks its thread while
+//! A store lives on one thread, with a single-threaded tokio runtime of its own. That beats a pool of worker threads
+//! here: a commit is short, and every hand-over between threads costs tens of microseconds.
+//! Network stores share one thread. Embedded stores have threads of their own, because SQLite blocks its thread while
 //! it writes; a few of them, so that one slow disk does not hold up every folder.
 //!
 //! A panic in any task of a store is a defect of ours, after which nothing that the store holds in memory is to be
-//! relied upon. So all its tasks are spawned by its [`Lane`], or by [`spawn`] in one of its tasks, and the first that
+//! relied upon. So all its tasks are spawned by its [`WorkerThread`], or by [`spawn`] in one of its tasks, and the first that
 //! panics is reported to the store.
 
 use std::any::Any;
@@ -23,16 +23,16 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
 
-const DISK_LANES: usize = 4;
+const DISK_THREADS: usize = 4;
 
 tokio::task_local! {
-    /// The lane of the store that the task works for.
-    static CURRENT: Lane;
+    /// The thread of the store that the task works for.
+    static CURRENT: WorkerThread;
 }
 
 /// One of the core's threads, as one store uses it. Clones are of the same store.
 #[derive(Clone)]
-pub struct Lane {
+pub struct WorkerThread {
     thread: Handle,
     defects: Arc<Defects>,
 }
@@ -48,8 +48,8 @@ type Listener = Box<dyn Fn(&Error) + Send>;
 
 /// Runs `task` for the store that the calling task works for.
 pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    match CURRENT.try_with(Lane::clone) {
-        Ok(lane) => lane.spawn(task),
+    match CURRENT.try_with(WorkerThread::clone) {
+        Ok(worker) => worker.spawn(task),
         #[expect(
             clippy::disallowed_methods,
             reason = "no store is told of: a backend by itself, as in tests"
@@ -58,8 +58,8 @@ pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) 
     }
 }
 
-impl Lane {
-    /// The lane of a store that is reached over the network.
+impl WorkerThread {
+    /// The thread of a store that is reached over the network.
     pub fn network() -> Self {
         static THREAD: OnceLock<Handle> = OnceLock::new();
         Self::on(
@@ -69,12 +69,12 @@ impl Lane {
         )
     }
 
-    /// The lane of the embedded store at `location`.
+    /// The thread of the embedded store at `location`.
     pub fn disk(location: &str) -> Self {
-        static THREADS: [OnceLock<Handle>; DISK_LANES] = [const { OnceLock::new() }; DISK_LANES];
+        static THREADS: [OnceLock<Handle>; DISK_THREADS] = [const { OnceLock::new() }; DISK_THREADS];
         let mut hasher = DefaultHasher::new();
         location.hash(&mut hasher);
-        let index = usize::try_from(hasher.finish() % DISK_LANES as u64).unwrap_or(0);
+        let index = usize::try_from(hasher.finish() % DISK_THREADS as u64).unwrap_or(0);
         let thread = THREADS[index].get_or_init(|| start(format!("baileys-vault-disk{index}")));
         Self::on(thread.clone())
     }
@@ -92,7 +92,7 @@ impl Lane {
         }
     }
 
-    /// Runs `task` in the lane.
+    /// Runs `task` on the thread.
     pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let defects = self.defects.clone();
         let task = async move {
@@ -171,36 +171,36 @@ mod tests {
         panic!("injected");
     }
 
-    fn heard(lane: &Lane) -> mpsc::UnboundedReceiver<Kind> {
+    fn heard(worker: &WorkerThread) -> mpsc::UnboundedReceiver<Kind> {
         let (sender, heard) = mpsc::unbounded_channel();
-        lane.on_defect(move |error| sender.send(error.kind()).unwrap());
+        worker.on_defect(move |error| sender.send(error.kind()).unwrap());
         heard
     }
 
     #[tokio::test]
     async fn a_panic_in_a_task_of_a_task_is_told_once_and_to_its_own_store() {
-        let (lane, other) = (Lane::current(), Lane::current());
-        let (mut ours, mut theirs) = (heard(&lane), heard(&other));
-        assert!(lane.defect().is_none());
+        let (worker, other) = (WorkerThread::current(), WorkerThread::current());
+        let (mut ours, mut theirs) = (heard(&worker), heard(&other));
+        assert!(worker.defect().is_none());
         for _ in 0..2 {
-            let task = lane.spawn(async { spawn(panics()).await });
+            let task = worker.spawn(async { spawn(panics()).await });
             assert!(task.await.unwrap().unwrap_err().is_panic());
         }
         assert_eq!(ours.recv().await, Some(Kind::Internal));
         assert!(ours.try_recv().is_err() && theirs.try_recv().is_err());
-        assert!(lane.clone().defect().is_some() && other.defect().is_none());
-        assert_eq!(heard(&lane).recv().await, Some(Kind::Internal), "told late");
+        assert!(worker.clone().defect().is_some() && other.defect().is_none());
+        assert_eq!(heard(&worker).recv().await, Some(Kind::Internal), "told late");
     }
 
     #[tokio::test]
     async fn a_panic_on_another_thread_counts_too() {
-        let lane = Lane::current();
-        assert_eq!(lane.run(|| 7).unwrap(), 7);
+        let worker = WorkerThread::current();
+        assert_eq!(worker.run(|| 7).unwrap(), 7);
         let secret = "a key";
-        let error = lane
+        let error = worker
             .run(|| assert!(secret.is_empty(), "{secret} for nobody"))
             .unwrap_err();
         assert_eq!((error.kind(), error.cause()), (Kind::Internal, None));
-        assert!(lane.defect().is_some());
+        assert!(worker.defect().is_some());
     }
 }

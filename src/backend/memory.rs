@@ -13,9 +13,12 @@ use super::{
     Acquire, Acquired, Backend, Commit, Cursor, Fence, Grant, Head, Holder, Owner, Page, Renewal, Seen,
     SessionId, Token,
 };
-use crate::backend::{now_millis, version_mismatch};
+use crate::backend::{client_token_refused, fenced, store_closed, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
+use crate::time::unix_millis;
+
+const LAYER: &str = "memory";
 
 /// No two sessions have the same, for the session layer knows the leases of the whole process by name and token, and
 /// tests use the same names. Small numbers are what tests take for tokens that were never granted.
@@ -26,7 +29,7 @@ static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1000);
 pub enum Op {
     Ping,
     Acquire,
-    Held,
+    CheckLeases,
     Renew,
     Release,
     Head,
@@ -61,7 +64,7 @@ struct Stored {
     /// Shared commits that are recognised when they are sent again.
     merged: HashMap<u64, Head>,
     token: Token,
-    claim: Option<Token>,
+    client_token: Option<Token>,
     lease: Option<(Token, Owner, Instant)>,
     expires: Option<Instant>,
 }
@@ -75,7 +78,7 @@ struct Inner {
     calls: HashMap<Op, usize>,
     commits: Vec<Commit>,
     late: Vec<Commit>,
-    /// How many requests for a lease find its holder there, whomever they displace.
+    /// How many requests for a lease find its holder there, whomever they preempt.
     staying: usize,
     closed: bool,
 }
@@ -121,7 +124,7 @@ impl Memory {
             .await;
     }
 
-    /// So many requests for a lease find its holder there, whomever they displace.
+    /// So many requests for a lease find its holder there, whomever they preempt.
     pub fn keep_holders(&self, requests: usize) {
         self.inner.lock().staying = requests;
     }
@@ -206,7 +209,7 @@ impl Memory {
         let work = || {
             let mut inner = self.inner.lock();
             if inner.closed {
-                Err(error(Kind::Closed))
+                Err(store_closed(LAYER))
             } else {
                 work(&mut inner)
             }
@@ -225,7 +228,7 @@ impl Memory {
 }
 
 fn error(kind: Kind) -> Error {
-    Error::new(kind, "memory", "injected or refused")
+    Error::new(kind, LAYER, "injected or refused")
 }
 
 impl Inner {
@@ -240,7 +243,10 @@ impl Inner {
     fn fenced(&mut self, session: &SessionId, fence: Fence) -> Result<&mut Stored> {
         let stored = self.stored(session);
         match fence {
-            Fence::Owner(token) if token != stored.token => Err(error(Kind::Fenced).in_session(session)),
+            Fence::Owner(token) if token != stored.token => {
+                let current = (stored.token > 0).then_some(stored.token);
+                Err(fenced(LAYER, current).in_session(session))
+            }
             _ => Ok(stored),
         }
     }
@@ -266,7 +272,7 @@ impl Inner {
         let checked = matches!(commit.fence, Fence::Owner(_)) || commit.expected;
         if checked && stored.head.version != commit.base {
             let found = stored.head.version;
-            return Err(version_mismatch("memory", commit.base, found).in_session(session));
+            return Err(version_mismatch(LAYER, commit.base, found).in_session(session));
         }
         for change in &commit.changes {
             match &change.value {
@@ -276,7 +282,7 @@ impl Inner {
         }
         stored.head = Head {
             version,
-            updated_at: now_millis(),
+            updated_at: unix_millis(),
         };
         stored.commit = Some((commit.fence, commit.id));
         stored.expires = commit.ttl.map(|ttl| Instant::now() + ttl);
@@ -290,16 +296,15 @@ impl Inner {
         let stays = self.staying > 0;
         self.staying = self.staying.saturating_sub(1);
         let stored = self.stored(&request.session);
-        if request
-            .claim
-            .is_some_and(|claim| stored.claim.is_some_and(|accepted| claim < accepted))
+        if let (Some(client_token), Some(accepted)) = (request.client_token, stored.client_token)
+            && client_token < accepted
         {
-            return Err(error(Kind::Fenced).in_session(&request.session));
+            return Err(client_token_refused(LAYER, client_token, accepted).in_session(&request.session));
         }
         let now = Instant::now();
         if let Some((token, owner, until)) = &stored.lease
             && *until > now
-            && (stays || request.displace != Some(*token))
+            && (stays || request.preempt != Some(*token))
         {
             let (owner, expires_in) = (owner.clone(), Some(*until - now));
             return Ok(Acquired::Held(Holder {
@@ -308,7 +313,7 @@ impl Inner {
                 expires_in,
             }));
         }
-        stored.claim = stored.claim.max(request.claim);
+        stored.client_token = stored.client_token.max(request.client_token);
         stored.token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
         stored.lease = Some((stored.token, request.owner, now + request.lease));
         let records = request
@@ -337,7 +342,7 @@ impl Stored {
 #[async_trait]
 impl Backend for Memory {
     fn name(&self) -> &'static str {
-        "memory"
+        LAYER
     }
 
     /// Sessions whose names begin so are in a part of their own.
@@ -353,8 +358,8 @@ impl Backend for Memory {
         self.call(Op::Acquire, |inner| inner.acquire(request)).await
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.call(Op::Held, |inner| {
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.call(Op::CheckLeases, |inner| {
             let now = Instant::now();
             let holds = |(session, token): &(SessionId, Token)| {
                 let lease = &inner.stored(session).lease;

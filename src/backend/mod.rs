@@ -10,10 +10,10 @@
 //! - **Lost is an error too.** A storage that can lose data without a word compares what it holds with what the reader
 //!   has [`Seen`], in the same atomic step: less is `SessionLost`, another owner `Fenced`.
 
+pub(crate) mod batcher;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
-pub(crate) mod gather;
 mod keeping;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -24,10 +24,9 @@ pub mod redis;
 mod refusals;
 #[cfg(test)]
 pub(crate) mod servers;
-mod tls;
-mod wall_clock;
 #[cfg(test)]
-pub(crate) mod way;
+pub(crate) mod tcp_proxy;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +40,10 @@ use crate::record::{Change, RecordKey};
 pub(crate) use keeping::keeping;
 pub use outbox::{AcquireOutcome, DeadLetter, OutboxOpened, SessionMetadata};
 pub use owner::Owner;
-pub(crate) use refusals::version_mismatch;
+pub(crate) use refusals::{
+    client_token_refused, fenced, session_closed, session_lost, store_closed, version_mismatch,
+};
 pub use tls::Tls;
-pub(crate) use wall_clock::now_millis;
 
 /// A session's name; not empty.
 pub type SessionId = Arc<str>;
@@ -70,9 +70,9 @@ pub struct Acquire {
     /// How long the lease lasts when it is not renewed.
     pub lease: Duration,
     /// The caller's own fencing token; below one that was accepted earlier is `Fenced`.
-    pub claim: Option<Token>,
+    pub client_token: Option<Token>,
     /// Take the lease from the holder with this token, known to be dead; ignored if somebody else holds it by now.
-    pub displace: Option<Token>,
+    pub preempt: Option<Token>,
     /// Records to read in the same step.
     pub read: Vec<RecordKey>,
 }
@@ -110,7 +110,7 @@ pub(crate) fn renewal_limit(lease: Duration) -> Duration {
 pub struct Holder {
     /// Who it says it is.
     pub owner: Owner,
-    /// Its token, for [`Acquire::displace`].
+    /// Its token, for [`Acquire::preempt`].
     pub token: Token,
     /// How long its lease still runs, if it runs out at all.
     pub expires_in: Option<Duration>,
@@ -238,7 +238,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Which of these leases still stand, in the order asked; changes nothing. Asked over and over for all sessions
     /// that are waited for. `false` is no promise: [`Backend::acquire`] knows whether the session is free.
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>>;
 
     /// Makes leases last `lease` from now; one answer for each. `Fenced` if somebody else has taken it since,
     /// `SessionLost` if the storage holds less than it did. Waits for no other call, and for no place among them.

@@ -146,8 +146,8 @@ impl Backend for HybridBackend {
             .map_err(|error| error.in_session(&session))
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.0.held(leases).await
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.0.check_leases(leases).await
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {

@@ -171,7 +171,7 @@ pub trait Cache: Send + Sync + 'static {
         request_id: u64,
         owner: &Owner,
         lease: Duration,
-        displace: Option<Token>,
+        preempt: Option<Token>,
         version: u64,
     ) -> Result<Reserved>;
 

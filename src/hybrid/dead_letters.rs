@@ -11,8 +11,9 @@ use super::primary::Primary;
 use super::stats::Counters;
 use super::watched_cache::WatchedCache;
 use super::{LAYER, entry};
-use crate::backend::{Commit, DeadLetter, Fence, SessionId, now_millis};
+use crate::backend::{Commit, DeadLetter, Fence, SessionId};
 use crate::error::{Error, Kind, Result};
+use crate::time::unix_millis;
 
 /// Those of this process, on their way to where an operator finds them.
 pub(super) struct DeadLetters {
@@ -33,7 +34,7 @@ pub(super) fn letter(commit: &Commit, reason: &str) -> DeadLetter {
         },
         version: commit.version(),
         reason: reason.to_owned(),
-        at: now_millis(),
+        at: unix_millis(),
         entry: entry::encode(commit),
     }
 }

@@ -12,6 +12,7 @@ use super::LAYER;
 use crate::backend::{Commit, Fence, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
+use crate::time;
 
 const FORMAT: u8 = 1;
 const HEADER: usize = 33;
@@ -31,9 +32,7 @@ pub(super) fn encode(commit: &Commit) -> Bytes {
     entry.put_u64(commit.base);
     entry.put_u32(commit.patches);
     entry.put_u64(commit.id);
-    let ttl = commit
-        .ttl
-        .map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+    let ttl = commit.ttl.map_or(0, |ttl| time::millis(ttl).max(1));
     entry.put_u64(ttl);
     entry.put_u32(length(commit.changes.len()));
     for change in &commit.changes {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::primary::Primary;
 use super::{LAYER, entry};
-use crate::backend::gather::{self, Carrier, Waiting};
+use crate::backend::batcher::{self, BatchSink, Waiting};
 use crate::backend::{Commit, Head, Renewal, SessionId, Token, keeping};
 use crate::error::{Error, Kind, Result};
 use crate::record::Change;
@@ -75,7 +75,7 @@ impl GuardedPrimary {
             Err(Error::new(Kind::Internal, LAYER, text))
         };
         let deadline = Instant::now() + self.primary.operation_timeout();
-        let mut answers = gather::carry(&self.batches, vec![commit], deadline).await;
+        let mut answers = batcher::send(&self.batches, vec![commit], deadline).await;
         answers.pop().unwrap_or_else(missing)
     }
 
@@ -95,7 +95,15 @@ impl GuardedPrimary {
         lease: Duration,
         work: impl Future<Output = T>,
     ) -> T {
-        keeping(&*self.primary, session, token, lease, work).await
+        // What the session held is compared by who opens it.
+        let leases = [Renewal {
+            session: session.clone(),
+            token,
+            version: 0,
+        }];
+        let (primary, leases) = (&self.primary, &leases);
+        let renew = move || async move { drop(primary.renew(leases, lease).await) };
+        keeping(lease, renew, work).await
     }
 
     /// Refuses changes that the primary could not store.
@@ -123,7 +131,7 @@ struct Batches {
     waiting: Mutex<Waiting<Self>>,
 }
 
-impl Carrier for Batches {
+impl BatchSink for Batches {
     type Item = Commit;
     type Answer = Result<Head>;
 
@@ -144,7 +152,7 @@ impl Carrier for Batches {
     }
 
     /// Bounded by the primary's own time limit.
-    async fn carry(&self, commits: &[&Commit], _: Instant) -> Vec<Result<Head>> {
+    async fn send_batch(&self, commits: &[&Commit], _: Instant) -> Vec<Result<Head>> {
         let commits = commits.iter().map(|&commit| commit.clone()).collect();
         self.primary.commit(commits).await
     }

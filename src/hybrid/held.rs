@@ -9,7 +9,7 @@ use crate::backend::{SessionId, Token};
 use crate::error::Result;
 
 impl Core {
-    pub async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+    pub async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
         self.ensure_open()?;
         let mut held = vec![false; leases.len()];
         if self.lease_checks.trust_the_cache()
@@ -20,7 +20,7 @@ impl Core {
         let unsure: Vec<_> = (0..leases.len()).filter(|at| !held[*at]).collect();
         if !unsure.is_empty() {
             let asked: Vec<_> = unsure.iter().map(|at| leases[*at].clone()).collect();
-            let in_mongo = self.primary.call(|primary| primary.held(&asked)).await?;
+            let in_mongo = self.primary.call(|primary| primary.check_leases(&asked)).await?;
             for (at, stands) in unsure.into_iter().zip(in_mongo) {
                 held[at] = stands;
             }

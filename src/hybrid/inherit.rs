@@ -10,7 +10,7 @@ use super::cache::{Installed, OutboxFound, Revision};
 use super::slot::{Slot, merge};
 use super::state::Core;
 use super::{LAYER, entry, fenced};
-use crate::backend::{Commit, SessionId, SessionMetadata, Token};
+use crate::backend::{Commit, SessionId, SessionMetadata, Token, session_lost};
 use crate::error::{Error, Kind, Result};
 
 impl Core {
@@ -205,7 +205,5 @@ fn entries_missing(version: u64) -> Error {
 }
 
 fn lost(message: &'static str, version: u64) -> Error {
-    Error::new(Kind::SessionLost, LAYER, message)
-        .with("version", version)
-        .with("option", "acceptLostOutbox")
+    session_lost(LAYER, message, None, version).with("option", "acceptLostOutbox")
 }

@@ -9,8 +9,9 @@ use super::LAYER;
 use super::dead_letters::letter;
 use super::slot::Slot;
 use super::state::Core;
-use crate::backend::{DeadLetter, now_millis};
+use crate::backend::DeadLetter;
 use crate::error::{Error, Kind, Result};
+use crate::time::unix_millis;
 
 /// So many commits are named in the error.
 const NAMED: usize = 100;
@@ -58,7 +59,7 @@ fn write(letters: &[DeadLetter]) -> std::io::Result<PathBuf> {
     let name = format!(
         "baileys-vault-unsaved-{}-{}.jsonl",
         std::process::id(),
-        now_millis()
+        unix_millis()
     );
     let mut text = String::new();
     for letter in letters {

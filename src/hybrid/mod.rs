@@ -67,9 +67,5 @@ fn is_outage(error: &Error) -> bool {
 }
 
 fn fenced(token: Option<u64>) -> Error {
-    let error = Error::new(Kind::Fenced, LAYER, "somebody else owns the session now");
-    match token {
-        Some(token) => error.with("currentToken", token),
-        None => error,
-    }
+    crate::backend::fenced(LAYER, token)
 }

@@ -74,13 +74,13 @@ impl Core {
                     let owner = metadata.outbox.unwrap_or_default();
                     // What that owner acknowledged is in this process' memory.
                     let remembered = self.sessions.former(session, owner).is_some();
-                    let reserve = |displace| {
+                    let reserve = |preempt| {
                         let (owner, lease) = (&request.owner, request.lease);
                         self.cache.call(move |cache| {
-                            cache.reserve(session, request_id, owner, lease, displace, metadata.version)
+                            cache.reserve(session, request_id, owner, lease, preempt, metadata.version)
                         })
                     };
-                    let mut asked = reserve(request.displace).await;
+                    let mut asked = reserve(request.preempt).await;
                     if let Ok(Reserved::Held(holder)) = &asked
                         && holder.owner.is_known_dead()
                     {

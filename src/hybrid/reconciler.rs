@@ -127,8 +127,8 @@ impl Core {
             session: session.clone(),
             owner: Owner::current().clone(),
             lease: ABANDONED_LEASE,
-            claim: None,
-            displace: None,
+            client_token: None,
+            preempt: None,
             read: Vec::new(),
         };
         let Acquired::Granted(grant) = Box::pin(self.acquire(request)).await? else {

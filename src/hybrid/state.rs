@@ -18,7 +18,8 @@ use super::queue::Queue;
 use super::sessions::Sessions;
 use super::stats::Counters;
 use super::watched_cache::WatchedCache;
-use crate::error::{Error, Kind, Result};
+use crate::backend::store_closed;
+use crate::error::Result;
 use crate::resilience::Breaker;
 
 pub(super) struct Core {
@@ -75,7 +76,7 @@ impl Core {
 
     pub fn ensure_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(Kind::Closed, LAYER, "the store is closed"));
+            return Err(store_closed(LAYER));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::backend::now_millis;
+use crate::time::unix_millis;
 
 /// The outboxes of this process' sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +66,7 @@ pub(super) struct Counters {
 impl Counters {
     pub fn ran(&self) {
         self.processed.fetch_add(1, Ordering::Relaxed);
-        self.last_run_at.store(now_millis(), Ordering::Relaxed);
+        self.last_run_at.store(unix_millis(), Ordering::Relaxed);
     }
 
     pub fn completed(&self, since: Instant) {

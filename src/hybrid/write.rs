@@ -15,9 +15,10 @@ use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
 use super::{LAYER, entry, fenced, is_outage};
-use crate::backend::{Commit, Fence, Head, now_millis, version_mismatch};
+use crate::backend::{Commit, Fence, Head, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::runtime;
+use crate::time::unix_millis;
 
 /// Why a commit did not go behind.
 enum Closed {
@@ -184,7 +185,7 @@ impl Core {
                 token: slot.token,
                 version: commit.version(),
                 commit_id: commit.id,
-                updated_at: now_millis(),
+                updated_at: unix_millis(),
             };
             // Before it is sent, so that it is not forgotten if nobody waits for the answer.
             slot.set_doubt(Some(commit.clone()));

@@ -43,7 +43,7 @@ impl Core {
         self.in_store(store, move |_, store| async move {
             let patch = patch?;
             let options = OpenOptions {
-                claim: version(fencing_token),
+                client_token: version(fencing_token),
                 ..store.options.clone()
             };
             let session = store

@@ -54,7 +54,7 @@ impl Core {
         self.numbered(identity, |opening, answer| {
             match OpenRequest::parse(&config, master_key.as_deref(), &previous) {
                 Ok(request) => {
-                    request.lane().clone().spawn(async move {
+                    request.worker().clone().spawn(async move {
                         answer.give(thread.open_store(opening, request).await);
                     });
                 }
@@ -70,7 +70,7 @@ impl Core {
             let config: SessionConfig = config::parse(&options)?;
             let options = OpenOptions {
                 open_timeout: config::ms(config.open_timeout),
-                claim: config.fencing_token,
+                client_token: config.fencing_token,
                 ..store.options.clone()
             };
             let vault = store.vault().clone();
@@ -138,7 +138,7 @@ impl Core {
             };
         }
         let request = self.request(identity, |owed| {
-            handle.vault.lane().clone().spawn(async move {
+            handle.vault.worker().clone().spawn(async move {
                 let outcome = handle.vault.read(&handle.session, &keys).await;
                 owed.give(outcome.map(|records| Payload::Answer(answer(&records))));
             });
@@ -152,7 +152,7 @@ impl Core {
         let handle = self.thread.sessions.lock().remove(&session);
         self.request(identity, |answer| match handle {
             Some(handle) => {
-                handle.vault.lane().clone().spawn(async move {
+                handle.vault.worker().clone().spawn(async move {
                     handle.vault.close_session(&handle.session).await;
                     answer.give(Ok(Payload::None));
                 });
@@ -184,7 +184,7 @@ impl Core {
         let store = self.thread.stores.lock().remove(&store);
         self.request(identity, |answer| match store {
             Some(store) => {
-                store.vault().lane().clone().spawn(async move {
+                store.vault().worker().clone().spawn(async move {
                     answer.give(store.close().await.map(|()| Payload::None));
                 });
             }
@@ -243,9 +243,9 @@ impl Core {
             let open = |store: Arc<StoreHandle>| store.vault().ensure_open().map(|()| store);
             match self.thread.store(store).and_then(open) {
                 Ok(store) => {
-                    let lane = store.vault().lane().clone();
+                    let worker = store.vault().worker().clone();
                     let work = work(self.thread.clone(), store);
-                    lane.spawn(async move { answer.give(work.await) });
+                    worker.spawn(async move { answer.give(work.await) });
                 }
                 Err(error) => answer.give(Err(error)),
             }
@@ -258,9 +258,9 @@ impl Core {
     {
         self.request(identity, |answer| match self.thread.session(session) {
             Ok(handle) => {
-                let lane = handle.vault.lane().clone();
+                let worker = handle.vault.worker().clone();
                 let work = work(handle);
-                lane.spawn(async move { answer.give(work.await) });
+                worker.spawn(async move { answer.give(work.await) });
             }
             Err(error) => answer.give(Err(error)),
         })
@@ -273,14 +273,14 @@ impl Drop for Core {
         let sessions: Vec<_> = self.thread.sessions.lock().drain().collect();
         for (_, SessionHandle { session, vault }) in sessions {
             vault
-                .lane()
+                .worker()
                 .clone()
                 .spawn(async move { vault.close_session(&session).await });
         }
         let stores: Vec<_> = self.thread.stores.lock().drain().collect();
         for (_, store) in stores {
-            let lane = store.vault().lane().clone();
-            lane.spawn(async move { store.close().await });
+            let worker = store.vault().worker().clone();
+            worker.spawn(async move { store.close().await });
         }
     }
 }

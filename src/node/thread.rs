@@ -10,13 +10,14 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::port::{Payload, Port, describe};
-use crate::backend;
-use crate::error::{Error, Kind, Result};
+use crate::backend::{session_closed, store_closed};
+use crate::error::{Error, Result};
 use crate::hybrid::Job;
 use crate::resilience::breaker::Position;
 use crate::session::{Session, Vault};
 use crate::stores::queue::{Added, JobSink, PendingJobs};
 use crate::stores::{Event, Listener, OpenRequest, StoreHandle, registry};
+use crate::time::unix_millis;
 
 /// One thread of JavaScript.
 pub(super) struct Thread {
@@ -56,13 +57,16 @@ impl Thread {
     }
 
     pub(super) fn store(&self, number: u32) -> Result<Arc<StoreHandle>> {
-        let closed = || Error::new(Kind::Closed, "store", "the store is closed");
+        let closed = || store_closed("store");
         self.stores.lock().get(&number).cloned().ok_or_else(closed)
     }
 
     pub(super) fn session(&self, number: u32) -> Result<SessionHandle> {
-        let closed = || Error::new(Kind::Closed, "session", "the session is closed");
-        self.sessions.lock().get(&number).cloned().ok_or_else(closed)
+        self.sessions
+            .lock()
+            .get(&number)
+            .cloned()
+            .ok_or_else(session_closed)
     }
 
     /// Has the store's logger say something.
@@ -106,7 +110,7 @@ impl JobSink for Thread {
             "jobName": "persist",
             "sessionId": *job.session,
             "version": job.version,
-            "timestamp": backend::now_millis(),
+            "timestamp": unix_millis(),
             "payloadBase64": BASE64_STANDARD.encode(&job.entry),
         }));
         Some(added)

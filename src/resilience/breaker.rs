@@ -31,13 +31,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::promised::is_promised;
-use super::time::Time;
 use crate::config::{BreakerSection, ms};
 use crate::error::{Error, Kind, Result};
 use crate::observe::StoreMetrics;
 use crate::runtime;
+use crate::time::{Backoff, millis};
 
 /// Parts of the window; outcomes leave it a part at a time.
 const SLOTS: usize = 10;
@@ -106,15 +107,16 @@ pub type Watcher = Box<dyn Fn(Position, Option<&Error>) + Send + Sync>;
 /// Asks the storage whether it works; `None` when nobody uses it any more.
 pub type Ping = Box<dyn Fn() -> Option<BoxFuture<'static, Result<()>>> + Send + Sync>;
 
-/// First and longest pause between the pings of an open breaker.
-const PINGS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Pauses between the pings of an open breaker.
+const PINGS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// A circuit breaker. See the module.
 pub struct Breaker {
     layer: &'static str,
     config: BreakerConfig,
-    time: Arc<dyn Time>,
     metrics: &'static StoreMetrics,
+    /// When it was made; parts of the window are counted from here.
+    began: Instant,
     state: Mutex<State>,
     watcher: OnceLock<Watcher>,
     ping: OnceLock<Ping>,
@@ -125,10 +127,10 @@ struct State {
     /// Counts changes of position.
     era: u64,
     probing: bool,
-    opened_at: Duration,
-    /// When it was last closed, and the pause that comes before the next ping.
-    closed_at: Duration,
-    pause: Duration,
+    opened_at: Instant,
+    /// When it was last closed, and the pauses before the next pings.
+    closed_at: Instant,
+    pauses: Backoff,
     pinging: bool,
     /// Connections that ended under calls since the last answer.
     ended: u32,
@@ -139,7 +141,7 @@ struct State {
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// Which part of time this is, counted from the clock's start.
+    /// Which part of time this is, counted from when the breaker was made.
     number: u128,
     calls: u32,
     failures: u32,
@@ -184,24 +186,20 @@ fn failure_of_many<T>(answers: &[Result<T>]) -> Option<&Error> {
 
 impl Breaker {
     /// A closed breaker before the storage called `layer`.
-    pub fn new(
-        layer: &'static str,
-        config: BreakerConfig,
-        time: Arc<dyn Time>,
-        metrics: &'static StoreMetrics,
-    ) -> Self {
+    pub fn new(layer: &'static str, config: BreakerConfig, metrics: &'static StoreMetrics) -> Self {
+        let began = Instant::now();
         Self {
             layer,
             config,
-            time,
             metrics,
+            began,
             state: Mutex::new(State {
                 position: Position::Closed,
                 era: 0,
                 probing: false,
-                opened_at: Duration::ZERO,
-                closed_at: Duration::ZERO,
-                pause: PINGS.0,
+                opened_at: began,
+                closed_at: began,
+                pauses: PINGS,
                 pinging: false,
                 ended: 0,
                 last_failure: None,
@@ -322,9 +320,8 @@ impl Breaker {
             rejects,
             opens,
         } = state.totals;
-        let rest = (state.opened_at + self.config.cool_down).saturating_sub(self.time.now());
-        let next_probe_in =
-            (state.position == Position::Open).then(|| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX));
+        let rest = (state.opened_at + self.config.cool_down).saturating_duration_since(Instant::now());
+        let next_probe_in = (state.position == Position::Open).then(|| millis(rest));
         BreakerStats {
             state: state.position,
             fires,
@@ -338,11 +335,11 @@ impl Breaker {
     }
 
     fn cooled_down(&self, state: &State) -> bool {
-        self.time.now() >= state.opened_at + self.config.cool_down
+        Instant::now() >= state.opened_at + self.config.cool_down
     }
 
     fn record(self: &Arc<Self>, era: u64, kind: Leave, failure: Option<&Error>) {
-        let now = self.time.now();
+        let now = Instant::now();
         let mut state = self.state.lock();
         let failure = failure.filter(|error| is_outage(error));
         match failure {
@@ -386,9 +383,9 @@ impl Breaker {
         self.announce(before, state);
     }
 
-    fn open(&self, state: &mut State, now: Duration) {
+    fn open(&self, state: &mut State, now: Instant) {
         if state.position == Position::Closed && now > state.closed_at + self.config.window {
-            state.pause = PINGS.0;
+            state.pauses = PINGS;
         }
         state.opened_at = now;
         state.probing = false;
@@ -397,11 +394,11 @@ impl Breaker {
         self.metrics.breaker_opens.increment();
     }
 
-    fn slot_number(&self, now: Duration) -> u128 {
-        now.as_nanos() / (self.config.window.as_nanos() / SLOTS as u128).max(1)
+    fn slot_number(&self, now: Instant) -> u128 {
+        now.duration_since(self.began).as_nanos() / (self.config.window.as_nanos() / SLOTS as u128).max(1)
     }
 
-    fn too_many_failures(&self, state: &State, now: Duration) -> bool {
+    fn too_many_failures(&self, state: &State, now: Instant) -> bool {
         let newest = self.slot_number(now);
         let (mut calls, mut failures) = (0, 0);
         for slot in state
@@ -439,21 +436,16 @@ impl Breaker {
             state.pinging = false;
             return None;
         }
-        let pause = state.pause;
-        state.pause = (pause * 2).min(PINGS.1);
-        Some(pause)
+        Some(state.pauses.next_pause())
     }
 }
 
 async fn ping_while_open(breaker: Weak<Breaker>) {
     loop {
-        let Some((pause, time)) = breaker
-            .upgrade()
-            .and_then(|breaker| Some((breaker.next_ping()?, breaker.time.clone())))
-        else {
+        let Some(pause) = breaker.upgrade().and_then(|breaker| breaker.next_ping()) else {
             return;
         };
-        time.sleep(pause).await;
+        tokio::time::sleep(pause).await;
         let Some(breaker) = breaker.upgrade() else { return };
         let Some(ping) = breaker.ping.get().and_then(|ping| ping()) else {
             breaker.state.lock().pinging = false;

@@ -62,8 +62,8 @@ impl Backend for Guarded {
             .map_err(|error| error.in_session(&session))
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.breaker.call(self.inner.held(leases)).await
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.breaker.call(self.inner.check_leases(leases)).await
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {

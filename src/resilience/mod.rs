@@ -23,7 +23,6 @@ mod promised;
 mod retry;
 #[cfg(test)]
 mod tests;
-mod time;
 mod timeout;
 
 use std::sync::Arc;
@@ -32,22 +31,16 @@ use std::time::Duration;
 pub use breaker::{Breaker, BreakerConfig, BreakerStats};
 pub use guarded::Guarded;
 pub use retry::{Jitter, Retry, RetryPolicy};
-pub use time::{SystemClock, Time};
 pub use timeout::{TimeLimits, Timeout};
 
 use crate::backend::Backend;
 use crate::config::{ResilienceSection, ms};
 use crate::observe;
+use crate::time::jitter;
 
-/// A breaker for the storage called `layer`, on the real clock.
+/// A breaker for the storage called `layer`.
 pub fn breaker(layer: &'static str, config: &ResilienceSection) -> Arc<Breaker> {
-    let time = Arc::new(SystemClock);
-    Arc::new(Breaker::new(
-        layer,
-        (&config.breaker).into(),
-        time,
-        observe::of(layer),
-    ))
+    Arc::new(Breaker::new(layer, (&config.breaker).into(), observe::of(layer)))
 }
 
 /// Puts retries, `breaker` and time limits around `backend`, in the right order.
@@ -56,13 +49,7 @@ pub fn wrap(
     breaker: Arc<Breaker>,
     config: &ResilienceSection,
 ) -> Arc<dyn Backend> {
-    let time: Arc<dyn Time> = Arc::new(SystemClock);
-    wrap_with(backend, breaker, config, time, Box::new(jitter))
-}
-
-/// Evenly spread over 0 to 1.
-fn jitter() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / (f64::from(u32::MAX) + 1.0)
+    wrap_with(backend, breaker, config, Box::new(jitter))
 }
 
 fn limits(config: &ResilienceSection) -> TimeLimits {
@@ -83,21 +70,19 @@ fn policy(config: &ResilienceSection) -> RetryPolicy {
 
 /// Puts retries and time limits around `backend`, which has breakers of its own inside.
 pub fn bound(backend: Arc<dyn Backend>, config: &ResilienceSection) -> Arc<dyn Backend> {
-    let time: Arc<dyn Time> = Arc::new(SystemClock);
-    let bounded = Arc::new(Timeout::new(backend, limits(config), time.clone()));
-    Arc::new(Retry::new(bounded, policy(config), time, Box::new(jitter)))
+    let bounded = Arc::new(Timeout::new(backend, limits(config)));
+    Arc::new(Retry::new(bounded, policy(config), Box::new(jitter)))
 }
 
 fn wrap_with(
     backend: Arc<dyn Backend>,
     breaker: Arc<Breaker>,
     config: &ResilienceSection,
-    time: Arc<dyn Time>,
     jitter: Jitter,
 ) -> Arc<dyn Backend> {
-    let bounded = Arc::new(Timeout::new(backend, limits(config), time.clone()));
+    let bounded = Arc::new(Timeout::new(backend, limits(config)));
     let guarded = Arc::new(Guarded::new(bounded, breaker));
-    Arc::new(Retry::new(guarded, policy(config), time, jitter))
+    Arc::new(Retry::new(guarded, policy(config), jitter))
 }
 
 /// How long one try may take: half of the operation, so that a connection that died without a word leaves time

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use super::promised::promised;
-use super::time::{Time, within};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
     Token,
@@ -29,6 +29,7 @@ use crate::backend::{
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
 use crate::record::RecordKey;
+use crate::time::millis;
 
 /// How often and how fast.
 #[derive(Debug, Clone)]
@@ -66,19 +67,17 @@ pub type Jitter = Box<dyn Fn() -> f64 + Send + Sync>;
 pub struct Retry {
     inner: Arc<dyn Backend>,
     policy: RetryPolicy,
-    time: Arc<dyn Time>,
     jitter: Jitter,
     metrics: &'static StoreMetrics,
 }
 
 impl Retry {
     /// Tries calls of `inner` again.
-    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, time: Arc<dyn Time>, jitter: Jitter) -> Self {
+    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, jitter: Jitter) -> Self {
         let metrics = observe::of(inner.name());
         Self {
             inner,
             policy,
-            time,
             jitter,
             metrics,
         }
@@ -88,7 +87,7 @@ impl Retry {
         Tries {
             retry: self,
             policy,
-            deadline: self.time.now() + policy.deadline,
+            deadline: Instant::now() + policy.deadline,
             retries: 0,
         }
     }
@@ -187,8 +186,9 @@ fn named(operation: &'static str, limit: Duration, error: Error) -> Error {
     if error.kind() != Kind::Timeout {
         return error;
     }
-    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    error.with("operation", operation).with("timeoutMs", limit)
+    error
+        .with("operation", operation)
+        .with("timeoutMs", millis(limit))
 }
 
 fn may_pass(error: &Error) -> bool {
@@ -207,32 +207,28 @@ fn is_conclusive(error: &Error) -> bool {
 struct Tries<'a> {
     retry: &'a Retry,
     policy: &'a RetryPolicy,
-    deadline: Duration,
+    deadline: Instant,
     retries: u32,
 }
 
 impl Tries<'_> {
     async fn within_deadline<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        let left = self.deadline.saturating_sub(self.retry.time.now());
-        if self.retries == 0 {
-            return within(&*self.retry.time, left, call).await;
-        }
-        within(&*self.retry.time, left, promised(call)).await
+        let answer = if self.retries == 0 {
+            timeout_at(self.deadline, call).await
+        } else {
+            timeout_at(self.deadline, promised(call)).await
+        };
+        answer.ok()
     }
 
     /// Waits before the next try; `false` if there is none.
     async fn pause(&mut self) -> bool {
         let policy = self.policy;
-        let Retry {
-            time,
-            jitter,
-            metrics,
-            ..
-        } = self.retry;
+        let Retry { jitter, metrics, .. } = self.retry;
         if self.retries >= policy.max_retries {
             return false;
         }
-        let left = self.deadline.saturating_sub(time.now());
+        let left = self.deadline.saturating_duration_since(Instant::now());
         let growth = policy
             .multiplier
             .powi(i32::try_from(self.retries).unwrap_or(i32::MAX));
@@ -241,7 +237,7 @@ impl Tries<'_> {
         if pause >= left {
             return false;
         }
-        time.sleep(pause).await;
+        tokio::time::sleep(pause).await;
         self.retries += 1;
         metrics.retries.increment();
         true
@@ -270,8 +266,8 @@ impl Backend for Retry {
         self.repeat("open", || self.inner.acquire(request.clone())).await
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.repeat("open", || self.inner.held(leases)).await
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.repeat("open", || self.inner.check_leases(leases)).await
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {

@@ -1,12 +1,14 @@
-//! The wrappers over a backend that fails on demand, on a clock that jumps.
+//! The wrappers over a backend that fails on demand, on tokio's clock, which stands still until all wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
 use super::breaker::{Breaker, BreakerConfig, Position};
-use super::time::jumping::JumpingClock;
-use super::{Time, wrap_with};
+use super::wrap_with;
 use crate::backend::Seen;
 use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
@@ -20,15 +22,15 @@ const SECOND: Duration = Duration::from_secs(1);
 
 struct Bench {
     memory: Arc<Memory>,
-    clock: Arc<JumpingClock>,
+    began: Instant,
     breaker: Arc<Breaker>,
     backend: Arc<dyn Backend>,
 }
 
-fn clocked_breaker(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
+fn new_breaker() -> Arc<Breaker> {
     let config = BreakerConfig::from(&ResilienceSection::default().breaker);
     let metrics = Box::leak(Box::new(StoreMetrics::new()));
-    Arc::new(Breaker::new("memory", config, Arc::new(clock.clone()), metrics))
+    Arc::new(Breaker::new("memory", config, metrics))
 }
 
 impl Bench {
@@ -37,13 +39,11 @@ impl Bench {
     }
 
     fn configured(config: &ResilienceSection) -> Self {
-        let (memory, clock) = (Arc::new(Memory::default()), Arc::new(JumpingClock::default()));
-        let breaker = clocked_breaker(&clock);
-        let (time, longest) = (Arc::new(clock.clone()), Box::new(|| 1.0));
-        let backend = wrap_with(memory.clone(), breaker.clone(), config, time, longest);
+        let (memory, breaker) = (Arc::new(Memory::default()), new_breaker());
+        let backend = wrap_with(memory.clone(), breaker.clone(), config, Box::new(|| 1.0));
         Self {
             memory,
-            clock,
+            began: Instant::now(),
             breaker,
             backend,
         }
@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn passed(&self) -> Duration {
-        self.clock.clone().now()
+        self.began.elapsed()
     }
 }
 
@@ -72,13 +72,14 @@ fn outage() -> Error {
     Error::new(Kind::Unavailable, "memory", "down")
 }
 
+/// On the real clock, which the backend's leases go by.
 #[tokio::test]
 async fn wrapped_backends_keep_every_promise() {
     contract::run(&*Bench::new().backend).await;
     contract::closed(&*Bench::new().backend).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_failed_for_a_moment_is_tried_again_with_growing_pauses() {
     let bench = Bench::new();
     let (session, _) = bench.owned("s").await;
@@ -96,7 +97,7 @@ async fn what_failed_for_a_moment_is_tried_again_with_growing_pauses() {
     assert_eq!(bench.passed(), Duration::from_millis(50 + 100 + 200));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn retries_end() {
     let bench = Bench::new();
     bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 4);
@@ -105,7 +106,7 @@ async fn retries_end() {
     assert_eq!(bench.memory.calls(Op::Head), 4, "one try and three retries");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_will_not_pass_is_not_tried_again() {
     for kind in [
         Kind::Fenced,
@@ -121,7 +122,7 @@ async fn what_will_not_pass_is_not_tried_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_is_never_sent_twice() {
     let bench = Bench::new();
     let (session, fence) = bench.owned("s").await;
@@ -139,7 +140,7 @@ async fn a_delete_is_never_sent_twice() {
     assert_eq!(bench.memory.calls(Op::Delete), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_the_failed_commits_of_a_batch_are_sent_again() {
     let bench = Bench::new();
     let mut commits = Vec::new();
@@ -161,7 +162,7 @@ async fn only_the_failed_commits_of_a_batch_are_sent_again() {
     assert_eq!(bench.memory.version("one"), 1, "applied once");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_wait_is_bounded() {
     let bench = Bench::new();
     let (session, fence) = bench.owned("s").await;
@@ -207,7 +208,7 @@ async fn every_wait_is_bounded() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_renewal_has_time_and_tries_of_its_own() {
     let bench = Bench::configured(&ResilienceSection {
         operation_timeout: 100,
@@ -237,7 +238,7 @@ async fn a_renewal_has_time_and_tries_of_its_own() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_breaker_that_opens_between_two_tries_hides_no_doubt() {
     // Refused by the storage's own breaker, as within hybrid mode, or by this one.
     for (fence, kind) in [
@@ -267,7 +268,7 @@ async fn a_breaker_that_opens_between_two_tries_hides_no_doubt() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_grant_whose_answer_was_lost_is_found_in_our_own_name() {
     let bench = Bench::new();
     let request = acquire(&"s".into());
@@ -278,7 +279,7 @@ async fn a_grant_whose_answer_was_lost_is_found_in_our_own_name() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_later_refusal_does_not_hide_that_a_commit_may_have_been_applied() {
     let bench = Bench::new();
     let (session, fence) = bench.owned("s").await;
@@ -296,7 +297,7 @@ async fn a_later_refusal_does_not_hide_that_a_commit_may_have_been_applied() {
     assert_eq!(outcome.unwrap_err().kind(), Kind::Fenced);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_breaker_sees_every_try_and_a_call_keeps_its_tries() {
     let bench = Bench::new();
     bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 100);
@@ -346,18 +347,23 @@ async fn the_breaker_sees_every_try_and_a_call_keeps_its_tries() {
     assert_eq!(bench.breaker.stats().state, Position::Closed);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_open_breaker_asks_by_itself_with_growing_pauses() {
     let bench = Bench::new();
+    let closed = Arc::new(Notify::new());
+    let heard = closed.clone();
+    bench.breaker.watch(Box::new(move |position, _| {
+        if position == Position::Closed {
+            heard.notify_one();
+        }
+    }));
     let session: SessionId = "s".into();
     bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 8);
     bench.fail(Op::Ping, Fault::Refuse(Kind::Unavailable), 8);
     bench.backend.head(&session).await.unwrap_err();
     bench.backend.head(&session).await.unwrap_err();
     let before = bench.passed();
-    while bench.breaker.is_open() {
-        tokio::task::yield_now().await;
-    }
+    closed.notified().await;
     assert_eq!(bench.memory.calls(Op::Ping), 9);
     let growing = 50 + 100 + 200 + 400 + 800 + 4 * 1_000;
     let passed = bench.passed().saturating_sub(before);
@@ -365,7 +371,7 @@ async fn an_open_breaker_asks_by_itself_with_growing_pauses() {
     bench.backend.head(&session).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_open_breaker_lets_its_backend_go() {
     let bench = Bench::new();
     bench.fail(Op::Head, Fault::Refuse(Kind::Unavailable), 8);
@@ -376,15 +382,14 @@ async fn an_open_breaker_lets_its_backend_go() {
     let (breaker, memory) = (bench.breaker.clone(), bench.memory.clone());
     drop(bench);
     while Arc::strong_count(&memory) > 1 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(SECOND).await;
     }
     assert_eq!(breaker.stats().state, Position::Open);
 }
 
-#[test]
-fn a_connection_that_ended_counts_only_with_the_next_failure() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = clocked_breaker(&clock);
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ended_counts_only_with_the_next_failure() {
+    let breaker = new_breaker();
     let ended = outage().of_ended_connection();
     for _ in 0..20 {
         breaker.allow().unwrap().record(Some(&ended));
@@ -399,7 +404,7 @@ fn a_connection_that_ended_counts_only_with_the_next_failure() {
     assert_eq!(breaker.stats().state, Position::Open, "20 of 40");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_storage_that_refuses_works() {
     let bench = Bench::new();
     bench.fail(Op::Head, Fault::Refuse(Kind::Corrupt), 50);
@@ -413,10 +418,9 @@ async fn a_storage_that_refuses_works() {
     );
 }
 
-#[test]
-fn it_opens_at_the_threshold_and_not_before_the_minimum() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = clocked_breaker(&clock);
+#[tokio::test(start_paused = true)]
+async fn it_opens_at_the_threshold_and_not_before_the_minimum() {
+    let breaker = new_breaker();
     for _ in 0..4 {
         breaker.allow().unwrap().record(Some(&outage()));
     }
@@ -444,25 +448,24 @@ fn it_opens_at_the_threshold_and_not_before_the_minimum() {
     assert_eq!(stats.next_probe_in, Some(30_000));
 }
 
-#[test]
-fn what_is_older_than_the_window_does_not_count() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = clocked_breaker(&clock);
+#[tokio::test(start_paused = true)]
+async fn what_is_older_than_the_window_does_not_count() {
+    let breaker = new_breaker();
     for _ in 0..4 {
         breaker.allow().unwrap().record(Some(&outage()));
     }
-    clock.advance(11 * SECOND);
+    tokio::time::advance(11 * SECOND).await;
     breaker.allow().unwrap().record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Closed);
-    clock.advance(5 * SECOND);
+    tokio::time::advance(5 * SECOND).await;
     for _ in 0..4 {
         breaker.allow().unwrap().record(Some(&outage()));
     }
     assert_eq!(breaker.stats().state, Position::Open, "five within ten seconds");
 }
 
-fn opened(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
-    let breaker = clocked_breaker(clock);
+fn opened() -> Arc<Breaker> {
+    let breaker = new_breaker();
     for _ in 0..5 {
         breaker.allow().unwrap().record(Some(&outage()));
     }
@@ -470,21 +473,20 @@ fn opened(clock: &Arc<JumpingClock>) -> Arc<Breaker> {
     breaker
 }
 
-#[test]
-fn one_probe_decides_after_the_cool_down() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = opened(&clock);
-    clock.advance(29 * SECOND);
+#[tokio::test(start_paused = true)]
+async fn one_probe_decides_after_the_cool_down() {
+    let breaker = opened();
+    tokio::time::advance(29 * SECOND).await;
     assert!(breaker.allow().is_err());
-    clock.advance(SECOND);
+    tokio::time::advance(SECOND).await;
     let probe = breaker.allow().unwrap();
     assert_eq!(breaker.stats().state, Position::HalfOpen);
     assert!(breaker.allow().is_err(), "one at a time");
     probe.record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::Open);
-    clock.advance(29 * SECOND);
+    tokio::time::advance(29 * SECOND).await;
     assert!(breaker.allow().is_err(), "the cool-down begins anew");
-    clock.advance(SECOND);
+    tokio::time::advance(SECOND).await;
     breaker.allow().unwrap().record(None);
     assert_eq!(breaker.stats().state, Position::Closed);
     for _ in 0..4 {
@@ -493,21 +495,19 @@ fn one_probe_decides_after_the_cool_down() {
     assert_eq!(breaker.stats().state, Position::Closed, "the window was emptied");
 }
 
-#[test]
-fn a_probe_that_is_given_up_makes_room_for_the_next() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = opened(&clock);
-    clock.advance(30 * SECOND);
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_given_up_makes_room_for_the_next() {
+    let breaker = opened();
+    tokio::time::advance(30 * SECOND).await;
     drop(breaker.allow().unwrap());
     assert!(!breaker.is_open());
     breaker.allow().unwrap().record(None);
     assert_eq!(breaker.stats().state, Position::Closed);
 }
 
-#[test]
-fn answers_from_before_change_nothing() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = clocked_breaker(&clock);
+#[tokio::test(start_paused = true)]
+async fn answers_from_before_change_nothing() {
+    let breaker = new_breaker();
     let slow = breaker.allow().unwrap();
     let slower = breaker.allow().unwrap();
     for _ in 0..5 {
@@ -515,7 +515,7 @@ fn answers_from_before_change_nothing() {
     }
     slow.record(None);
     assert_eq!(breaker.stats().state, Position::Open);
-    clock.advance(30 * SECOND);
+    tokio::time::advance(30 * SECOND).await;
     let probe = breaker.allow().unwrap();
     slower.record(Some(&outage()));
     assert_eq!(breaker.stats().state, Position::HalfOpen);
@@ -523,10 +523,9 @@ fn answers_from_before_change_nothing() {
     assert_eq!(breaker.stats().state, Position::Closed);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_that_always_goes_through_closes_it_early() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = opened(&clock);
+    let breaker = opened();
     let failing = async { Err::<(), _>(Error::new(Kind::Unavailable, "memory", "down")) };
     breaker.call_always(failing).await.unwrap_err();
     assert_eq!(breaker.stats().state, Position::Open);
@@ -539,10 +538,9 @@ async fn a_call_that_always_goes_through_closes_it_early() {
     assert_eq!(breaker.call(async { Ok(7) }).await.unwrap(), 7);
 }
 
-#[test]
-fn every_change_of_position_is_told_once() {
-    let clock = Arc::new(JumpingClock::default());
-    let breaker = clocked_breaker(&clock);
+#[tokio::test(start_paused = true)]
+async fn every_change_of_position_is_told_once() {
+    let breaker = new_breaker();
     let changes = Arc::new(AtomicU64::new(0));
     let (seen, told) = (changes.clone(), Arc::downgrade(&breaker));
     breaker.watch(Box::new(move |position, last| {
@@ -554,7 +552,7 @@ fn every_change_of_position_is_told_once() {
     for _ in 0..5 {
         breaker.allow().unwrap().record(Some(&outage()));
     }
-    clock.advance(30 * SECOND);
+    tokio::time::advance(30 * SECOND).await;
     let probe = breaker.allow().unwrap();
     assert_eq!(changes.load(Ordering::Relaxed), 2);
     probe.record(None);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::timeout;
 
-use super::time::{Time, within};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
     Token, renewal_limit,
@@ -14,12 +14,12 @@ use crate::backend::{
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
 use crate::record::RecordKey;
+use crate::time::millis;
 
 /// See the module.
 pub struct Timeout {
     inner: Arc<dyn Backend>,
     limits: TimeLimits,
-    time: Arc<dyn Time>,
     metrics: &'static StoreMetrics,
 }
 
@@ -35,12 +35,11 @@ pub struct TimeLimits {
 
 impl Timeout {
     /// Bounds the calls of `inner`.
-    pub fn new(inner: Arc<dyn Backend>, limits: TimeLimits, time: Arc<dyn Time>) -> Self {
+    pub fn new(inner: Arc<dyn Backend>, limits: TimeLimits) -> Self {
         let metrics = observe::of(inner.name());
         Self {
             inner,
             limits,
-            time,
             metrics,
         }
     }
@@ -50,21 +49,20 @@ impl Timeout {
     }
 
     async fn bounded<T>(&self, limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-        match within(&*self.time, limit, call).await {
-            Some(answer) => answer,
-            None => Err(self.timed_out(limit)),
+        match timeout(limit, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.timed_out(limit)),
         }
     }
 
     fn timed_out(&self, limit: Duration) -> Error {
         self.metrics.timeouts.increment();
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         Error::new(
             Kind::Timeout,
             self.inner.name(),
             "the storage did not answer in time",
         )
-        .with("limitMs", limit)
+        .with("limitMs", millis(limit))
     }
 }
 
@@ -91,15 +89,15 @@ impl Backend for Timeout {
             .await
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
-        self.attempt(self.inner.held(leases)).await
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+        self.attempt(self.inner.check_leases(leases)).await
     }
 
     async fn renew(&self, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let limit = renewal_limit(lease);
-        match within(&*self.time, limit, self.inner.renew(leases, lease)).await {
-            Some(answers) => answers,
-            None => vec![Err(self.timed_out(limit)); leases.len()],
+        match timeout(limit, self.inner.renew(leases, lease)).await {
+            Ok(answers) => answers,
+            Err(_) => vec![Err(self.timed_out(limit)); leases.len()],
         }
     }
 
@@ -133,9 +131,9 @@ impl Backend for Timeout {
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
         let (limit, count) = (self.limits.attempt, commits.len());
-        match within(&*self.time, limit, self.inner.commit(commits)).await {
-            Some(answers) => answers,
-            None => vec![Err(self.timed_out(limit)); count],
+        match timeout(limit, self.inner.commit(commits)).await {
+            Ok(answers) => answers,
+            Err(_) => vec![Err(self.timed_out(limit)); count],
         }
     }
 

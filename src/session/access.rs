@@ -17,7 +17,7 @@ impl Vault {
     /// Queues `patch` in the order of the calls; may be called from any thread. See [`Session`].
     pub fn commit(&self, session: &Arc<Session>, patch: Patch, expected: Option<u64>, reply: Reply) {
         // After a panic the dropped reply has told whoever waits for it.
-        let _ = self.lane.run(|| {
+        let _ = self.worker.run(|| {
             if session.enqueue(patch, expected, reply) {
                 self.committer.schedule(session.clone());
             }
@@ -26,7 +26,7 @@ impl Vault {
 
     /// Answers from memory if it can; may be called from any thread. See [`Session::lookup`].
     pub fn lookup(&self, session: &Session, keys: &[RecordKey]) -> Result<Lookup> {
-        self.lane.run(|| session.lookup(keys))?
+        self.worker.run(|| session.lookup(keys))?
     }
 
     /// [`Vault::commit`], waiting for the outcome.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use crate::backend::Token;
+use crate::backend::{Token, client_token_refused};
 use crate::error::{Error, Kind, Result};
 use crate::record::SealOptions;
 
@@ -18,7 +18,7 @@ pub(super) struct Agreement {
     /// Keys and options of sealing: two openers with equal ones read and write alike.
     pub sealing: ([u8; 32], SealOptions),
     pub ttl: Option<Duration>,
-    pub claim: Option<Token>,
+    pub client_token: Option<Token>,
 }
 
 impl Agreement {
@@ -51,15 +51,14 @@ impl Agreement {
             let seconds = |ttl: Option<Duration>| json!(ttl.map(|ttl| ttl.as_secs()));
             return differing("ttl", seconds(self.ttl), seconds(wanted.ttl));
         }
-        match (self.claim, wanted.claim) {
-            (Some(accepted), Some(claim)) if claim < accepted => {
-                let text = "a higher token of the caller's own was accepted before";
-                let error = Error::new(Kind::Fenced, "session", text).with("accepted", accepted);
-                Err(error.in_session(session.id()))
+        match (self.client_token, wanted.client_token) {
+            (Some(accepted), Some(client_token)) if client_token < accepted => {
+                let refused = client_token_refused("session", client_token, accepted);
+                Err(refused.in_session(session.id()))
             }
             // It would have to be written beside the lease, which was taken without it.
-            (accepted, Some(claim)) if accepted != Some(claim) => {
-                differing("fencingToken", json!(accepted), json!(claim))
+            (accepted, Some(client_token)) if accepted != Some(client_token) => {
+                differing("fencingToken", json!(accepted), json!(client_token))
             }
             _ => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! The owner's memory: records of open sessions, in plaintext, under one byte budget for the whole process.
 //!
 //! Every incarnation of a session has a [`SessionCache`] of its own; dropping it forgets the session's records. What a
-//! shelf holds is what the storage holds, "there is no such record" included. The least recently used record, of
+//! cache holds is what the storage holds, "there is no such record" included. The least recently used record, of
 //! whichever session, makes room.
 
 use std::collections::{HashMap, HashSet};
@@ -23,8 +23,8 @@ type Entry = (u64, RecordKey);
 
 struct Memory {
     entries: LruCache<Entry, Option<Bytes>>,
-    shelves: HashMap<u64, HashSet<RecordKey>>,
-    next_shelf: u64,
+    keys_of: HashMap<u64, HashSet<RecordKey>>,
+    last_cache: u64,
     bytes: usize,
     budget: usize,
 }
@@ -45,8 +45,8 @@ fn memory() -> &'static Mutex<Memory> {
     MEMORY.get_or_init(|| {
         Mutex::new(Memory {
             entries: LruCache::unbounded(),
-            shelves: HashMap::new(),
-            next_shelf: 0,
+            keys_of: HashMap::new(),
+            last_cache: 0,
             bytes: 0,
             budget: DEFAULT_BUDGET,
         })
@@ -71,44 +71,44 @@ pub fn usage() -> Usage {
 }
 
 impl Memory {
-    fn put(&mut self, shelf: u64, key: &RecordKey, value: Option<Bytes>) {
+    fn put(&mut self, cache: u64, key: &RecordKey, value: Option<Bytes>) {
         let size = size_of_entry(key, value.as_ref());
         if size > self.budget {
-            self.remove(shelf, key);
+            self.remove(cache, key);
             return;
         }
         self.bytes += size;
-        match self.entries.put((shelf, key.clone()), value) {
+        match self.entries.put((cache, key.clone()), value) {
             Some(old) => self.bytes -= size_of_entry(key, old.as_ref()),
             None => {
-                self.shelves.entry(shelf).or_default().insert(key.clone());
+                self.keys_of.entry(cache).or_default().insert(key.clone());
             }
         }
         self.make_room();
     }
 
-    fn remove(&mut self, shelf: u64, key: &RecordKey) {
-        if let Some(old) = self.entries.pop(&(shelf, key.clone())) {
+    fn remove(&mut self, cache: u64, key: &RecordKey) {
+        if let Some(old) = self.entries.pop(&(cache, key.clone())) {
             self.bytes -= size_of_entry(key, old.as_ref());
-            self.forget(shelf, key);
+            self.forget(cache, key);
         }
     }
 
     fn make_room(&mut self) {
         while self.bytes > self.budget {
-            let Some(((shelf, key), value)) = self.entries.pop_lru() else {
+            let Some(((cache, key), value)) = self.entries.pop_lru() else {
                 break;
             };
             self.bytes -= size_of_entry(&key, value.as_ref());
-            self.forget(shelf, &key);
+            self.forget(cache, &key);
         }
     }
 
-    fn forget(&mut self, shelf: u64, key: &RecordKey) {
-        if let Some(keys) = self.shelves.get_mut(&shelf) {
+    fn forget(&mut self, cache: u64, key: &RecordKey) {
+        if let Some(keys) = self.keys_of.get_mut(&cache) {
             keys.remove(key);
             if keys.is_empty() {
-                self.shelves.remove(&shelf);
+                self.keys_of.remove(&cache);
             }
         }
     }
@@ -123,15 +123,15 @@ fn size_of_entry(key: &RecordKey, value: Option<&Bytes>) -> usize {
 pub struct SessionCache(u64);
 
 impl SessionCache {
-    /// An empty shelf.
+    /// An empty cache.
     #[expect(
         clippy::new_without_default,
-        reason = "a shelf takes a number from the process; it is not a value"
+        reason = "a cache takes a number from the process; it is not a value"
     )]
     pub fn new() -> Self {
         let mut memory = memory().lock();
-        memory.next_shelf += 1;
-        Self(memory.next_shelf)
+        memory.last_cache += 1;
+        Self(memory.last_cache)
     }
 
     /// What is remembered of `key`: nothing (`None`), that it is absent (`Some(None)`), or its bytes.
@@ -152,7 +152,7 @@ impl SessionCache {
     /// Forgets everything.
     pub fn clear(&self) {
         let mut memory = memory().lock();
-        for key in memory.shelves.remove(&self.0).unwrap_or_default() {
+        for key in memory.keys_of.remove(&self.0).unwrap_or_default() {
             if let Some(old) = memory.entries.pop(&(self.0, key.clone())) {
                 memory.bytes -= size_of_entry(&key, old.as_ref());
             }
@@ -175,24 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn absence_is_remembered_and_a_dropped_shelf_is_forgotten() {
-        let shelf = SessionCache::new();
-        assert_eq!(shelf.get(&key(1)), None);
-        shelf.put(&key(1), None);
-        assert_eq!(shelf.get(&key(1)), Some(None));
-        shelf.put(&key(1), Some(Bytes::from_static(b"value")));
-        assert_eq!(shelf.get(&key(1)), Some(Some(Bytes::from_static(b"value"))));
-        let number = shelf.0;
-        drop(shelf);
-        assert!(!memory().lock().shelves.contains_key(&number));
+    fn absence_is_remembered_and_a_dropped_cache_is_forgotten() {
+        let cache = SessionCache::new();
+        assert_eq!(cache.get(&key(1)), None);
+        cache.put(&key(1), None);
+        assert_eq!(cache.get(&key(1)), Some(None));
+        cache.put(&key(1), Some(Bytes::from_static(b"value")));
+        assert_eq!(cache.get(&key(1)), Some(Some(Bytes::from_static(b"value"))));
+        let number = cache.0;
+        drop(cache);
+        assert!(!memory().lock().keys_of.contains_key(&number));
     }
 
     #[test]
     fn the_budget_holds_and_the_least_recently_used_goes_first() {
         let mut memory = Memory {
             entries: LruCache::unbounded(),
-            shelves: HashMap::new(),
-            next_shelf: 0,
+            keys_of: HashMap::new(),
+            last_cache: 0,
             bytes: 0,
             budget: 10 * 1024,
         };

@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use super::lease;
 use super::session::Session;
-use super::vault::{Entry, Name, OpenOptions, Purpose, STORE_CLOSED, Slot, Vault, is_loss, store_closed};
-use crate::backend::{Fence, SessionId, Token};
+use super::vault::{Entry, LAYER, Name, OpenOptions, Purpose, Slot, Vault, is_loss};
+use crate::backend::{Fence, SessionId, Token, session_closed, store_closed};
 use crate::error::{Error, Kind, Result};
 
 /// What [`Vault::delete`] did.
@@ -27,7 +27,7 @@ impl Vault {
         let last = self.drop_handle(&name, session);
         session.flush().await;
         if let Some(notify) = last {
-            self.end(session, "the session is closed").await;
+            self.end(session, session_closed()).await;
             self.leave(name, None, &notify);
         }
     }
@@ -54,8 +54,8 @@ impl Vault {
         Some(notify)
     }
 
-    pub(super) async fn end(&self, session: &Session, text: &'static str) {
-        session.terminate(&Error::new(Kind::Closed, "session", text).in_session(session.id()));
+    pub(super) async fn end(&self, session: &Session, reason: Error) {
+        session.terminate(&reason.in_session(session.id()));
         session.quiesce().await;
         self.give_session_back(session).await;
     }
@@ -149,7 +149,7 @@ impl Vault {
             self.closed.store(true, Ordering::Release);
             sessions.keys().cloned().collect()
         };
-        self.waiting.close(store_closed());
+        self.waiting.close(store_closed(LAYER));
         for name in open {
             self.close_slot(&name).await;
         }
@@ -181,7 +181,7 @@ impl Vault {
                 Found::Busy(busy) => self.wait_for(name, &busy).await,
                 Found::Session(session, notify) => {
                     session.flush().await;
-                    self.end(&session, STORE_CLOSED).await;
+                    self.end(&session, store_closed(LAYER)).await;
                     self.leave(name.clone(), None, &notify);
                 }
             }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::clock;
 use super::waiting::Waiting;
 use crate::backend::{Acquire, Acquired, Backend, Grant, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
+use crate::time::{self, Backoff};
 
-/// First and longest pause before a lease is asked for again that was found held although it seemed free.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+/// Pauses before a lease is asked for again that was found held although it seemed free.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(400));
 
-/// So many holders that are dead are displaced one after the other without a pause.
-const DISPLACED_AT_ONCE: usize = 4;
+/// So many holders that are dead are preempted one after the other without a pause.
+const PREEMPTED_AT_ONCE: usize = 4;
 
 /// Leases in use in this process. A lease in our name that is not among them was left behind (its release failed)
 /// and may be taken over at once.
@@ -77,30 +77,30 @@ pub(super) struct Wanted {
     pub session: SessionId,
     pub lease: Duration,
     pub open_timeout: Duration,
-    pub claim: Option<Token>,
+    pub client_token: Option<Token>,
     pub read: Vec<RecordKey>,
 }
 
 /// Takes the lease, waiting for a live holder up to `open_timeout`. Answers with the grant and until when, on
-/// [`clock::now`], it may be trusted.
+/// [`time::monotonic_millis`], it may be trusted.
 pub(super) async fn take(
     backend: &dyn Backend,
     waiting: &Arc<Waiting>,
     wanted: Wanted,
 ) -> Result<(Grant, u64)> {
-    let deadline = clock::now().saturating_add(clock::millis(wanted.open_timeout));
+    let deadline = time::monotonic_millis().saturating_add(time::millis(wanted.open_timeout));
     let mut request = Acquire {
         session: wanted.session,
         owner: Owner::current().clone(),
         lease: wanted.lease,
-        claim: wanted.claim,
-        displace: None,
+        client_token: wanted.client_token,
+        preempt: None,
         read: wanted.read,
     };
     let mut met = HashSet::new();
-    let mut pause = AGAIN.0;
+    let mut pauses = PAUSES;
     loop {
-        let asked = clock::now();
+        let asked = time::monotonic_millis();
         let asking = Asking::begin(&request.session);
         let answer = backend.acquire(request.clone()).await?;
         let holder = match answer {
@@ -109,7 +109,7 @@ pub(super) async fn take(
                 let until = if grant.expires {
                     trusted_until(asked, wanted.lease)
                 } else {
-                    clock::NEVER
+                    time::NEVER
                 };
                 return Ok((grant, until));
             }
@@ -126,22 +126,21 @@ pub(super) async fn take(
         }
         let first = met.insert(holder.token);
         if is_abandoned(&request.session, &holder) {
-            request.displace = Some(holder.token);
-            if first && met.len() <= DISPLACED_AT_ONCE {
+            request.preempt = Some(holder.token);
+            if first && met.len() <= PREEMPTED_AT_ONCE {
                 continue;
             }
         }
-        let now = clock::now();
+        let now = time::monotonic_millis();
         if now >= deadline {
             return Err(busy(&holder).in_session(&request.session));
         }
         let rest = Duration::from_millis(deadline - now);
         if !first {
-            tokio::time::sleep(pause.min(rest)).await;
-            pause = (pause * 2).min(AGAIN.1);
+            tokio::time::sleep(pauses.next_pause().min(rest)).await;
         }
         // Once more when the time is over: what is answered then names the last holder.
-        let rest = Duration::from_millis(deadline.saturating_sub(clock::now()));
+        let rest = Duration::from_millis(deadline.saturating_sub(time::monotonic_millis()));
         if let Ok(news) = tokio::time::timeout(rest, let_go(waiting, &request.session, &holder)).await {
             news?;
         }
@@ -203,7 +202,7 @@ fn busy(holder: &Holder) -> Error {
         serde_json::json!({ "host": holder.owner.host, "pid": holder.owner.pid }),
     );
     if let Some(rest) = holder.expires_in {
-        error = error.with("expiresInMs", clock::millis(rest));
+        error = error.with("expiresInMs", time::millis(rest));
     }
     error
 }
@@ -211,6 +210,6 @@ fn busy(holder: &Holder) -> Error {
 /// A tenth of the lease is kept back for clocks that run at different speeds.
 pub(super) fn trusted_until(asked: u64, lease: Duration) -> u64 {
     asked
-        .saturating_add(clock::millis(lease) / 10 * 9)
-        .min(clock::NEVER - 1)
+        .saturating_add(time::millis(lease) / 10 * 9)
+        .min(time::NEVER - 1)
 }

@@ -25,7 +25,6 @@ mod access;
 mod agreement;
 pub mod bulk;
 pub mod cache;
-mod clock;
 mod committer;
 mod ending;
 mod journal;

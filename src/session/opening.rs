@@ -14,9 +14,10 @@ use super::vault::{OpenOptions, Purpose, Vault};
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{RecordKey, Sealer};
+use crate::time::Backoff;
 
-/// First and longest pause before a storage that cannot be reached is asked again.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Pauses before a storage that cannot be reached is asked again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
 impl Vault {
     /// [`Vault::open`] for a program that starts: a server that cannot be reached is waited for as long as an owner
@@ -27,25 +28,19 @@ impl Vault {
         options: &OpenOptions,
     ) -> Result<Arc<Session>> {
         let deadline = Instant::now() + options.open_timeout;
-        let mut pause = AGAIN.0;
+        let mut pauses = PAUSES;
         loop {
             let options = OpenOptions {
                 open_timeout: deadline.saturating_duration_since(Instant::now()),
                 ..options.clone()
             };
-            match self.open(id, &options).await {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen
-                    ) && self.backend.name() != "embedded"
-                        && Instant::now() + pause < deadline =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(AGAIN.1);
-                }
-                answer => return answer,
+            let opened = self.open(id, &options).await;
+            let away = matches!(&opened, Err(error) if is_away(error)) && self.backend.name() != "embedded";
+            let pause = pauses.next_pause();
+            if !away || Instant::now() + pause >= deadline {
+                return opened;
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -73,12 +68,12 @@ impl Vault {
             session: id.clone(),
             lease: self.settings.lease,
             open_timeout: options.open_timeout,
-            claim: options.claim,
+            client_token: options.client_token,
             read: vec![RecordKey::creds()],
         };
         let (grant, trusted_until) = lease::take(&*self.backend, &self.waiting, wanted).await?;
         if grant.expires && !self.keeping.swap(true, Ordering::AcqRel) {
-            self.lane
+            self.worker
                 .spawn(renewal::keep(Arc::downgrade(self), self.settings.lease));
         }
         let opening = grant.expires.then(|| self.leases.open(id, grant.token));
@@ -171,6 +166,14 @@ fn seen_at(head: Head) -> Seen {
         version: head.version,
         ..Seen::NOTHING
     }
+}
+
+/// Whether the storage could not be reached.
+fn is_away(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Timeout | Kind::CircuitOpen
+    )
 }
 
 /// Whether the storage answered with something that these keys do not open.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::queue::Batch;
 use super::session::Session;
 use super::state::{Effect, Ended, Next, is_terminal};
-use crate::backend::{Commit, Fence, Head};
-use crate::error::{Error, Kind, Result};
+use crate::backend::{Commit, Fence, Head, session_lost};
+use crate::error::{Error, Result};
 use crate::record::Change;
 
 /// What the committer has to do next for a session.
@@ -152,6 +152,5 @@ impl Session {
 
 fn older(version: u64, found: Head) -> Error {
     let text = "the storage holds an older version of the session";
-    let error = Error::new(Kind::SessionLost, "session", text);
-    error.with("version", version).with("found", found.version)
+    session_lost("session", text, Some(version), found.version)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock;
 use crate::answer::Answer;
 use crate::backend::{Fence, Head, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey};
+use crate::time;
 
 /// Patches that may wait in one session, in bytes of values. Beyond it the storage is too slow for the caller.
 const MAX_QUEUED: usize = 256 * 1024 * 1024;
@@ -129,7 +129,7 @@ impl Queue {
             patch,
             bytes,
             expected,
-            deadline: clock::now().saturating_add(clock::millis(timeout)),
+            deadline: time::monotonic_millis().saturating_add(time::millis(timeout)),
             reply,
         });
         Ok(!std::mem::replace(&mut self.scheduled, true))
@@ -152,7 +152,7 @@ impl Queue {
 
     /// Drops patches whose time is over before they could be sent.
     pub fn drop_late(&mut self, timeout: Duration, failed: &mut Vec<(Reply, Error)>) {
-        let now = clock::now();
+        let now = time::monotonic_millis();
         while self.waiting.front().is_some_and(|pending| pending.deadline < now) {
             let late = Error::new(
                 Kind::Timeout,
@@ -160,7 +160,7 @@ impl Queue {
                 "earlier writes took too long; this one was not sent",
             )
             .with("operation", "commit")
-            .with("timeoutMs", clock::millis(timeout));
+            .with("timeoutMs", time::millis(timeout));
             failed.extend(self.drop_front(None).map(|reply| (reply, late)));
         }
     }

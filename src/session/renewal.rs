@@ -11,24 +11,27 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::clock;
 use super::lease::{is_live, trusted_until};
 use super::leases::Asked;
 use super::session::Session;
 use super::vault::{Vault, is_loss};
 use crate::backend::{Fence, Renewal, SessionId, Token};
+use crate::time;
 
 /// Of each lease it is renewed so often.
 const RENEWALS: u64 = 3;
 
 /// Renews leases for as long as the vault lives.
 pub(super) async fn keep(vault: Weak<Vault>, lease: Duration) {
-    let every = clock::millis(lease) / RENEWALS;
-    let mut due = clock::now() + every;
+    let every = time::millis(lease) / RENEWALS;
+    let mut due = time::monotonic_millis() + every;
     loop {
-        tokio::time::sleep(Duration::from_millis(due.saturating_sub(clock::now()))).await;
+        tokio::time::sleep(Duration::from_millis(
+            due.saturating_sub(time::monotonic_millis()),
+        ))
+        .await;
         let Some(vault) = vault.upgrade() else { return };
-        let begun = clock::now();
+        let begun = time::monotonic_millis();
         let sessions: Vec<_> = vault
             .held()
             .into_iter()
@@ -37,7 +40,7 @@ pub(super) async fn keep(vault: Weak<Vault>, lease: Duration) {
         let opening = vault.leases.opening();
         if !sessions.is_empty() || !opening.is_empty() {
             let failed = renew(&vault, sessions, opening).await;
-            let lag = clock::now().saturating_sub(due);
+            let lag = time::monotonic_millis().saturating_sub(due);
             vault.metrics.renewed(Duration::from_millis(lag), failed);
         }
         due = begun + every;
@@ -104,7 +107,7 @@ type Held = (Option<Arc<Session>>, Renewal);
 
 async fn renew_part(vault: &Vault, part: Vec<Held>) -> usize {
     let (sessions, leases): (Vec<_>, Vec<_>) = part.into_iter().unzip();
-    let asked = clock::now();
+    let asked = time::monotonic_millis();
     let lease = vault.settings().lease;
     let answers = vault.backend().renew(&leases, lease).await;
     let failed = answers.iter().filter(|answer| answer.is_err()).count();
@@ -126,7 +129,7 @@ async fn renew_part(vault: &Vault, part: Vec<Held>) -> usize {
 /// The session was given back while its renewal was under way, which may have come last.
 fn give_back(vault: &Vault, Renewal { session, token, .. }: Renewal) {
     let backend = vault.backend.clone();
-    vault.lane().spawn(async move {
+    vault.worker().spawn(async move {
         let _ = backend.release(&session, token).await;
     });
 }

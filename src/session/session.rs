@@ -27,13 +27,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::cache::SessionCache;
-use super::clock;
 use super::queue::Reply;
 use super::state::State;
 use crate::backend::{Fence, Head, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::observe::StoreMetrics;
 use crate::record::{Patch, RecordKey, Sealer};
+use crate::time;
 
 /// One open session; shared by all its handles in the process.
 pub struct Session {
@@ -41,7 +41,7 @@ pub struct Session {
     pub(super) fence: Fence,
     pub(super) sealer: Sealer,
     pub(super) cache: SessionCache,
-    /// Until when, on [`clock::now`], memory may be trusted without asking the storage; [`clock::NEVER`] if for ever.
+    /// Until when, on [`time::monotonic_millis`], memory may be trusted without asking the storage; [`time::NEVER`] if for ever.
     pub(super) lease_until: AtomicU64,
     /// Whether the lease is being given back, or was.
     pub(super) given_back: AtomicBool,
@@ -141,12 +141,12 @@ impl Session {
 
     /// Whether nobody else can have become the owner, by this process' own clock.
     pub fn is_trusted(&self) -> bool {
-        clock::now() < self.lease_until.load(Ordering::Acquire)
+        time::monotonic_millis() < self.lease_until.load(Ordering::Acquire)
     }
 
     /// Whether ownership runs out unless it is renewed.
     pub(super) fn lease_expires(&self) -> bool {
-        self.lease_until.load(Ordering::Acquire) != clock::NEVER
+        self.lease_until.load(Ordering::Acquire) != time::NEVER
     }
 
     pub(super) fn set_ttl(&self, ttl: Option<Duration>) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock;
 use super::queue::{Batch, Queue, Reply};
 use crate::backend::{Fence, Head};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, Patch, RecordKey};
+use crate::time;
 
 /// How often a commit is tried anew after the storage turned out to be at another version.
 const MAX_RESYNCS: u32 = 3;
@@ -25,7 +25,7 @@ pub(super) struct State {
     doubt: Option<Doubt>,
     resyncs: u32,
     ttl: Option<Duration>,
-    /// When the storage last began to count the time to live anew, on [`clock::now`], if that is known.
+    /// When the storage last began to count the time to live anew, on [`time::monotonic_millis`], if that is known.
     refreshed: Option<u64>,
     /// Whether commits under way may never end.
     abandoned: bool,
@@ -154,7 +154,7 @@ impl State {
     /// The storage counts this time to live from now.
     pub fn set_ttl(&mut self, ttl: Option<Duration>) {
         self.ttl = ttl;
-        self.refreshed = Some(clock::now());
+        self.refreshed = Some(time::monotonic_millis());
     }
 
     /// The storage began at `instant` to count the time to live anew.
@@ -165,7 +165,7 @@ impl State {
     /// The time to live, if a third of it has passed since the storage began to count.
     pub fn ttl_to_refresh(&self) -> Option<Duration> {
         let ttl = self.ttl.filter(|_| self.head.version > 0)?;
-        let due = |refreshed| clock::now() >= clock::millis(ttl / 3).saturating_add(refreshed);
+        let due = |refreshed| time::monotonic_millis() >= time::millis(ttl / 3).saturating_add(refreshed);
         self.refreshed.is_none_or(due).then_some(ttl)
     }
 
@@ -239,7 +239,7 @@ impl State {
         self.head = head;
         self.doubt = None;
         self.resyncs = 0;
-        self.refreshed = Some(clock::now());
+        self.refreshed = Some(time::monotonic_millis());
         for Change { key, value } in merged.changes() {
             for journal in &mut self.journals {
                 journal.changed.insert(key.clone(), value.clone());

@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::clock;
 use super::session::Session;
 use super::vault::{Vault, is_loss};
-use crate::error::{Error, Kind};
+use crate::backend::session_lost;
+use crate::time;
 
 /// Touches under way at once: many idle sessions must not stand before one that writes.
 const TOUCHES: usize = 16;
@@ -23,10 +23,10 @@ impl Vault {
     pub(super) fn keep_alive(self: &Arc<Self>, ttl: Option<Duration>) {
         if let Some(ttl) = ttl {
             self.touch_every
-                .fetch_min(clock::millis(ttl / 3).max(1), Ordering::Relaxed);
+                .fetch_min(time::millis(ttl / 3).max(1), Ordering::Relaxed);
             self.hurry.notify_one();
             if !self.touching.swap(true, Ordering::AcqRel) {
-                self.lane.spawn(keep(Arc::downgrade(self)));
+                self.worker.spawn(keep(Arc::downgrade(self)));
             }
         }
     }
@@ -58,7 +58,7 @@ async fn touch(vault: &Vault, sessions: &[Arc<Session>]) {
 }
 
 async fn touch_one(vault: &Vault, session: &Session, ttl: Duration) {
-    let asked = clock::now();
+    let asked = time::monotonic_millis();
     match vault
         .backend()
         .touch(session.id(), session.fence(), Some(ttl))
@@ -67,7 +67,8 @@ async fn touch_one(vault: &Vault, session: &Session, ttl: Duration) {
         Ok(true) => session.refreshed(asked),
         Ok(false) => {
             let gone = "the storage no longer holds the session: its time to live ran out, or it was deleted";
-            session.lose(&Error::new(Kind::SessionLost, "session", gone).in_session(session.id()));
+            let lost = session_lost("session", gone, Some(session.head().version), 0);
+            session.lose(&lost.in_session(session.id()));
         }
         Err(error) if is_loss(&error) => session.lose(&error.in_session(session.id())),
         // The next round tries again; two thirds of the time are left for that.

@@ -18,11 +18,14 @@ use super::leases::Leases;
 use super::lost::LostSessions;
 use super::session::{OnLost, Session};
 use super::waiting::Waiting;
-use crate::backend::{Backend, Fence, SessionId, Token};
+use crate::backend::{Backend, Fence, SessionId, Token, store_closed};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
 use crate::record::{KeyRing, SealOptions};
-use crate::runtime::Lane;
+use crate::runtime::WorkerThread;
+
+/// The `layer` of errors of this module.
+pub(super) const LAYER: &str = "session";
 
 /// What holds for every session of a vault.
 #[derive(Debug, Clone)]
@@ -47,7 +50,7 @@ pub struct OpenOptions {
     /// How long to wait for a live owner.
     pub open_timeout: Duration,
     /// The caller's own fencing token.
-    pub claim: Option<Token>,
+    pub client_token: Option<Token>,
     /// How long the session lives without a write or touch.
     pub ttl: Option<Duration>,
 }
@@ -58,7 +61,7 @@ impl OpenOptions {
         Agreement {
             sealing: (self.ring.fingerprint(), self.seal),
             ttl: self.ttl,
-            claim: self.claim,
+            client_token: self.client_token,
         }
     }
 }
@@ -95,7 +98,7 @@ pub(super) enum Entry {
 /// One backend in use, with its open sessions.
 pub struct Vault {
     pub(super) backend: Arc<dyn Backend>,
-    pub(super) lane: Lane,
+    pub(super) worker: WorkerThread,
     pub(super) settings: Settings,
     pub(super) committer: Arc<Committer>,
     pub(super) sessions: Mutex<HashMap<Name, Slot>>,
@@ -114,19 +117,19 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Puts `backend` to use. Must be called in `lane`, as everything `async` here. `on_lost` is told once of each
+    /// Puts `backend` to use. Must be called on `worker`, as everything `async` here. `on_lost` is told once of each
     /// session that the storage takes away: another owner came, or its records are gone. It must not block.
     pub fn new(
         backend: Arc<dyn Backend>,
-        lane: Lane,
+        worker: WorkerThread,
         settings: Settings,
         on_lost: impl Fn(&Session, &Error) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let committer = Arc::new(Committer::default());
-        lane.spawn(committer.clone().run(backend.clone()));
+        worker.spawn(committer.clone().run(backend.clone()));
         let lost = settings.lost.clone();
         let vault = Arc::new(Self {
-            waiting: Waiting::new(backend.clone(), lane.clone()),
+            waiting: Waiting::new(backend.clone(), worker.clone()),
             on_lost: Arc::new(move |session, reason| {
                 session.metrics().leases_lost.increment();
                 lost.note(session.id(), reason);
@@ -135,7 +138,7 @@ impl Vault {
             metrics: observe::of(backend.name()),
             touch_every: AtomicU64::new(u64::MAX),
             backend,
-            lane,
+            worker,
             settings,
             committer,
             sessions: Mutex::default(),
@@ -146,7 +149,7 @@ impl Vault {
             closed: AtomicBool::new(false),
         });
         let failing = Arc::downgrade(&vault);
-        vault.lane.on_defect(move |defect| {
+        vault.worker.on_defect(move |defect| {
             if let Some(vault) = failing.upgrade() {
                 vault.fail(defect);
             }
@@ -179,8 +182,8 @@ impl Vault {
     }
 
     /// Where this vault's work runs.
-    pub fn lane(&self) -> &Lane {
-        &self.lane
+    pub fn worker(&self) -> &WorkerThread {
+        &self.worker
     }
 
     /// What holds for every session.
@@ -198,11 +201,11 @@ impl Vault {
 
     /// Fails once the vault was closed, or after a panic.
     pub fn ensure_open(&self) -> Result<()> {
-        if let Some(defect) = self.lane.defect() {
+        if let Some(defect) = self.worker.defect() {
             return Err(defect.clone());
         }
         if self.closed.load(Ordering::Acquire) {
-            return Err(store_closed());
+            return Err(store_closed(LAYER));
         }
         Ok(())
     }
@@ -246,7 +249,7 @@ impl Vault {
     ) -> Result<(Arc<Session>, Option<Error>)> {
         let taken = self.take(&name.0, options, purpose).await;
         if let (Ok((session, _)), Err(closed)) = (&taken, self.ensure_open()) {
-            self.end(session, STORE_CLOSED).await;
+            self.end(session, store_closed(LAYER)).await;
             self.leave(name.clone(), None, notify);
             return Err(closed);
         }
@@ -318,7 +321,7 @@ impl Vault {
     /// Ends the time that the slot of `name` is busy.
     pub(super) fn leave(&self, name: Name, slot: Option<Slot>, notify: &Notify) {
         let mut sessions = self.sessions.lock();
-        let unlisted = match (self.lane.defect(), slot) {
+        let unlisted = match (self.worker.defect(), slot) {
             (None, Some(slot)) => {
                 sessions.insert(name, slot);
                 None
@@ -447,12 +450,6 @@ impl Vault {
 /// Whether the storage says that the session is not this owner's any more.
 pub(super) fn is_loss(reason: &Error) -> bool {
     matches!(reason.kind(), Kind::Fenced | Kind::SessionLost)
-}
-
-pub(super) const STORE_CLOSED: &str = "the store is closed";
-
-pub(super) fn store_closed() -> Error {
-    Error::new(Kind::Closed, "session", STORE_CLOSED)
 }
 
 impl Drop for Vault {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, Holder, Owner, SessionId, Token};
 use crate::error::{Error, Result};
-use crate::runtime::Lane;
+use crate::runtime::WorkerThread;
 
 /// Shortest pause between two questions.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -26,7 +26,7 @@ const PAUSE_PER_ANSWER: u32 = 2;
 /// Everybody who waits in one vault.
 pub(super) struct Waiting {
     backend: Arc<dyn Backend>,
-    lane: Lane,
+    worker: WorkerThread,
     waiters: Mutex<Waiters>,
 }
 
@@ -55,10 +55,10 @@ impl Waiter {
 }
 
 impl Waiting {
-    pub fn new(backend: Arc<dyn Backend>, lane: Lane) -> Arc<Self> {
+    pub fn new(backend: Arc<dyn Backend>, worker: WorkerThread) -> Arc<Self> {
         Arc::new(Self {
             backend,
-            lane,
+            worker,
             waiters: Mutex::default(),
         })
     }
@@ -79,7 +79,7 @@ impl Waiting {
         }
         waiters.waiting.push(waiter);
         if !std::mem::replace(&mut waiters.watched, true) {
-            self.lane.spawn(watch(self.clone()));
+            self.worker.spawn(watch(self.clone()));
         }
         woken
     }
@@ -153,7 +153,7 @@ async fn watch(waiting: Arc<Waiting>) {
         };
         let asked = Instant::now();
         let count = u32::try_from(leases.len()).unwrap_or(u32::MAX);
-        let held = waiting.backend.held(&leases).await;
+        let held = waiting.backend.check_leases(&leases).await;
         waiting.tell(leases, held);
         pause = PAUSE
             .max(PAUSE_PER_LEASE * count)

@@ -12,9 +12,10 @@ use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
 use crate::hybrid::{HybridBackend, HybridConfig, Mode, Queue};
 use crate::resilience::{self, Breaker};
+use crate::time::Backoff;
 
-/// First and longest pause before a server that is not up yet is tried again.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Pauses before a server that is not up yet is tried again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
 /// A backend ready for use.
 pub(super) struct Connection {
@@ -32,11 +33,12 @@ pub(super) async fn connect_by(
     config: &StoreConfig,
     tell: impl Fn(&Error) + Send,
 ) -> Result<Connection> {
-    let mut pause = AGAIN.0;
+    let mut pauses = PAUSES;
     let mut told = String::new();
     loop {
         match connect(config).await {
             Err(error) if away(&error) && config.backend != BackendKind::Embedded => {
+                let pause = pauses.next_pause();
                 if Instant::now() + pause >= deadline {
                     return Err(error);
                 }
@@ -46,7 +48,6 @@ pub(super) async fn connect_by(
                     told = text;
                 }
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(AGAIN.1);
             }
             answer => return answer,
         }

@@ -58,7 +58,7 @@ fn lost_at(location: &str) -> Arc<LostSessions> {
 }
 
 /// Opens the store, or shares it if it is open with the same settings; with what the operator should know about the
-/// storage's set-up. Must run in its lane. A server that is not up yet, or loads its data, is waited for up to
+/// storage's set-up. Must run on its worker thread. A server that is not up yet, or loads its data, is waited for up to
 /// `openTimeout`, and `tell` hears why.
 pub async fn open(request: OpenRequest, tell: impl Fn(&Error) + Send) -> Result<(StoreHandle, Vec<String>)> {
     let begun = Instant::now();
@@ -123,7 +123,7 @@ fn set_up(connection: Connection, request: &OpenRequest) -> Store {
             reason.clone(),
         ));
     };
-    let vault = Vault::new(backend, request.lane.clone(), settings, on_lost);
+    let vault = Vault::new(backend, request.worker.clone(), settings, on_lost);
     for breaker in &breakers {
         let (told, layer) = (Arc::downgrade(&listeners), breaker.layer());
         breaker.watch(Box::new(move |position, last| {

@@ -12,7 +12,7 @@ use super::settings::SharedSettings;
 use crate::config::{self, BackendKind, StoreConfig, ms};
 use crate::error::Result;
 use crate::record::{KeyRing, MasterKey, SealOptions};
-use crate::runtime::Lane;
+use crate::runtime::WorkerThread;
 use crate::session::OpenOptions;
 
 /// A store that somebody wants to use, with options that were checked.
@@ -21,7 +21,7 @@ pub struct OpenRequest {
     pub(super) settings: SharedSettings,
     /// How its user opens sessions.
     pub(super) options: OpenOptions,
-    pub(super) lane: Lane,
+    pub(super) worker: WorkerThread,
     /// The name by which this process knows the store.
     pub(super) location: String,
 }
@@ -43,22 +43,22 @@ impl OpenRequest {
             seal: SealOptions::from(&config.security),
             exclusive: config.exclusive,
             open_timeout: ms(config.open_timeout),
-            claim: None,
+            client_token: None,
             ttl: config.ttl.map(Duration::from_secs),
         };
-        let (lane, location) = locate(&config)?;
+        let (worker, location) = locate(&config)?;
         Ok(Self {
             settings: SharedSettings::of(json),
             config,
             options,
-            lane,
+            worker,
             location,
         })
     }
 
     /// Where the store's work runs.
-    pub fn lane(&self) -> &Lane {
-        &self.lane
+    pub fn worker(&self) -> &WorkerThread {
+        &self.worker
     }
 
     /// Whether its user has a queue that wants every write.
@@ -67,17 +67,17 @@ impl OpenRequest {
     }
 }
 
-fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
+fn locate(config: &StoreConfig) -> Result<(WorkerThread, String)> {
     match config.backend {
         BackendKind::Embedded => {
             let folder = &section(config.embedded.as_ref(), "embedded")?.folder;
             let location = format!("embedded {}", canonical(folder));
-            Ok((Lane::disk(&location), location))
+            Ok((WorkerThread::disk(&location), location))
         }
         BackendKind::Redis => {
             let section = section(config.redis.as_ref(), "redis")?;
             let location = format!("redis {} {}", digest(&[&section.url]), section.prefix);
-            Ok((Lane::network(), location))
+            Ok((WorkerThread::network(), location))
         }
         BackendKind::Mongodb => {
             let section = section(config.mongodb.as_ref(), "mongodb")?;
@@ -87,7 +87,7 @@ fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
                 section.database,
                 section.collection
             );
-            Ok((Lane::network(), location))
+            Ok((WorkerThread::network(), location))
         }
         BackendKind::Hybrid => {
             let redis = section(config.redis.as_ref(), "redis")?;
@@ -99,7 +99,7 @@ fn locate(config: &StoreConfig) -> Result<(Lane, String)> {
                 mongo.database,
                 mongo.collection
             );
-            Ok((Lane::network(), location))
+            Ok((WorkerThread::network(), location))
         }
     }
 }

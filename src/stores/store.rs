@@ -68,7 +68,7 @@ pub enum Event {
 
 /// Told of every [`Event`].
 pub trait Listener: Send + Sync {
-    /// Called in the store's lane; must not block.
+    /// Called on the store's worker thread; must not block.
     fn notice(&self, event: &Event);
 }
 

@@ -61,10 +61,9 @@ pub async fn closed(backend: &dyn Backend) {
     let read = backend
         .read(&session, &[key("session", "a")], Seen::NOTHING)
         .await;
-    assert_eq!(read.unwrap_err().kind(), Kind::Closed);
-    assert_eq!(backend.head(&session).await.unwrap_err().kind(), Kind::Closed);
-    let commit = test.put(&session, grant.token, 1, &[("session", "a", "2")]).await;
-    assert_eq!(commit.unwrap_err().kind(), Kind::Closed);
+    refused_as_closed(read);
+    refused_as_closed(backend.head(&session).await);
+    refused_as_closed(test.put(&session, grant.token, 1, &[("session", "a", "2")]).await);
 }
 
 /// A record key.
@@ -104,8 +103,8 @@ pub fn acquire(session: &SessionId) -> Acquire {
             ..Owner::current().clone()
         },
         lease: LONG,
-        claim: None,
-        displace: None,
+        client_token: None,
+        preempt: None,
         read: Vec::new(),
     }
 }
@@ -143,6 +142,46 @@ fn at_another_version<T: std::fmt::Debug>(answer: Result<T>, expected: u64, actu
     error
 }
 
+/// Refused because the owner with token `current` owns the session, which the error says.
+#[track_caller]
+fn fenced_by<T: std::fmt::Debug>(answer: Result<T>, current: Token) -> Error {
+    let error = refused(answer, Kind::Fenced);
+    assert_eq!(error.detail("currentToken"), Some(&current.into()), "{error:?}");
+    error
+}
+
+/// Refused because `accepted` was accepted before the caller's own token `client_token`, which the error says.
+#[track_caller]
+fn client_token_refused<T: std::fmt::Debug>(
+    answer: Result<T>,
+    client_token: Token,
+    accepted: Token,
+) -> Error {
+    let error = refused(answer, Kind::Fenced);
+    let details = ["fencingToken", "acceptedToken"].map(|name| error.detail(name).cloned());
+    assert_eq!(
+        details,
+        [Some(client_token.into()), Some(accepted.into())],
+        "{error:?}"
+    );
+    error
+}
+
+/// Refused because the storage is at version `actual` of a session that had reached `expected`, which the error says.
+#[track_caller]
+pub fn session_lost<T: std::fmt::Debug>(answer: Result<T>, expected: u64, actual: u64) -> Error {
+    let error = refused(answer, Kind::SessionLost);
+    let details = ["expectedVersion", "actualVersion"].map(|name| error.detail(name).cloned());
+    assert_eq!(details, [Some(expected.into()), Some(actual.into())], "{error:?}");
+    error
+}
+
+#[track_caller]
+fn refused_as_closed<T: std::fmt::Debug>(answer: Result<T>) {
+    let error = refused(answer, Kind::Closed);
+    assert_eq!(error.message(), "the store is closed");
+}
+
 struct Test<'a> {
     backend: &'a dyn Backend,
     run: u64,
@@ -174,7 +213,7 @@ impl<'a> Test<'a> {
     /// The next owner of a session whose owner has not given it back.
     async fn successor(&self, session: &SessionId, token: Token) -> Grant {
         self.granted_to(Acquire {
-            displace: Some(token),
+            preempt: Some(token),
             ..acquire(session)
         })
         .await

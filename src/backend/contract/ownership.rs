@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{LONG, PATIENCE, Test, acquire, key, refused};
+use super::{LONG, PATIENCE, Test, acquire, client_token_refused, fenced_by, key, refused};
 use crate::backend::contract::renewals;
 use crate::backend::{Acquire, Acquired, Fence, Token};
 use crate::error::Kind;
@@ -39,17 +39,11 @@ impl Test<'_> {
         let new = self.successor(&session, old).await.token;
         assert!(new > old);
 
-        let error = refused(
-            self.put(&session, old, 1, &[("session", "a", "old")]).await,
-            Kind::Fenced,
-        );
+        let error = fenced_by(self.put(&session, old, 1, &[("session", "a", "old")]).await, new);
         assert_eq!(error.session(), Some(&session));
         let fence = Fence::Owner(old);
-        refused(
-            self.backend.touch(&session, fence, Some(LONG)).await,
-            Kind::Fenced,
-        );
-        refused(self.backend.delete(&session, fence).await, Kind::Fenced);
+        fenced_by(self.backend.touch(&session, fence, Some(LONG)).await, new);
+        fenced_by(self.backend.delete(&session, fence).await, new);
         let renewed = self
             .backend
             .renew(&renewals(&[(session.clone(), old), (session.clone(), new)]), LONG)
@@ -91,13 +85,13 @@ impl Test<'_> {
         if !first.expires {
             return;
         }
-        for displace in [None, Some(first.token - 1), Some(first.token + 1)] {
+        for preempt in [None, Some(first.token - 1), Some(first.token + 1)] {
             let request = Acquire {
-                displace,
+                preempt,
                 ..acquire(&session)
             };
             match self.backend.acquire(request).await.unwrap() {
-                Acquired::Granted(grant) => panic!("granted {} with {displace:?}", grant.token),
+                Acquired::Granted(grant) => panic!("granted {} with {preempt:?}", grant.token),
                 Acquired::Held(holder) => {
                     assert_eq!((&holder.owner, holder.token), (&owner, first.token));
                     let left = holder.expires_in.expect("this lease runs out");
@@ -132,15 +126,15 @@ impl Test<'_> {
             (two, other - 1),
         ];
         let stand = [false, true, true, false, false, false];
-        assert_eq!(self.backend.held(&asked).await.unwrap(), stand);
-        assert_eq!(self.backend.held(&[]).await.unwrap(), [false; 0]);
+        assert_eq!(self.backend.check_leases(&asked).await.unwrap(), stand);
+        assert_eq!(self.backend.check_leases(&[]).await.unwrap(), [false; 0]);
         let second = self.successor(&one, first).await.token;
         let asked = [(one.clone(), first), (one.clone(), second)];
-        assert_eq!(self.backend.held(&asked).await.unwrap(), [false, true]);
+        assert_eq!(self.backend.check_leases(&asked).await.unwrap(), [false, true]);
         // Asking takes nothing from the owner.
         self.put(&one, second, 0, &[("session", "a", "1")]).await.unwrap();
         self.backend.release(&one, second).await.unwrap();
-        assert_eq!(self.backend.held(&asked).await.unwrap(), [false, false]);
+        assert_eq!(self.backend.check_leases(&asked).await.unwrap(), [false, false]);
     }
 
     pub(super) async fn an_expired_lease_is_free(&self) {
@@ -156,7 +150,7 @@ impl Test<'_> {
             .unwrap();
         let deadline = Instant::now() + PATIENCE;
         let lease = [(session.clone(), first.token)];
-        while self.backend.held(&lease).await.unwrap() != [false] {
+        while self.backend.check_leases(&lease).await.unwrap() != [false] {
             assert!(Instant::now() < deadline, "it still stands");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -186,19 +180,19 @@ impl Test<'_> {
 
     pub(super) async fn the_callers_own_token_only_grows(&self) {
         let session = self.session("claim");
-        let with = |claim: Option<Token>| Acquire {
-            claim,
+        let with = |client_token: Option<Token>| Acquire {
+            client_token,
             ..acquire(&session)
         };
         let first = self.granted_to(with(Some(5))).await;
         self.backend.release(&session, first.token).await.unwrap();
-        refused(self.backend.acquire(with(Some(4))).await, Kind::Fenced);
+        client_token_refused(self.backend.acquire(with(Some(4))).await, 4, 5);
         let second = self.granted_to(with(Some(5))).await;
         assert!(second.token > first.token);
         self.backend.release(&session, second.token).await.unwrap();
         let third = self.granted_to(with(None)).await;
         self.backend.release(&session, third.token).await.unwrap();
-        refused(self.backend.acquire(with(Some(4))).await, Kind::Fenced);
+        client_token_refused(self.backend.acquire(with(Some(4))).await, 4, 5);
         let fourth = self.granted_to(with(Some(6))).await;
         self.put(&session, fourth.token, 0, &[("session", "a", "1")])
             .await
@@ -211,6 +205,6 @@ impl Test<'_> {
         );
         self.backend.release(&session, fourth.token).await.unwrap();
         // The deletion does not forget it either.
-        refused(self.backend.acquire(with(Some(5))).await, Kind::Fenced);
+        client_token_refused(self.backend.acquire(with(Some(5))).await, 5, 6);
     }
 }

@@ -147,7 +147,7 @@ impl Backend for Embedded {
     }
 
     /// Nobody is waited for here: who holds the folder may take every session in it.
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
         Ok(vec![false; leases.len()])
     }
 

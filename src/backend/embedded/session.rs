@@ -3,7 +3,7 @@
 //! Every function checks before it writes, so that an answer such as `Fenced` leaves the transaction as it was and
 //! the commits that share it can go on. Its outer result is `SQLite`'s, which does end the transaction.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,9 +11,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checked::{Checked, Sum, damaged};
 use super::failure::LAYER;
 use super::grants::Grants;
-use crate::backend::{Acquire, Commit, Fence, Grant, Head, Token, version_mismatch};
-use crate::error::{Error, Kind, Result};
+use crate::backend::{
+    Acquire, Commit, Fence, Grant, Head, Token, client_token_refused, fenced, version_mismatch,
+};
+use crate::error::Result;
 use crate::record::{Change, RecordKey};
+use crate::time::since_epoch;
 
 // The name comes after what is in the row alone, so that it is the row's and not the index's.
 const FIND: &str =
@@ -48,8 +51,7 @@ pub(super) struct Now(u64);
 
 impl Now {
     pub fn get() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        Self(u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX))
     }
 
     pub fn millis(self) -> u64 {
@@ -72,7 +74,7 @@ pub(super) fn number(value: u64) -> i64 {
 pub(super) struct Row {
     pub id: i64,
     token: Token,
-    claim: Option<Token>,
+    client_token: Option<Token>,
     head: Head,
     commit_id: u64,
     /// What is known of its records.
@@ -119,7 +121,7 @@ fn find_row(db: &Connection, session: &str, now: Now) -> rusqlite::Result<Option
             Ok(Row {
                 id: row.get(0)?,
                 token: unsigned(row, 1)?,
-                claim: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+                client_token: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
                 head: if expired { Head::default() } else { head },
                 commit_id: row.get::<_, i64>(4)?.cast_unsigned(),
                 sum: Sum {
@@ -142,14 +144,8 @@ fn admit(row: Option<Row>, session: &str, fence: Fence, grants: &Grants) -> Resu
     if current == Some(token) {
         Ok(row)
     } else {
-        Err(fenced(token, current))
+        Err(fenced(LAYER, current))
     }
-}
-
-fn fenced(token: Token, current: Option<Token>) -> Error {
-    Error::new(Kind::Fenced, LAYER, "another owner has taken the session since")
-        .with("token", token)
-        .with("currentToken", current)
 }
 
 fn forget(db: &Connection, id: i64) -> rusqlite::Result<()> {
@@ -168,7 +164,7 @@ pub(super) fn grant(
     now: Now,
 ) -> rusqlite::Result<Option<Grant>> {
     let row = find(db, &request.session, checked, now)?;
-    if request.claim.is_some() || !grants.are_kept() || row.as_ref().is_some_and(|row| row.expired) {
+    if request.client_token.is_some() || !grants.are_kept() || row.as_ref().is_some_and(|row| row.expired) {
         return Ok(None);
     }
     let (records, head) = match &row {
@@ -193,31 +189,25 @@ pub(super) fn acquire(
     now: Now,
 ) -> rusqlite::Result<Result<Grant>> {
     let row = find(db, &request.session, checked, now)?;
-    let accepted = row.as_ref().and_then(|row| row.claim);
-    if let (Some(claim), Some(accepted)) = (request.claim, accepted)
-        && claim < accepted
+    let accepted = row.as_ref().and_then(|row| row.client_token);
+    if let (Some(client_token), Some(accepted)) = (request.client_token, accepted)
+        && client_token < accepted
     {
-        return Ok(Err(Error::new(
-            Kind::Fenced,
-            LAYER,
-            "a newer fencing token was accepted earlier",
-        )
-        .with("token", claim)
-        .with("currentToken", accepted)));
+        return Ok(Err(client_token_refused(LAYER, client_token, accepted)));
     }
-    let claim = request.claim.or(accepted).map(u64::cast_signed);
+    let client_token = request.client_token.or(accepted).map(u64::cast_signed);
     let token = grants.issue(&request.session, row.as_ref().map_or(0, |row| row.token), now.0);
     let (id, head, sum) = if let Some(row) = row {
         if row.expired {
             forget(db, row.id)?;
         }
         db.prepare_cached(GRANT)?
-            .execute(params![row.id, number(token), claim])?;
+            .execute(params![row.id, number(token), client_token])?;
         let sum = if row.expired { Sum::default() } else { row.sum };
         (row.id, row.head, sum)
     } else {
         db.prepare_cached(INSERT)?
-            .execute(params![&*request.session, number(token), claim])?;
+            .execute(params![&*request.session, number(token), client_token])?;
         (db.last_insert_rowid(), Head::default(), Sum::default())
     };
     Ok(Ok(Grant {

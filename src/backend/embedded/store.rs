@@ -14,6 +14,7 @@ use super::place::Place;
 use super::session::{self, Now};
 use super::turn::Turn;
 use super::wal_monitor::WalMonitor;
+use crate::backend::store_closed;
 use crate::error::{Error, Kind, Result};
 
 /// An open store.
@@ -34,7 +35,7 @@ impl Store {
     pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         match &*self.database.lock() {
             Some(database) => work(database),
-            None => Err(Error::new(Kind::Closed, LAYER, "the store is closed")),
+            None => Err(store_closed(LAYER)),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Every statement compares its version with the record's, so it may be sent again, late, twice, or by several
 //! processes at once, in any order: the newest patch of a record is what stays. Not so late, though, that the
-//! tombstone of a newer deletion may be gone: a process that was stopped for longer than [`CLAIM`] asks first
+//! tombstone of a newer deletion may be gone: a process that was stopped for longer than [`APPLY_WINDOW`] asks first
 //! whether what it was about to apply is still pending.
 
 use std::collections::{HashMap, HashSet};
@@ -12,9 +12,12 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{DateTime, Document, doc};
 
-use super::documents::{Entry, change_size, epoch_prefix, long, random, record_statement};
+use super::conflicts::PAUSES;
+use super::connection::Connection;
+use super::documents::{Entry, change_size, epoch_prefix, long, record_statement};
 use super::errors::corrupt;
-use super::state::{Core, Slot};
+use super::slots::Slot;
+use super::staging::Staging;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
 use crate::runtime;
@@ -23,7 +26,7 @@ use crate::time::Moment;
 /// How long a deleted record's tombstone stays: far longer than any command can be on its way.
 const TOMBSTONE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A patch is applied no later than so long after it was known to be pending.
-const CLAIM: Duration = Duration::from_secs(60 * 60);
+const APPLY_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Statements and bytes of one command; the server takes 100,000 and 16 MiB.
 const STATEMENTS: usize = 500;
 const BYTES: usize = 6 * 1024 * 1024;
@@ -34,15 +37,21 @@ const CONCURRENT: usize = 4;
 /// A statement that meets a duplicate key so often has met something that is no race.
 const ATTEMPTS: u32 = 8;
 
-impl Core {
-    /// Starts applying what is queued in these sessions, in the background; one applier per session.
-    pub fn start_applying(self: &Arc<Self>, slots: impl IntoIterator<Item = Arc<Slot>>) {
+/// Brings records up to their patches.
+pub(super) struct Applier {
+    pub connection: Arc<Connection>,
+    pub staging: Arc<Staging>,
+}
+
+impl Applier {
+    /// Starts applying what is queued in these sessions, in the background; one task per session.
+    pub fn start(self: &Arc<Self>, slots: impl IntoIterator<Item = Arc<Slot>>) {
         let turns = Turns(slots.into_iter().filter(|slot| slot.start()).collect());
         if turns.0.is_empty() {
             return;
         }
-        let core = self.clone();
-        runtime::spawn(async move { core.apply_queues(turns).await });
+        let applier = self.clone();
+        runtime::spawn(async move { applier.apply_queues(turns).await });
     }
 
     /// Applies the queues of sessions until they are empty or the storage fails: then the
@@ -53,7 +62,7 @@ impl Core {
             for slot in turns
                 .0
                 .iter()
-                .filter(|slot| slot.known_pending_at().elapsed() >= CLAIM)
+                .filter(|slot| slot.known_pending_at().elapsed() >= APPLY_WINDOW)
             {
                 if self.ask_what_is_pending(slot).await.is_err() {
                     failed.insert(slot.session.clone());
@@ -82,7 +91,7 @@ impl Core {
     /// Of what is queued, keeps what the session's document still has.
     async fn ask_what_is_pending(&self, slot: &Slot) -> Result<()> {
         let asked = Moment::now();
-        let found = self.session(&slot.session).await?;
+        let found = self.connection.session(&slot.session).await?;
         slot.confirm_pending(found.as_ref(), asked);
         Ok(())
     }
@@ -106,7 +115,7 @@ impl Core {
             // A large patch's chunks may go only when no reader is sent to them any more.
             if entries.iter().any(|entry| entry.stage.is_some()) {
                 self.trim(&slot.session, epoch, last.version).await?;
-                self.unstage(entries).await?;
+                self.staging.unstage(entries).await?;
             }
             slot.applied(epoch, last.version);
         }
@@ -135,7 +144,7 @@ impl Core {
         }
         if let Some(last) = entries.iter().rev().find(|entry| entry.stage.is_some()) {
             self.trim(session, epoch, last.version).await?;
-            self.unstage(entries).await?;
+            self.staging.unstage(entries).await?;
         }
         Ok(())
     }
@@ -154,9 +163,9 @@ impl Core {
         };
         let prefix = epoch_prefix(session, epoch);
         for chunk in 0..stage.chunks {
-            let Some(changes) = self.load_chunk(stage, chunk).await? else {
+            let Some(changes) = self.staging.load_chunk(stage, chunk).await? else {
                 // Chunks go only after their patch was applied and taken out of `pending`: somebody else did that.
-                let found = self.session(session).await?;
+                let found = self.connection.session(session).await?;
                 let pending = found.is_some_and(|found| {
                     *found.epoch == *epoch
                         && found
@@ -195,8 +204,9 @@ impl Core {
 
     async fn send_command(&self, mut statements: Vec<Document>, known: Moment) -> Result<()> {
         let records = &self.connection.records;
-        for attempt in 0..ATTEMPTS {
-            if known.elapsed() >= CLAIM {
+        let mut pauses = PAUSES;
+        for _ in 0..ATTEMPTS {
+            if known.elapsed() >= APPLY_WINDOW {
                 let message =
                     "this process stood still for so long that what it was about to do may be obsolete";
                 return Err(Error::new(Kind::Unavailable, super::LAYER, message));
@@ -211,7 +221,7 @@ impl Core {
             if statements.is_empty() {
                 return Ok(());
             }
-            backoff(attempt).await;
+            pauses.wait_jittered().await;
         }
         Err(Error::new(
             Kind::Unavailable,
@@ -277,12 +287,6 @@ pub(super) fn commands<T>(statements: Vec<(T, usize)>) -> Vec<Vec<T>> {
         }
     }
     commands
-}
-
-/// Waits a little, at random and longer each time, so that writers that met do not meet again.
-pub(super) async fn backoff(attempt: u32) {
-    let most = 2_u64 << attempt.min(6);
-    tokio::time::sleep(Duration::from_millis(random() % most + 1)).await;
 }
 
 #[cfg(test)]

@@ -14,10 +14,9 @@ use mongodb::bson::{DateTime, doc};
 use parking_lot::Mutex;
 
 use super::errors::{corrupt, from_driver, is_duplicate, timed_out, unacknowledged};
-use crate::backend::now_millis;
 use crate::error::Result;
 use crate::runtime;
-use crate::time::Moment;
+use crate::time::{Moment, signed_millis, unix_millis};
 
 /// How old an estimate of the server's clock may be before a new one is made …
 const AGE: Duration = Duration::from_secs(30);
@@ -40,7 +39,7 @@ pub(super) struct Now {
 
 impl Now {
     fn of(server: i64) -> Self {
-        let own = i64::try_from(now_millis()).unwrap_or(i64::MAX);
+        let own = i64::try_from(unix_millis()).unwrap_or(i64::MAX);
         Self {
             server: DateTime::from_millis(server),
             earliest: DateTime::from_millis(server.min(own)),
@@ -139,15 +138,13 @@ fn read((at, millis): Estimate) -> Now {
 
 /// `at` moved by `by`.
 pub(super) fn after(at: DateTime, by: Duration) -> DateTime {
-    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    DateTime::from_millis(at.timestamp_millis().saturating_add(by))
+    DateTime::from_millis(at.timestamp_millis().saturating_add(signed_millis(by)))
 }
 
 async fn estimate(database: &Database, leases: &str, timeout: Duration) -> Result<Estimate> {
-    let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
     let command = doc! {
         "findAndModify": leases, "query": { "_id": CLOCK }, "update": { "$currentDate": { "now": true } },
-        "upsert": true, "new": true, "writeConcern": { "w": "majority", "wtimeout": timeout },
+        "upsert": true, "new": true, "writeConcern": { "w": "majority", "wtimeout": signed_millis(timeout) },
     };
     let mut again = true;
     loop {
@@ -183,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_to_last_lasts_by_the_later_clock_and_is_over_by_the_earlier() {
         let hour = 3_600_000;
-        let own = i64::try_from(now_millis()).unwrap();
+        let own = i64::try_from(unix_millis()).unwrap();
         let ahead = Now::of(own + hour);
         assert_eq!(ahead.latest.timestamp_millis(), own + hour);
         assert!(ahead.earliest.timestamp_millis() < own + hour / 2);

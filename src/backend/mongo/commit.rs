@@ -11,15 +11,19 @@ use mongodb::bson::{Bson, Document, doc};
 use tokio::sync::OwnedMutexGuard;
 
 use super::LAYER;
-use super::apply::{backoff, commands};
+use super::apply::{Applier, commands};
 use super::clock::Now;
-use super::documents::{Entry, SessionDoc, blank_session, entry_document, long, new_epoch, size_of};
+use super::conflicts::Conflicts;
+use super::connection::Connection;
+use super::documents::{
+    Entry, IDLE, SessionDoc, blank_session, entry_document, long, millis, new_epoch, size_of,
+    tombstone_update,
+};
 use super::errors::timed_out;
-use super::lease::IDLE;
-use super::outbox::beside_an_outbox;
-use super::staging::{INLINE_BYTES, check_sizes};
-use super::state::{Core, Known, Slot};
-use crate::backend::{Commit, Fence, Head, version_mismatch};
+use super::metadata::beside_an_outbox;
+use super::slots::{Known, Slot, Slots};
+use super::staging::{INLINE_BYTES, Staging, check_sizes};
+use crate::backend::{Commit, Fence, Head, fenced, session_lost, version_mismatch};
 use crate::error::{Error, Kind, Result};
 use crate::time::Moment;
 
@@ -44,12 +48,17 @@ enum Verdict {
     Go,
 }
 
-impl Core {
+/// Passes commit points.
+pub(super) struct Committer {
+    pub connection: Arc<Connection>,
+    pub slots: Arc<Slots>,
+    pub staging: Arc<Staging>,
+    pub applier: Arc<Applier>,
+}
+
+impl Committer {
     /// Commits each; the sessions whose records are to follow are given back with the answers.
-    pub(super) async fn commit_points(
-        self: &Arc<Self>,
-        commits: Vec<Commit>,
-    ) -> (Vec<Result<Head>>, Vec<Arc<Slot>>) {
+    pub(super) async fn commit_points(&self, commits: Vec<Commit>) -> (Vec<Result<Head>>, Vec<Arc<Slot>>) {
         let mut answers: Vec<_> = commits.iter().map(|_| Err(timed_out())).collect();
         let mut touched = Vec::new();
         let mut waiting: Vec<_> = commits.into_iter().enumerate().collect();
@@ -64,11 +73,15 @@ impl Core {
             round.sort_by(|(_, a), (_, b)| a.session.cmp(&b.session));
             let mut jobs = Vec::with_capacity(round.len());
             for (at, commit) in round {
-                if let Err(error) = self.open().and_then(|()| check_sizes(&commit.changes)) {
+                if let Err(error) = self
+                    .connection
+                    .ensure_open()
+                    .and_then(|()| check_sizes(&commit.changes))
+                {
                     answers[at] = Err(error.in_session(&commit.session));
                     continue;
                 }
-                let slot = self.slot(&commit.session);
+                let slot = self.slots.get_or_make(&commit.session);
                 let known = slot.known.clone().lock_owned().await;
                 jobs.push(Job {
                     at,
@@ -83,14 +96,14 @@ impl Core {
         (answers, touched)
     }
 
-    async fn commit_round(self: &Arc<Self>, jobs: Vec<Job>, answers: &mut [Result<Head>]) {
+    async fn commit_round(&self, jobs: Vec<Job>, answers: &mut [Result<Head>]) {
         // Pending patches must not outgrow their document.
         let full: Vec<_> = jobs
             .iter()
             .filter(|job| job.slot.full())
             .map(|job| job.slot.clone())
             .collect();
-        self.start_applying(full.iter().cloned());
+        self.applier.start(full.iter().cloned());
         join_all(full.iter().map(|slot| slot.settle())).await;
         let (fast, mut slow): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_fast);
         if !fast.is_empty() {
@@ -175,18 +188,17 @@ impl Core {
 
     /// Reads where the session stands, repairs it, and commits if that may be; again if somebody else was faster.
     async fn commit_slow(&self, job: &mut Job) -> Result<Head> {
-        let deadline = tokio::time::Instant::now() + self.connection.timeout;
+        let mut conflicts = Conflicts::for_at_most(self.connection.timeout);
         let staged = size_of(&job.commit.changes) > INLINE_BYTES;
         let session = job.commit.session.clone();
-        let mut attempt = 0;
         loop {
             job.known.take();
             job.slot.begin_doubt();
             let asked = Moment::now();
             let found = if staged {
-                self.begin_staging(&session).await?
+                self.staging.begin(&session).await?
             } else {
-                self.session(&session).await?
+                self.connection.session(&session).await?
             };
             let now = self.connection.now().await?;
             if let (Some(found), Fence::Shared) = (&found, job.commit.fence) {
@@ -204,15 +216,15 @@ impl Core {
                 }
                 (Some(document), Fence::Shared) => {
                     job.check_expected(0)?;
-                    self.bury(&session, &document, now).await?;
+                    self.begin_anew(&session, &document, now).await?;
                     continue;
                 }
                 (Some(document), Fence::Owner(token)) if document.token != token => {
-                    return Err(fenced(document.token));
+                    return Err(fenced(LAYER, Some(document.token)));
                 }
                 // Nothing was written, so nothing was lost but the lease.
-                (None, Fence::Owner(_)) if job.commit.base == 0 => return Err(fenced(0)),
-                (_, Fence::Owner(_)) => return Err(lost(job.commit.base)),
+                (None, Fence::Owner(_)) if job.commit.base == 0 => return Err(fenced(LAYER, None)),
+                (_, Fence::Owner(_)) => return Err(nothing_left(job.commit.base)),
             };
             match judge(&job.commit, &found)? {
                 Verdict::Done => {
@@ -225,10 +237,15 @@ impl Core {
                 }
                 Verdict::Go => {}
             }
-            self.apply(&session, &found.epoch, &found.pending, asked).await?;
+            self.applier
+                .apply(&session, &found.epoch, &found.pending, asked)
+                .await?;
             let known = Known::of(&found);
             let stage = if staged {
-                let staged = self.stage(&session, &known.epoch, &job.commit.changes).await?;
+                let staged = self
+                    .staging
+                    .stage(&session, &known.epoch, &job.commit.changes)
+                    .await?;
                 Some(staged)
             } else {
                 None
@@ -249,22 +266,14 @@ impl Core {
                 return Ok(job.passed(&known, entry, now));
             }
             if staged {
-                self.unstage(&[entry]).await?;
+                self.staging.unstage(&[entry]).await?;
             }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(Error::new(
-                    Kind::Unavailable,
-                    LAYER,
-                    "gave up after repeated write conflicts",
-                ));
-            }
-            backoff(attempt).await;
-            attempt += 1;
+            conflicts.pause().await?;
         }
     }
 
     /// Turns an expired session that the TTL index has not reaped yet into a new incarnation without records.
-    pub(super) async fn bury(&self, session: &str, found: &SessionDoc, now: Now) -> Result<bool> {
+    async fn begin_anew(&self, session: &str, found: &SessionDoc, now: Now) -> Result<bool> {
         let filter = doc! {
             "_id": session, "epoch": &*found.epoch, "version": long(found.version), "token": long(found.token),
             "expiresAt": found.expires_at,
@@ -272,18 +281,6 @@ impl Core {
         self.connection
             .update_session(filter, tombstone_update(&found.epoch, &new_epoch(), now))
             .await
-    }
-}
-
-/// What makes a session's document a tombstone: no version, no records, the token kept. The old incarnation's
-/// records are remembered as garbage.
-pub(super) fn tombstone_update(old: &str, new: &str, now: Now) -> Document {
-    doc! {
-        "$set": {
-            "version": 0_i64, "updatedAt": 0_i64, "epoch": new, "commitId": 0_i64, "pending": [], "recent": [],
-            "expiresAt": now.plus(IDLE),
-        },
-        "$push": { "garbage": old },
     }
 }
 
@@ -353,7 +350,7 @@ fn judge(commit: &Commit, found: &SessionDoc) -> Result<Verdict> {
     match commit.fence {
         Fence::Owner(token) => {
             if found.token != token {
-                return Err(fenced(found.token));
+                return Err(fenced(LAYER, Some(found.token)));
             }
             if found.version == commit.version() && found.commit_id == commit.id {
                 return Ok(Verdict::Done);
@@ -426,15 +423,11 @@ fn is_outage(error: &Error) -> bool {
     matches!(error.kind(), Kind::Timeout | Kind::Unavailable)
 }
 
-pub(super) fn millis(time: mongodb::bson::DateTime) -> u64 {
-    u64::try_from(time.timestamp_millis()).unwrap_or(0)
-}
-
-pub(super) fn fenced(token: u64) -> Error {
-    Error::new(Kind::Fenced, LAYER, "somebody else owns the session now").with("currentToken", token)
-}
-
-fn lost(expected: u64) -> Error {
-    let message = "the storage no longer has what this owner wrote";
-    Error::new(Kind::SessionLost, LAYER, message).with("expectedVersion", expected)
+fn nothing_left(expected: u64) -> Error {
+    session_lost(
+        LAYER,
+        "MongoDB no longer has what this owner has written",
+        Some(expected),
+        0,
+    )
 }

@@ -1,6 +1,7 @@
 //! The collections and their indexes, and the one place where commands are sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -12,11 +13,14 @@ use tokio::sync::Semaphore;
 
 use super::client::{self, ClientKey, Shared};
 use super::clock::{Clock, Now};
+use super::documents::SessionDoc;
 use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
 use super::primary::Primaries;
 use super::tls::misunderstanding;
 use super::{LAYER, MongoConfig};
+use crate::backend::store_closed;
 use crate::error::{Error, Kind, Result};
+use crate::time::signed_millis;
 
 /// The server removes by its own clock alone. It has this much longer than a session lives, so that a clock that is
 /// ahead by less removes nothing that is in use.
@@ -64,6 +68,7 @@ pub(super) struct Connection {
     key: ClientKey,
     /// Where the server is, for its errors.
     hosts: String,
+    closed: AtomicBool,
 }
 
 impl Connection {
@@ -138,6 +143,7 @@ impl Connection {
             clock,
             key,
             hosts,
+            closed: AtomicBool::new(false),
         };
         match connection.create_indexes().await {
             Ok(()) => Ok(connection),
@@ -354,6 +360,27 @@ impl Connection {
         )))
     }
 
+    /// The document of a session, whatever it stands for.
+    pub async fn session(&self, session: &str) -> Result<Option<SessionDoc>> {
+        let found = self
+            .find(&self.sessions, doc! { "_id": session }, None, 1)
+            .await?;
+        found.first().map(SessionDoc::parse).transpose()
+    }
+
+    /// Fails once the backend was closed.
+    pub fn ensure_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(store_closed(LAYER));
+        }
+        Ok(())
+    }
+
+    /// From here on no call begins.
+    pub fn begin_close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
     /// What time it is.
     pub async fn now(&self) -> Result<Now> {
         self.clock.now().await.map_err(|error| self.about(error))
@@ -379,7 +406,7 @@ fn write_concern_document(concern: &WriteConcern, timeout: Duration) -> Document
     doc! {
         "w": acknowledgment,
         "j": concern.journal.unwrap_or(true),
-        "wtimeout": i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
+        "wtimeout": signed_millis(timeout),
     }
 }
 

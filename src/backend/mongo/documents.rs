@@ -1,15 +1,20 @@
 //! How sessions, patches and records look as documents. The shapes are written down in `docs/internals/mongodb.md`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
+use super::clock::Now;
 use super::errors::corrupt;
 use crate::backend::{Head, Owner, Token};
 use crate::error::{Error, Result};
 use crate::record::{Change, RecordKey};
+
+/// How long the document of a session that was never written, or was deleted, outlives its last lease.
+pub(super) const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How much BSON adds to a change beyond its key and value, generously.
 const CHANGE_OVERHEAD: usize = 64;
@@ -40,7 +45,7 @@ pub(super) struct SessionDoc {
     pub version: u64,
     pub updated_at: u64,
     pub token: Token,
-    pub claim: Option<Token>,
+    pub client_token: Option<Token>,
     pub owner: Option<Owner>,
     pub lease_until: Option<DateTime>,
     /// How many milliseconds leases of this owner last.
@@ -101,7 +106,7 @@ impl SessionDoc {
             version: unsigned(document, "version")?,
             updated_at: unsigned(document, "updatedAt")?,
             token: unsigned(document, "token")?,
-            claim: document
+            client_token: document
                 .contains_key("claim")
                 .then(|| unsigned(document, "claim"))
                 .transpose()?,
@@ -154,6 +159,18 @@ pub(super) fn blank_session(session: &str, epoch: &str, expires_at: DateTime) ->
     }
 }
 
+/// What makes a session's document a tombstone: no version, no records, the token kept. The old incarnation's
+/// records are remembered as garbage.
+pub(super) fn tombstone_update(old: &str, new: &str, now: Now) -> Document {
+    doc! {
+        "$set": {
+            "version": 0_i64, "updatedAt": 0_i64, "epoch": new, "commitId": 0_i64, "pending": [], "recent": [],
+            "expiresAt": now.plus(IDLE),
+        },
+        "$push": { "garbage": old },
+    }
+}
+
 /// Random: two incarnations never share one.
 pub(super) fn new_epoch() -> Arc<str> {
     format!("{:016x}", random()).into()
@@ -162,6 +179,11 @@ pub(super) fn new_epoch() -> Arc<str> {
 /// A random number.
 pub(super) fn random() -> u64 {
     getrandom::u64().expect("the system has a source of randomness")
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn millis(time: DateTime) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or(0)
 }
 
 /// A number as BSON has it; commit ids use all 64 bits and are only compared.

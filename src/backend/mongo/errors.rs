@@ -3,7 +3,7 @@
 use mongodb::error::{ErrorKind, WriteFailure};
 
 use super::LAYER;
-use crate::backend::tls;
+use crate::backend::{store_closed, tls};
 use crate::error::{Error, Kind};
 
 /// A document with this `_id` exists.
@@ -54,7 +54,7 @@ pub(super) fn from_driver(error: &mongodb::error::Error) -> Error {
         ErrorKind::InvalidResponse { message, .. } => {
             Error::new(Kind::Unavailable, LAYER, "the server's answer was not understood").because(message)
         }
-        ErrorKind::Shutdown => Error::new(Kind::Closed, LAYER, "the client is closed"),
+        ErrorKind::Shutdown => store_closed(LAYER),
         ErrorKind::Bson(cause) => {
             Error::new(Kind::Corrupt, LAYER, "a document could not be read or written").because(cause)
         }

@@ -2,7 +2,7 @@
 
 use mongodb::bson::doc;
 
-use super::apply::backoff;
+use super::conflicts::PAUSES;
 use super::documents::new_epoch;
 use super::errors::corrupt;
 use super::{LAYER, MongoBackend};
@@ -19,7 +19,8 @@ impl MongoBackend {
     pub async fn installation(&self) -> Result<String> {
         let connection = &self.0.connection;
         let leases = &connection.leases;
-        for attempt in 0..ATTEMPTS {
+        let mut pauses = PAUSES;
+        for _ in 0..ATTEMPTS {
             let found = connection
                 .find(leases, doc! { "_id": INSTALLATION }, None, 1)
                 .await?;
@@ -32,7 +33,7 @@ impl MongoBackend {
             let document = doc! { "_id": INSTALLATION, "name": &*new_epoch() };
             if !connection.insert(leases, vec![document]).await? {
                 // Made by somebody else, and perhaps not to be read yet.
-                backoff(attempt).await;
+                pauses.wait_jittered().await;
             }
         }
         let message = "the database does not keep its name";

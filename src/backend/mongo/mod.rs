@@ -1,40 +1,44 @@
 //! Sessions in `MongoDB`: one document per record and one per session.
 //!
 //! - `config`: what users set.
-//! - `connection`: one client per URL, indexes, the server's clock, one place where commands are sent; `tls`: its certificates.
-//! - `held`: which leases still stand.
+//! - `connection`: one client per URL, indexes, one place where commands are sent; `clock`: what time it is; `tls`: its
+//!   certificates.
 //! - `documents`: how sessions, patches and records look as documents.
-//! - `errors`: the driver's errors as ours.
-//! - `state`: what this process knows of the sessions it writes.
+//! - `errors`: the driver's errors as ours; `conflicts`: writes that meet other writers.
+//! - `slots`: what this process knows of the sessions it writes.
 //! - `commit`: the commit point; `apply`: what follows it; `staging`: patches too large for one document.
-//! - `outbox`: what the hybrid backend writes down of an outbox elsewhere; `installation`: what it calls this database;
-//!   `dead_letters`: what it could not keep elsewhere.
-//! - `lease`: taking a session and giving it back; `renew`: holding many at the cost of one.
-//! - `read`, `delete`, `sweep`: the other calls.
-//! - `backend`: joins all of it to the trait.
+//! - `acquire`: taking a session; `release`: giving it back; `renew`: holding many at the cost of one; `holders`: who
+//!   holds which, and `watched`: for how long its lease has not been renewed.
+//! - `read`, `lifetime`, `sweep`: the other calls.
+//! - `metadata`: what a session's document says of owners, versions and outboxes; `outbox`: how hybrid mode reads and
+//!   writes that; `installation`: what it calls this database; `dead_letters`: what it could not keep elsewhere.
+//! - `backend`: implements `Backend` by delegating to all of it.
 //!
 //! `docs/internals/mongodb.md` says why a patch is atomic although several documents change.
 
+mod acquire;
 mod apply;
 mod backend;
 mod client;
 mod clock;
 mod commit;
 mod config;
+mod conflicts;
 mod connection;
 mod dead_letters;
-mod delete;
 mod documents;
 mod errors;
-mod held;
+mod holders;
 mod installation;
-mod lease;
+mod lifetime;
+mod metadata;
 mod outbox;
 mod primary;
 mod read;
+mod release;
 mod renew;
+mod slots;
 mod staging;
-mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;

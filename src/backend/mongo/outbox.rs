@@ -1,16 +1,9 @@
-//! What a second layer in front of this backend writes down in a session's document: that an owner may have
-//! acknowledged patches which stand in an outbox elsewhere.
-//!
-//! `outbox` is the token of the owner that uses one. While it stands, the document is not removed for being idle:
-//! the whole session may be in the outbox. `inherited` says up to which version the next owner took over what an
-//! earlier owner had put there.
+//! Reading and writing what stands in a session's document of an outbox elsewhere.
 
-use std::time::Duration;
+use mongodb::bson::{Document, doc};
 
-use mongodb::bson::{DateTime, Document, doc};
-
-use super::documents::{SessionDoc, long};
-use super::lease::{IDLE, Outboxes};
+use super::documents::{IDLE, SessionDoc, long};
+use super::metadata::{Outboxes, metadata_of};
 use super::staging::check_sizes;
 use super::{LAYER, MongoBackend};
 use crate::backend::{Acquire, AcquireOutcome, OutboxOpened, SessionId, SessionMetadata, Token};
@@ -20,36 +13,10 @@ use crate::record::Change;
 /// Sessions looked at by one call of [`MongoBackend::abandoned_outboxes`].
 const PAGE: usize = 1000;
 
-/// What the document says of a session's owners and versions.
-pub(super) fn metadata_of(session: &SessionDoc, now: DateTime) -> SessionMetadata {
-    let exists = session.exists(now);
-    let left = |at: DateTime| {
-        let left = at.timestamp_millis() - now.timestamp_millis();
-        Duration::from_millis(u64::try_from(left).unwrap_or(0))
-    };
-    SessionMetadata {
-        token: session.token,
-        version: if exists { session.version } else { 0 },
-        commit_id: if exists { session.commit_id } else { 0 },
-        updated_at: if exists { session.updated_at } else { 0 },
-        expires_in: session.expires_at.filter(|_| exists).map(left),
-        outbox: session.outbox,
-        inherited: session.inherited,
-    }
-}
-
-/// Who does not own a session does not change it, and who cannot see its outbox does not open it, while its owner
-/// may be ahead of MongoDB.
-pub(super) fn beside_an_outbox() -> Error {
-    let message = "the session's owner uses an outbox in Redis, which may hold commits that MongoDB does not have: \
-                   only its owner may change it, and only useHybridAuthState may take it over";
-    Error::new(Kind::SessionBusy, LAYER, message)
-}
-
 impl MongoBackend {
     /// What is written down of the session; `None` if it has no document.
     pub async fn metadata(&self, session: &SessionId) -> Result<Option<SessionMetadata>> {
-        self.0.open()?;
+        self.0.connection.ensure_open()?;
         let connection = &self.0.connection;
         let fields = doc! {
             "epoch": 1, "version": 1, "updatedAt": 1, "token": 1, "commitId": 1, "expiresAt": 1, "outbox": 1, "inherited": 1,
@@ -73,7 +40,7 @@ impl MongoBackend {
         ready_for: Option<Token>,
     ) -> Result<AcquireOutcome> {
         let session = request.session.clone();
-        Box::pin(self.0.acquire(request, Outboxes::ReadyFor(ready_for)))
+        Box::pin(self.0.acquirer.acquire(request, Outboxes::ReadyFor(ready_for)))
             .await
             .map_err(|error| error.in_session(&session))
     }
@@ -87,7 +54,7 @@ impl MongoBackend {
         (version, commit_id): (u64, u64),
         inherited: Option<(Token, u64)>,
     ) -> Result<OutboxOpened> {
-        self.0.open()?;
+        self.0.connection.ensure_open()?;
         let mut set = doc! { "outbox": long(token) };
         if let Some((token, version)) = inherited {
             set.insert("inherited", doc! { "token": long(token), "v": long(version) });
@@ -121,7 +88,7 @@ impl MongoBackend {
         token: Token,
         inherited: Option<(Token, u64)>,
     ) -> Result<bool> {
-        self.0.open()?;
+        self.0.connection.ensure_open()?;
         let connection = &self.0.connection;
         let idle = connection.now().await?.plus(IDLE);
         let mut update = doc! { "$unset": { "outbox": "" } };
@@ -140,7 +107,7 @@ impl MongoBackend {
 
     /// Sessions whose outbox may hold something and whose owner's lease ran out; the first thousand.
     pub async fn abandoned_outboxes(&self) -> Result<Vec<SessionId>> {
-        self.0.open()?;
+        self.0.connection.ensure_open()?;
         let connection = &self.0.connection;
         let now = connection.now().await?.earliest;
         let running = doc! { "until": { "$gt": now } };

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use mongodb::bson::{Bson, doc};
 
 use super::LAYER;
-use super::apply::backoff;
+use super::conflicts::PAUSES;
+use super::connection::Connection;
 use super::documents::{
     Entry, Record, SessionDoc, end_of, epoch_prefix, kind_prefix, parse_record, parse_record_id, range,
     record_id,
 };
-use super::state::{Core, View};
+use super::slots::{Slots, View};
+use super::staging::Staging;
 use crate::backend::{Cursor, Head, Page, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Change, RecordKey};
@@ -30,9 +32,15 @@ struct Snapshot {
     pending: Vec<(u64, Vec<Change>)>,
 }
 
-impl Core {
+/// Reads sessions and their records.
+pub(super) struct Reader {
+    pub connection: Arc<Connection>,
+    pub slots: Arc<Slots>,
+    pub staging: Arc<Staging>,
+}
+
+impl Reader {
     pub(super) async fn head(&self, session: &SessionId) -> Result<Head> {
-        self.open()?;
         let fields = Some(doc! { "epoch": 1, "version": 1, "updatedAt": 1, "expiresAt": 1 });
         let filter = doc! { "_id": &**session };
         let found = self
@@ -48,7 +56,7 @@ impl Core {
     }
 
     pub(super) async fn read(&self, session: &SessionId, keys: &[RecordKey]) -> Result<Vec<Option<Bytes>>> {
-        self.open()?;
+        let mut pauses = PAUSES;
         for attempt in 0..ATTEMPTS {
             let Some(snapshot) = self.snapshot(session, attempt).await? else {
                 return Ok(vec![None; keys.len()]);
@@ -56,7 +64,7 @@ impl Core {
             let mut records = self.records_of(&snapshot.prefix, keys).await?;
             // A record from a later patch: others of the same patch may have been read before it was applied.
             if records.values().any(|record| record.version > snapshot.version) {
-                backoff(attempt).await;
+                pauses.wait_jittered().await;
                 continue;
             }
             for key in keys {
@@ -83,7 +91,6 @@ impl Core {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<(RecordKey, Bytes)>> {
-        self.open()?;
         let limit = limit.max(1);
         let Some(snapshot) = self.snapshot(session, 0).await? else {
             return Ok(Page {
@@ -146,7 +153,6 @@ impl Core {
     }
 
     pub(super) async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page<SessionId>> {
-        self.open()?;
         let limit = limit.max(1);
         let now = self.connection.now().await?.earliest;
         let mut filter = doc! {
@@ -172,7 +178,7 @@ impl Core {
     async fn snapshot(&self, session: &SessionId, attempt: u32) -> Result<Option<Snapshot>> {
         let now = self.connection.now().await?.earliest;
         if attempt == 0
-            && let Some(view) = self.known_slot(session).and_then(|slot| slot.owners_view(now))
+            && let Some(view) = self.slots.get(session).and_then(|slot| slot.owners_view(now))
         {
             if view.version == 0 {
                 return Ok(None);
@@ -181,8 +187,9 @@ impl Core {
                 return Ok(Some(snapshot));
             }
         }
-        for attempt in 0..ATTEMPTS {
-            let Some(found) = self.session(session).await? else {
+        let mut pauses = PAUSES;
+        for _ in 0..ATTEMPTS {
+            let Some(found) = self.connection.session(session).await? else {
                 return Ok(None);
             };
             if !found.exists(now) {
@@ -196,7 +203,7 @@ impl Core {
             if let Some(snapshot) = self.load(session, view).await? {
                 return Ok(Some(snapshot));
             }
-            backoff(attempt).await;
+            pauses.wait_jittered().await;
         }
         Err(Error::new(Kind::Corrupt, LAYER, "chunks of a committed patch are missing").in_session(session))
     }
@@ -224,7 +231,7 @@ impl Core {
         let mut all = Vec::new();
         if let Some(stage) = &entry.stage {
             for chunk in 0..stage.chunks {
-                let Some(changes) = self.load_chunk(stage, chunk).await? else {
+                let Some(changes) = self.staging.load_chunk(stage, chunk).await? else {
                     return Ok(None);
                 };
                 all.extend(changes);

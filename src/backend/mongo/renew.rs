@@ -1,79 +1,114 @@
 //! Holding many sessions at the cost of one.
 //!
 //! A lease is first the session's own: `leaseUntil` in its document. When it is renewed for the first time, the
-//! session is *enlisted*: its document names the lease of this process, a document of its own in `leases`, and from
+//! session is *attached* to the lease of this process: its document names the lease of this process, a document of its own in `leases`, and from
 //! then on that one is renewed for all. A session is held while either runs.
 //!
 //! Who finds both run out removes the process' lease before taking the session, so that it cannot be renewed any
 //! more (its renewal inserts nothing). A process that was stopped for so long finds that out at its next renewal,
-//! and enlists what is still its own with a new lease. So a lease that was renewed covers every session that names
+//! and attaches what is still its own with a new lease. So a lease that was renewed covers every session that names
 //! it, and nothing else need be asked; sessions taken by other means (an owner declared dead, a document removed by
 //! hand) are looked for in turn, [`LOOKED_AT`] at each renewal.
 //!
 //! A renewal waits for no other command: it has connections of its own, and is limited in time by the lease alone
 //! ([`renewal_limit`]). What it has not done by then is answered so, lease by lease, and the rest holds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use mongodb::bson::{DateTime, Document, doc};
+use parking_lot::Mutex;
 
-use super::clock::{Now, after};
-use super::commit::fenced;
-use super::connection::urgently;
-use super::documents::{long, new_epoch};
+use super::LAYER;
+use super::clock::after;
+use super::connection::{Connection, urgently};
+use super::documents::{IDLE, long, new_epoch};
 use super::errors::timed_out;
-use super::lease::{IDLE, lasts};
-use super::state::{Core, ProcessLease};
-use super::{LAYER, watched};
-use crate::backend::{SessionId, Token, renewal_limit};
-use crate::error::{Error, Kind, Result};
+use super::release::Releaser;
+use super::slots::Slots;
+use crate::backend::{Renewal, SessionId, Token, fenced, renewal_limit, session_lost};
+use crate::error::Result;
 use crate::runtime;
-use crate::time::Moment;
+use crate::time::{Moment, signed_millis};
 
-/// Enlisted sessions whose documents are looked at by one renewal.
+/// Attached sessions whose documents are looked at by one renewal.
 const LOOKED_AT: usize = 500;
 /// How often sessions without a version are kept from being reaped.
 const KEPT_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Sessions enlisted by one command: few, because a statement takes a kilobyte of memory while it is under way …
-const ENLISTED_AT_ONCE: usize = 100;
+/// Sessions attached by one command: few, because a statement takes a kilobyte of memory while it is under way …
+const ATTACHED_AT_ONCE: usize = 100;
 /// … and so many commands at once.
 const CONCURRENT: usize = 4;
 
-type Lease = (SessionId, Token);
+/// The lease of this process.
+#[derive(Clone)]
+struct ProcessLease {
+    id: Arc<str>,
+    /// Until when it lasts at least.
+    until: DateTime,
+    /// When that was sent.
+    sent: Moment,
+}
 
-impl Core {
-    pub(super) async fn renew(self: &Arc<Self>, leases: &[Lease], lease: Duration) -> Vec<Result<()>> {
+/// Makes leases last.
+pub(super) struct Renewer {
+    connection: Arc<Connection>,
+    slots: Arc<Slots>,
+    releaser: Arc<Releaser>,
+    /// The leases of this process, by how long they last; held while one is renewed.
+    leases: tokio::sync::Mutex<HashMap<Duration, ProcessLease>>,
+    /// Which attached session is looked at next.
+    looked_at: AtomicUsize,
+    /// When sessions without a version were last kept from being reaped.
+    kept: Mutex<Instant>,
+    /// Whether renewals' housekeeping is under way.
+    tidying: AtomicBool,
+}
+
+impl Renewer {
+    pub fn new(connection: Arc<Connection>, slots: Arc<Slots>, releaser: Arc<Releaser>) -> Self {
+        Self {
+            connection,
+            slots,
+            releaser,
+            leases: tokio::sync::Mutex::default(),
+            looked_at: AtomicUsize::new(0),
+            kept: Mutex::new(Instant::now()),
+            tidying: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) async fn renew(self: &Arc<Self>, leases: &[Renewal], lease: Duration) -> Vec<Result<()>> {
         let renewed = urgently(self.try_renew(leases, lease)).await;
         renewed.unwrap_or_else(|error| {
-            let answer = |(session, _): &Lease| Err(error.clone().in_session(session));
+            let answer = |renewal: &Renewal| Err(error.clone().in_session(&renewal.session));
             leases.iter().map(answer).collect()
         })
     }
 
-    async fn try_renew(self: &Arc<Self>, leases: &[Lease], lease: Duration) -> Result<Vec<Result<()>>> {
-        self.open()?;
+    async fn try_renew(self: &Arc<Self>, leases: &[Renewal], lease: Duration) -> Result<Vec<Result<()>>> {
         let asked = Moment::now();
         // Somewhat less than the caller's limit, so that what was done by then is answered.
         let deadline = tokio::time::Instant::now() + renewal_limit(lease) / 10 * 9;
         let ProcessLease {
             id: process, until, ..
         } = self.renew_process(lease).await?;
-        let is_enlisted = |(session, token): &Lease| {
-            self.known_slot(session)
-                .is_some_and(|slot| slot.is_enlisted(*token, &process))
+        let is_attached = |Renewal { session, token, .. }: &Renewal| {
+            self.slots
+                .get(session)
+                .is_some_and(|slot| slot.is_attached_to(*token, &process))
         };
-        let (enlisted, new): (Vec<_>, Vec<_>) = (0..leases.len()).partition(|&at| is_enlisted(&leases[at]));
+        let (attached, new): (Vec<_>, Vec<_>) = (0..leases.len()).partition(|&at| is_attached(&leases[at]));
         self.tidy(leases, until);
 
-        // What holds the enlisted is renewed, so their answer does not wait for what is found of some of them.
-        let turn = self.next_to_look_at(&enlisted);
+        // What holds the attached is renewed, so their answer does not wait for what is found of some of them.
+        let turn = self.next_to_look_at(&attached);
         let (found, written) = tokio::join!(
             tokio::time::timeout_at(deadline, self.look_at(leases, &turn)),
-            self.enlist(leases, &new, (&process, lease), until, deadline)
+            self.attach_to_process_lease(leases, &new, (&process, lease), until, deadline)
         );
         let mut answers: Vec<Result<()>> = leases.iter().map(|_| Ok(())).collect();
         for (at, answer) in written {
@@ -89,13 +124,13 @@ impl Core {
             }
         }
         for (at, answer) in self
-            .enlist(leases, &stray, (&process, lease), until, deadline)
+            .attach_to_process_lease(leases, &stray, (&process, lease), until, deadline)
             .await
         {
             answers[at] = answer;
         }
-        for ((session, _), answer) in leases.iter().zip(&answers) {
-            if let Some(slot) = self.known_slot(session) {
+        for (Renewal { session, .. }, answer) in leases.iter().zip(&answers) {
+            if let Some(slot) = self.slots.get(session) {
                 match answer {
                     Ok(()) => slot.owned_until(asked.checked_add(lease)),
                     Err(error) if error.retryable() => {}
@@ -132,7 +167,7 @@ impl Core {
             }
         }
         let id = new_epoch();
-        let mut document = doc! { "_id": &*id, "lasts": lasts(lease) };
+        let mut document = doc! { "_id": &*id, "lasts": signed_millis(lease) };
         document.extend(times);
         self.connection
             .insert(&self.connection.leases, vec![document])
@@ -143,93 +178,56 @@ impl Core {
     }
 
     /// Starts what goes along with renewals and is not urgent; what fails is done by a later one.
-    fn tidy(self: &Arc<Self>, leases: &[Lease], until: DateTime) {
+    fn tidy(self: &Arc<Self>, leases: &[Renewal], until: DateTime) {
         let keeps = self.keeping_is_due();
-        if !keeps && self.unreleased.lock().is_empty() || self.tidying.swap(true, Ordering::AcqRel) {
+        if !keeps && !self.releaser.is_late() || self.tidying.swap(true, Ordering::AcqRel) {
             return;
         }
-        let core = self.clone();
+        let renewer = self.clone();
         let ids: Vec<_> = if keeps {
-            leases.iter().map(|(session, _)| session.clone()).collect()
+            leases.iter().map(|renewal| renewal.session.clone()).collect()
         } else {
             Vec::new()
         };
         runtime::spawn(async move {
-            let _ = core.release_late().await;
+            let _ = renewer.releaser.release_late().await;
             if keeps {
-                let _ = core.keep_unwritten(ids, until).await;
+                let _ = renewer.keep_unwritten(ids, until).await;
             }
-            core.tidying.store(false, Ordering::Release);
+            renewer.tidying.store(false, Ordering::Release);
         });
-    }
-
-    /// Until when a process' lease lasts; `None` if it has run out, and then it is not renewed any more.
-    pub(super) async fn end_of_lease(&self, lease: &str, now: Now) -> Result<Option<DateTime>> {
-        let leases = &self.connection.leases;
-        let find = async || {
-            let found = self
-                .connection
-                .find(leases, doc! { "_id": lease }, None, 1)
-                .await?;
-            Ok::<_, Error>(found.into_iter().next())
-        };
-        let asked = Moment::now();
-        let Some(found) = find().await? else {
-            return Ok(None);
-        };
-        let state = watched::of_process(&found);
-        let until = found.get_datetime("until").ok().copied();
-        let lasts = found.get_i64("lasts").ok();
-        let over = match until {
-            Some(until) if until > now.earliest => {
-                if !self
-                    .watched_processes
-                    .has_outlived(lease, state.clone(), lasts, asked)
-                {
-                    return Ok(Some(until));
-                }
-                let mut over = state;
-                over.insert("_id", lease);
-                over
-            }
-            _ => doc! { "_id": lease, "until": { "$lte": now.earliest } },
-        };
-        self.connection.remove(leases, over).await?;
-        self.watched_processes.forget(lease);
-        let found = find().await?;
-        Ok(found.and_then(|found| found.get_datetime("until").ok().copied()))
     }
 
     /// Writes the lease of this process into the documents of those sessions; an answer for each. What is not done by
     /// `deadline` is left to the next try, which goes on from there.
-    async fn enlist(
+    async fn attach_to_process_lease(
         &self,
-        leases: &[Lease],
+        leases: &[Renewal],
         which: &[usize],
         (process, lease): (&Arc<str>, Duration),
         until: DateTime,
         deadline: tokio::time::Instant,
     ) -> Vec<(usize, Result<()>)> {
-        let chunks: Vec<Vec<usize>> = which.chunks(ENLISTED_AT_ONCE).map(<[usize]>::to_vec).collect();
+        let chunks: Vec<Vec<usize>> = which.chunks(ATTACHED_AT_ONCE).map(<[usize]>::to_vec).collect();
         let answers: Vec<Vec<_>> = stream::iter(chunks)
             .map(async |some| {
                 let some_leases: Vec<_> = some.iter().map(|&at| leases[at].clone()).collect();
-                let enlisted = self.enlist_some(&some_leases, (process, lease), until);
-                let answers = match tokio::time::timeout_at(deadline, enlisted).await {
+                let attached = self.attach_some(&some_leases, (process, lease), until);
+                let answers = match tokio::time::timeout_at(deadline, attached).await {
                     Ok(Ok(answers)) => answers,
                     Ok(Err(error)) => some.iter().map(|_| Err(error.clone())).collect(),
                     Err(_) => some.iter().map(|_| Err(timed_out())).collect(),
                 };
-                for ((session, token), answer) in some_leases.iter().zip(&answers) {
+                for (Renewal { session, token, .. }, answer) in some_leases.iter().zip(&answers) {
                     if answer.is_ok()
-                        && let Some(slot) = self.known_slot(session)
+                        && let Some(slot) = self.slots.get(session)
                     {
-                        slot.enlisted_in(*token, process.clone());
+                        slot.attached_to(*token, process.clone());
                     }
                 }
                 let answers = answers.into_iter().zip(some_leases);
-                let answers =
-                    answers.map(|(answer, (session, _))| answer.map_err(|error| error.in_session(&session)));
+                let answers = answers
+                    .map(|(answer, renewal)| answer.map_err(|error| error.in_session(&renewal.session)));
                 some.iter().copied().zip(answers).collect::<Vec<_>>()
             })
             .buffer_unordered(CONCURRENT)
@@ -238,16 +236,16 @@ impl Core {
         answers.into_iter().flatten().collect()
     }
 
-    async fn enlist_some(
+    async fn attach_some(
         &self,
-        leases: &[Lease],
+        leases: &[Renewal],
         (process, lease): (&str, Duration),
         until: DateTime,
     ) -> Result<Vec<Result<()>>> {
-        let statements = leases.iter().map(|(session, token)| {
+        let statements = leases.iter().map(|Renewal { session, token, .. }| {
             let query = doc! { "_id": &**session, "token": long(*token) };
             let update =
-                doc! { "$set": { "lease": process, "leaseUntil": until, "leaseLasts": lasts(lease) } };
+                doc! { "$set": { "lease": process, "leaseUntil": until, "leaseLasts": signed_millis(lease) } };
             doc! { "q": query, "u": update }
         });
         let statements = statements.collect();
@@ -289,47 +287,52 @@ impl Core {
     }
 
     /// Whose turn it is to be looked at; all of them if they are few.
-    fn next_to_look_at(&self, enlisted: &[usize]) -> Vec<usize> {
-        let count = enlisted.len().min(LOOKED_AT);
+    fn next_to_look_at(&self, attached: &[usize]) -> Vec<usize> {
+        let count = attached.len().min(LOOKED_AT);
         let from = self.looked_at.fetch_add(count, Ordering::Relaxed);
         (from..from + count)
-            .map(|at| enlisted[at % enlisted.len()])
+            .map(|at| attached[at % attached.len()])
             .collect()
     }
 
-    /// [`Core::look`] at those of `leases`; nothing if they cannot be looked at now.
-    async fn look_at(&self, leases: &[Lease], which: &[usize]) -> Vec<Result<Option<String>>> {
+    /// [`Renewer::look`] at those of `leases`; nothing if they cannot be looked at now.
+    async fn look_at(&self, leases: &[Renewal], which: &[usize]) -> Vec<Result<Option<String>>> {
         let some: Vec<_> = which.iter().map(|&at| leases[at].clone()).collect();
         self.look(&some).await.unwrap_or_default()
     }
 
     /// Which lease the sessions' documents name; an error for those that are not ours any more.
-    async fn look(&self, leases: &[Lease]) -> Result<Vec<Result<Option<String>>>> {
+    async fn look(&self, leases: &[Renewal]) -> Result<Vec<Result<Option<String>>>> {
         let mut answers = Vec::with_capacity(leases.len());
         for some in leases.chunks(LOOKED_AT) {
-            let ids: HashSet<_> = some.iter().map(|(session, _)| &**session).collect();
+            let ids: HashSet<_> = some.iter().map(|renewal| &*renewal.session).collect();
             let filter = doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
             let fields = Some(doc! { "token": 1, "lease": 1 });
             let found = self
                 .connection
                 .find(&self.connection.sessions, filter, fields, 0)
                 .await?;
-            let found: std::collections::HashMap<&str, &Document> = found
+            let found: HashMap<&str, &Document> = found
                 .iter()
                 .filter_map(|found| Some((found.get_str("_id").ok()?, found)))
                 .collect();
-            answers.extend(some.iter().map(|(session, token)| {
+            answers.extend(some.iter().map(|renewal| {
+                let Renewal {
+                    session,
+                    token,
+                    version,
+                } = renewal;
                 let Some(document) = found.get(&**session) else {
-                    let message = "the storage no longer knows this session";
-                    return Err(Error::new(Kind::SessionLost, LAYER, message).in_session(session));
+                    let text = "MongoDB no longer has the session";
+                    return Err(session_lost(LAYER, text, Some(*version), 0).in_session(session));
                 };
                 match document.get_i64("token") {
                     Ok(current) if current == long(*token) => {
                         Ok(document.get_str("lease").ok().map(str::to_owned))
                     }
                     current => {
-                        let current = u64::try_from(current.unwrap_or(0)).unwrap_or(0);
-                        Err(fenced(current).in_session(session))
+                        let current = current.ok().and_then(|token| Token::try_from(token).ok());
+                        Err(fenced(LAYER, current).in_session(session))
                     }
                 }
             }));

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use mongodb::bson::doc;
 
 use super::LAYER;
+use super::connection::Connection;
 use super::documents::{
     Entry, SessionDoc, Stage, change_size, changes_array, epoch_prefix, parse_changes, random, range,
     session_prefix,
 };
 use super::errors::corrupt;
-use super::state::Core;
 use crate::error::{Error, Kind, Result};
 use crate::record::Change;
 
@@ -39,9 +39,14 @@ pub(super) fn check_sizes(changes: &[Change]) -> Result<()> {
     ))
 }
 
-impl Core {
+/// The chunks of large patches.
+pub(super) struct Staging {
+    pub connection: Arc<Connection>,
+}
+
+impl Staging {
     /// Marks the session as one with staged chunks and gives its document; `None` if it has none.
-    pub async fn begin_staging(&self, session: &str) -> Result<Option<SessionDoc>> {
+    pub async fn begin(&self, session: &str) -> Result<Option<SessionDoc>> {
         let update = doc! { "$set": { "staging": true } };
         let found = self
             .connection

@@ -1,4 +1,6 @@
-//! Removes records whose session is no more: the TTL index reaps the session's document alone, and a stale owner
+//! Removes records of incarnations that are no more.
+//!
+//! Most are named in their session's document until they are gone. Others must be looked for: the TTL index reaps the session's document alone, and a stale owner
 //! may write records after its incarnation was removed.
 
 use std::sync::{Arc, Weak};
@@ -7,31 +9,54 @@ use std::time::Duration;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 
+use super::connection::Connection;
 use super::documents::{end_of, epoch_prefix, parse_owner_of, random, range};
-use super::state::Core;
 use crate::error::Result;
 
 /// How often every process looks, give or take a half.
 const EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Sweeps from time to time, until the store is dropped.
-pub(super) async fn sweep_now_and_then(core: Weak<Core>) {
+/// Sweeps from time to time, until the store is closed or dropped.
+pub(super) async fn sweep_now_and_then(collector: Weak<Collector>) {
     loop {
         let half = EVERY / 2;
         let spread = Duration::from_secs(random() % EVERY.as_secs());
         tokio::time::sleep(half + spread).await;
-        let Some(core) = core.upgrade() else { return };
-        if core.open().is_err() {
+        let Some(collector) = collector.upgrade() else {
+            return;
+        };
+        if collector.connection.ensure_open().is_err() {
             return;
         }
         // What fails now is found again the next time.
-        let _ = core.sweep().await;
+        let _ = collector.sweep().await;
     }
 }
 
-impl Core {
+/// Removes records and chunks that are nobody's.
+pub(super) struct Collector {
+    pub connection: Arc<Connection>,
+}
+
+impl Collector {
+    /// Removes the records and chunks of incarnations that are no more.
+    pub(super) async fn collect(&self, session: &str, epochs: &[Arc<str>]) -> Result<()> {
+        for epoch in epochs {
+            let gone = doc! { "_id": range(&epoch_prefix(session, epoch)) };
+            self.connection
+                .remove(&self.connection.records, gone.clone())
+                .await?;
+            self.connection.remove(&self.connection.staged, gone).await?;
+            let forget = doc! { "$pull": { "garbage": &**epoch } };
+            self.connection
+                .update_session(doc! { "_id": session }, forget)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Looks at every incarnation that has records or chunks, and removes those of no session; how many documents.
-    pub(super) async fn sweep(self: &Arc<Self>) -> Result<u64> {
+    pub(super) async fn sweep(&self) -> Result<u64> {
         let records = self.sweep_collection(&self.connection.records).await?;
         let chunks = self.sweep_collection(&self.connection.staged).await?;
         Ok(records + chunks)

@@ -5,19 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::errors::error;
+use super::errors::{LAYER, error};
 use super::keys::HeadField;
-use crate::backend::{Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token};
+use crate::backend::{
+    Acquire, Acquired, Fence, Grant, Holder, Owner, SessionId, Token, client_token_refused, fenced,
+    session_lost,
+};
 use crate::error::{Error, Kind, Result};
 
-/// The refusal of an owner that is none any more.
-pub(super) fn fenced(by: Option<Token>) -> Error {
-    let error = error(Kind::Fenced, "somebody else owns the session now");
-    match by {
-        Some(token) => error.with("currentToken", token),
-        None => error,
-    }
-}
+/// What is said of a server that was restored from an old copy.
+pub(super) const OLDER_COPY: &str = "Redis holds an older copy of the session";
+
+/// What is said of a server that has lost a session.
+pub(super) const GONE: &str = "Redis no longer holds what this owner has written";
 
 /// A head that is not what the scripts write.
 pub(super) fn corrupt_head() -> Error {
@@ -79,8 +79,12 @@ pub(super) fn read_acquired(answer: Value, request: &Acquire) -> Result<Acquired
     };
     match text()?.as_slice() {
         b"fenced" => {
-            let accepted: Option<Token> = String::from_utf8_lossy(&text()?).parse().ok();
-            Err(fenced(accepted))
+            let accepted = String::from_utf8_lossy(&text()?).parse();
+            Err(client_token_refused(
+                LAYER,
+                request.client_token.unwrap_or_default(),
+                accepted.unwrap_or_default(),
+            ))
         }
         b"corrupt" => Err(corrupt_head()),
         b"held" => {
@@ -121,9 +125,9 @@ pub(super) fn read_done(session: &SessionId, fence: Fence, answer: &Value) -> Re
             Some(head) => {
                 let older = matches!(fence, Fence::Owner(token) if head.token < token);
                 let error = if older {
-                    error(Kind::SessionLost, "Redis holds an older copy of the session")
+                    session_lost(LAYER, OLDER_COPY, None, head.version)
                 } else {
-                    fenced(Some(head.token))
+                    fenced(LAYER, Some(head.token))
                 };
                 Err(error.in_session(session))
             }

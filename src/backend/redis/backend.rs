@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 
 use super::answers::{
-    corrupt_head, fenced, read_acquired, read_done, read_page, read_scan, record, unexpected,
+    GONE, corrupt_head, read_acquired, read_done, read_page, read_scan, record, unexpected,
 };
 use super::client::Client;
 use super::config::{RedisConfig, parse_address};
@@ -19,7 +19,7 @@ use super::scripts::milliseconds;
 use super::{held, scripts};
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Token, fenced, session_lost,
 };
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
@@ -87,18 +87,14 @@ impl RedisBackend {
         let results = answers
             .into_iter()
             .zip(leases)
-            .map(|(answer, Renewal { session, .. })| match answer {
+            .map(|(answer, Renewal { session, version, .. })| match answer {
                 Value::Int(0) => Ok(()),
-                Value::Int(1) => Err(fenced(None).in_session(session)),
+                Value::Int(1) => Err(fenced(LAYER, None).in_session(session)),
                 Value::BulkString(text) if text.first() == Some(&b'E') => {
                     let found = from_script(&String::from_utf8_lossy(&text[1..]));
                     Err(self.about(session, found))
                 }
-                _ => Err(error(
-                    Kind::SessionLost,
-                    "Redis no longer holds what this owner has written",
-                )
-                .in_session(session)),
+                _ => Err(session_lost(LAYER, GONE, Some(*version), 0).in_session(session)),
             });
         results.collect()
     }
@@ -152,7 +148,9 @@ impl Backend for RedisBackend {
                     .arg(&request_id)
                     .arg(&owner)
                     .arg(milliseconds(Some(request.lease)));
-                command.arg(number(request.claim)).arg(number(request.displace));
+                command
+                    .arg(number(request.client_token))
+                    .arg(number(request.preempt));
                 for key in &request.read {
                     command.arg(key.as_bytes());
                 }
@@ -162,7 +160,7 @@ impl Backend for RedisBackend {
         read_acquired(answer, &request).map_err(|error| error.in_session(session))
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
         let leases: Vec<_> = leases
             .iter()
             .map(|(session, token)| (self.keys.lease(session), *token))

@@ -1,4 +1,4 @@
-//! Many sessions in one script call, by way of [`gather`](crate::backend::gather). What is committed, and to which keys,
+//! Many sessions in one script call, by way of [`batcher`](crate::backend::batcher). What is committed, and to which keys,
 //! its items say.
 
 use std::fmt::Write as _;
@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::connection::Link;
 use super::errors::{at_keys, error, from_script};
 use super::scripts::{self, Call};
-use crate::backend::gather::{self, Carrier, Waiting};
-use crate::backend::{Head, now_millis};
+use crate::backend::Head;
+use crate::backend::batcher::{self, BatchSink, Waiting};
 use crate::error::{Error, Kind, Result};
 use crate::record::Change;
+use crate::time::unix_millis;
 
 /// About what a commit takes beside its keys and changes.
 const OVERHEAD: usize = 160;
@@ -64,7 +65,7 @@ pub(crate) enum Reply {
     Failed(Error),
 }
 
-impl Carrier for Link {
+impl BatchSink for Link {
     type Item = Box<dyn Item>;
     type Answer = Reply;
 
@@ -89,11 +90,11 @@ impl Carrier for Link {
         changes.chain(keys).sum::<usize>() + item.heading_bytes() + OVERHEAD
     }
 
-    async fn carry(&self, items: &[&Box<dyn Item>], deadline: Instant) -> Vec<Reply> {
+    async fn send_batch(&self, items: &[&Box<dyn Item>], deadline: Instant) -> Vec<Reply> {
         let Some(first) = items.first() else {
             return Vec::new();
         };
-        let now = now_millis();
+        let now = unix_millis();
         let arguments = |command: &mut Cmd| {
             command.arg(items.len() * first.keys().len());
             for item in items {
@@ -151,7 +152,7 @@ impl Link {
     /// call that wrote nothing, perhaps on another connection.
     async fn confirm(
         &self,
-        items: &[&<Self as Carrier>::Item],
+        items: &[&<Self as BatchSink>::Item],
         replies: &mut [Reply],
         unconfirmed: Option<Error>,
         deadline: Instant,
@@ -195,9 +196,11 @@ fn failed(count: usize, error: &Error) -> Vec<Reply> {
 /// Commits each of `items`. In a cluster, the keys of one call must be of one session; the calls are pipelined.
 pub(crate) async fn commit(link: &Arc<Link>, items: Vec<Box<dyn Item>>, deadline: Instant) -> Vec<Reply> {
     if !link.is_cluster() {
-        return gather::carry(link, items, deadline).await;
+        return batcher::send(link, items, deadline).await;
     }
-    let calls = items.iter().map(async |item| link.carry(&[item], deadline).await);
+    let calls = items
+        .iter()
+        .map(async |item| link.send_batch(&[item], deadline).await);
     futures_util::future::join_all(calls)
         .await
         .into_iter()

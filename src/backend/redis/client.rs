@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::config::RedisConfig;
 use super::connection::Link;
-use super::errors::error;
+use super::errors::LAYER;
 use super::renewals::Renewals;
 use super::{proof, warnings};
-use crate::error::{Kind, Result};
+use crate::backend::store_closed;
+use crate::error::Result;
 
 /// Leases renewed by one call.
 const RENEWED_AT_ONCE: usize = 200;
@@ -44,7 +45,7 @@ impl Client {
     /// When the operation that begins now must have ended.
     pub fn begin(&self) -> Result<Instant> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(error(Kind::Closed, "the store is closed"));
+            return Err(store_closed(LAYER));
         }
         Ok(Instant::now() + self.operation_timeout)
     }

@@ -18,8 +18,9 @@ use super::cluster::Cluster;
 use super::config::{Address, RedisConfig, Topology, WaitReplicas};
 use super::portion::Portion;
 use super::server::ServerContext;
-use crate::backend::gather::Waiting;
+use crate::backend::batcher::Waiting;
 use crate::error::{Error, Kind};
+use crate::time;
 
 /// The links of this process, by the fingerprint of their options and whether they are apart.
 static LINKS: LazyLock<Mutex<Links>> = LazyLock::new(Mutex::default);
@@ -129,7 +130,7 @@ impl Link {
             return Ok((self.send(command, deadline).await?, None));
         };
         let mut wait = cmd("WAIT");
-        let limit = u64::try_from(replicas.timeout.as_millis()).unwrap_or(u64::MAX);
+        let limit = time::millis(replicas.timeout);
         wait.arg(replicas.count).arg(limit.max(1));
         let commands = [command, &wait];
         let (answers, server) = match &self.way {

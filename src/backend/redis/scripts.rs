@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::connection::{Fault, Link};
 use super::errors::is_unknown_script;
 use crate::error::Error;
+use crate::time;
 
 /// Commits of owners.
 pub(super) static COMMIT: LazyLock<Call> = LazyLock::new(|| Call::of_many(include_str!("commit.lua")));
@@ -99,9 +100,5 @@ impl Call {
 
 /// A time to live as the scripts want it: 0 is for ever.
 pub(crate) fn milliseconds(ttl: Option<Duration>) -> u64 {
-    ttl.map_or(0, |ttl| {
-        u64::try_from(ttl.as_millis())
-            .unwrap_or(u64::MAX)
-            .clamp(1, 1 << 52)
-    })
+    ttl.map_or(0, |ttl| time::millis(ttl).clamp(1, 1 << 52))
 }

@@ -4,12 +4,12 @@
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
-use super::answers::{corrupt_head, fenced, parse_lease, unexpected};
+use super::answers::{GONE, OLDER_COPY, corrupt_head, parse_lease, unexpected};
 use super::backend::RedisBackend;
-use super::errors::{LAYER, error};
+use super::errors::LAYER;
 use super::keys::HeadField;
-use crate::backend::{Fence, Seen, SessionId, version_mismatch};
-use crate::error::{Error, Kind, Result};
+use crate::backend::{Fence, Seen, SessionId, fenced, session_lost, version_mismatch};
+use crate::error::{Error, Result};
 
 impl RedisBackend {
     /// Fails unless the session with `head` in its `@`, read together with its records, is the one that was seen.
@@ -32,8 +32,7 @@ impl RedisBackend {
                 if found.version >= seen.version {
                     return Ok(());
                 }
-                let error = lost("Redis holds an older copy of the session");
-                let error = error.with("version", seen.version).with("found", found.version);
+                let error = session_lost(LAYER, OLDER_COPY, Some(seen.version), found.version);
                 Err(error.in_session(session))
             }
             _ => Err(self.explain(session, seen, head, deadline).await),
@@ -51,38 +50,48 @@ impl RedisBackend {
         let error = match (seen.fence, HeadField::parse(head)) {
             (_, None) if !head.is_empty() => corrupt_head(),
             // Without an owner a deletion looks the same.
-            (Fence::Shared, _) => lost("Redis no longer holds what this writer has seen of the session"),
-            (Fence::Owner(_), None) if seen.version == 0 => fenced(None),
-            (Fence::Owner(token), None) => self.explain_absence(session, token, deadline).await,
-            (Fence::Owner(token), Some(found)) if found.token > token => fenced(Some(found.token)),
+            (Fence::Shared, found) => {
+                let text = "Redis no longer holds what this writer has seen of the session";
+                session_lost(
+                    LAYER,
+                    text,
+                    Some(seen.version),
+                    found.map_or(0, |found| found.version),
+                )
+            }
+            (Fence::Owner(_), None) if seen.version == 0 => fenced(LAYER, None),
+            (Fence::Owner(token), None) => self.explain_absence(session, token, seen.version, deadline).await,
+            (Fence::Owner(token), Some(found)) if found.token > token => fenced(LAYER, Some(found.token)),
             // An older owner's token came back: the server was restored from an old copy.
             (Fence::Owner(token), Some(found)) if found.token < token && found.version < seen.version => {
-                gone()
+                gone(seen.version, found.version)
             }
-            (Fence::Owner(token), Some(found)) if found.token < token => fenced(Some(found.token)),
+            (Fence::Owner(token), Some(found)) if found.token < token => fenced(LAYER, Some(found.token)),
             (Fence::Owner(_), Some(found)) => version_mismatch(LAYER, seen.version, found.version),
         };
         error.in_session(session)
     }
 
     /// Gone with its token. If there is another owner, it deleted or replaced the session.
-    async fn explain_absence(&self, session: &SessionId, token: u64, deadline: Instant) -> Error {
+    async fn explain_absence(
+        &self,
+        session: &SessionId,
+        token: u64,
+        version: u64,
+        deadline: Instant,
+    ) -> Error {
         let ask = cmd("GET").arg(self.keys.lease(session)).take();
         match self.client.link.send(&ask, deadline).await {
             Ok(Value::BulkString(lease)) => match parse_lease(&lease) {
-                Some((holder, _)) if holder != token => fenced(Some(holder)),
-                _ => gone(),
+                Some((holder, _)) if holder != token => fenced(LAYER, Some(holder)),
+                _ => gone(version, 0),
             },
-            Ok(_) => gone(),
+            Ok(_) => gone(version, 0),
             Err(fault) => fault.into(),
         }
     }
 }
 
-fn gone() -> Error {
-    lost("Redis no longer holds what this owner has written")
-}
-
-fn lost(message: &'static str) -> Error {
-    error(Kind::SessionLost, message)
+fn gone(expected: u64, actual: u64) -> Error {
+    session_lost(LAYER, GONE, Some(expected), actual)
 }

@@ -354,11 +354,11 @@ impl Cache for RedisCache {
         request_id: u64,
         owner: &Owner,
         lease: Duration,
-        displace: Option<Token>,
+        preempt: Option<Token>,
         version: u64,
     ) -> Result<Reserved> {
         let owner = write_owner(owner)?;
-        let displaced = displace.map(|token| token.to_string()).unwrap_or_default();
+        let displaced = preempt.map(|token| token.to_string()).unwrap_or_default();
         let answer = scripts::RESERVE
             .run(&self.client.link, self.client.begin()?, |command| {
                 command

@@ -148,12 +148,12 @@ impl Keys {
         request_id: u64,
         owner: Owner,
         lease: Duration,
-        displace: Option<Token>,
+        preempt: Option<Token>,
         version: u64,
     ) -> Reserved {
         if let Some(held) = self.lease() {
             let own = held.token == 0 && held.request_id == request_id;
-            if displace != Some(held.token) && !own {
+            if preempt != Some(held.token) && !own {
                 return Reserved::Held(Holder {
                     owner: held.owner.clone(),
                     token: held.token,
@@ -368,11 +368,11 @@ impl Cache for MemoryCache {
         request_id: u64,
         owner: &Owner,
         lease: Duration,
-        displace: Option<Token>,
+        preempt: Option<Token>,
         version: u64,
     ) -> Result<Reserved> {
         let owner = owner.clone();
-        self.call(move |keys| keys.reserve(request_id, owner, lease, displace, version))
+        self.call(move |keys| keys.reserve(request_id, owner, lease, preempt, version))
             .await
     }
 

@@ -90,8 +90,8 @@ async fn call(cache: &dyn Cache, draws: &mut Draws, at: Option<Revision>) -> Str
             cache.trim(&session, revision.token, &[other, other + 1]).await
         ),
         9 | 10 => {
-            let displace = (other > 1).then_some(revision.token);
-            let reserved = cache.reserve(&session, request_id, &asks, LEASE, displace, other);
+            let preempt = (other > 1).then_some(revision.token);
+            let reserved = cache.reserve(&session, request_id, &asks, LEASE, preempt, other);
             match reserved.await {
                 // All but how long it still lasts.
                 Ok(Reserved::Held(holder)) => format!("held by {} {:?}", holder.token, holder.owner),

@@ -85,7 +85,7 @@ impl Document {
     }
 
     pub fn acquire(&mut self, request: &Acquire, outboxes: Outboxes) -> AcquireOutcome {
-        if let Some(holder) = self.holder().filter(|held| request.displace != Some(held.token)) {
+        if let Some(holder) = self.holder().filter(|held| request.preempt != Some(held.token)) {
             return AcquireOutcome::Held(holder);
         }
         match (self.outbox, outboxes) {
@@ -283,7 +283,7 @@ impl Backend for MemoryPrimary {
         unreachable!("hybrid mode checks the outbox")
     }
 
-    async fn held(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
+    async fn check_leases(&self, leases: &[(SessionId, Token)]) -> Result<Vec<bool>> {
         let tokens: Vec<_> = leases.iter().map(|(_, token)| *token).collect();
         self.call(move |document| {
             let holder = document.holder().map(|holder| holder.token);

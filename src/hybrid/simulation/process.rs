@@ -102,13 +102,13 @@ impl Process {
         }
     }
 
-    pub fn request(&self, displace: Option<Token>) -> Acquire {
+    pub fn request(&self, preempt: Option<Token>) -> Acquire {
         Acquire {
             session: session(),
             owner: self.owner.clone(),
             lease: LEASE,
-            claim: None,
-            displace,
+            client_token: None,
+            preempt,
             read: Vec::new(),
         }
     }
@@ -116,9 +116,9 @@ impl Process {
     pub async fn open(self, world: Watch, displaces: bool) {
         let _turn = self.turn.lock().await;
         let before = world.history.lock().all_acknowledged();
-        let mut displace = None;
+        let mut preempt = None;
         for _ in 0..3 {
-            match patiently(self.backend.acquire(self.request(displace))).await {
+            match patiently(self.backend.acquire(self.request(preempt))).await {
                 Ok(Acquired::Granted(grant)) => {
                     let (token, version) = (grant.token, grant.head.version);
                     world.history.lock().granted(token, version, &before);
@@ -129,7 +129,7 @@ impl Process {
                     });
                     return;
                 }
-                Ok(Acquired::Held(holder)) if displaces => displace = Some(holder.token),
+                Ok(Acquired::Held(holder)) if displaces => preempt = Some(holder.token),
                 _ => return,
             }
         }

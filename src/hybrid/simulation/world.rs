@@ -20,7 +20,7 @@ use crate::error::Kind;
 use crate::hybrid::state::Core;
 use crate::hybrid::{HybridConfig, entry, reconciler};
 use crate::observe;
-use crate::resilience::{Breaker, BreakerConfig, SystemClock};
+use crate::resilience::{Breaker, BreakerConfig};
 
 /// Longer than anything that is under way takes.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -95,12 +95,7 @@ impl World {
             cool_down: Duration::from_secs(30),
             minimum: u32::MAX,
         };
-        let breaker = Breaker::new(
-            "simulation",
-            breaker,
-            Arc::new(SystemClock),
-            observe::of("mongodb"),
-        );
+        let breaker = Breaker::new("simulation", breaker, observe::of("mongodb"));
         let core = Core::new(
             config,
             Arc::new(primary),
@@ -216,8 +211,8 @@ impl World {
             session: session(),
             owner: Owner::current().clone(),
             lease: Duration::ZERO,
-            claim: None,
-            displace: Some(document.token),
+            client_token: None,
+            preempt: Some(document.token),
             read: Vec::new(),
         };
         let outbox = document.outbox;
@@ -254,10 +249,10 @@ impl World {
         self.history.lock().at_rest = self.document.lock().token;
         let before = self.history.lock().all_acknowledged();
         let mut last = self.start(self.config.clone());
-        let mut displace = None;
+        let mut preempt = None;
         let mut opened = None;
         for _ in 0..TRIES {
-            let answer = last.backend.acquire(last.request(displace)).await;
+            let answer = last.backend.acquire(last.request(preempt)).await;
             match answer {
                 Ok(Acquired::Granted(grant)) => {
                     self.history
@@ -267,7 +262,7 @@ impl World {
                     break;
                 }
                 Ok(Acquired::Held(holder)) => {
-                    displace = Some(holder.token);
+                    preempt = Some(holder.token);
                     // The servers may name two holders, of which a request displaces one; the other's lease ends.
                     sleep(LEASE).await;
                 }

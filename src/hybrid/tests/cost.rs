@@ -9,15 +9,15 @@ async fn opening_a_session_takes_so_many_commands() {
     };
     // An outbox is announced in MongoDB by a command of its own.
     for (config, announced) in [(through(), 0), (behind(), 1)] {
-        let redis_way = Way::to(&servers.redis.url()).await;
-        let redis = RedisConfig::from_url(&format!("redis://{}", redis_way.address)).unwrap();
+        let redis_proxy = TcpProxy::to(&servers.redis.url()).await;
+        let redis = RedisConfig::from_url(&format!("redis://{}", redis_proxy.address)).unwrap();
         let mongo = servers.mongo_config(&format!("mongodb://{}", servers.mongo.address));
         let backend = join(&redis, &mongo, config, breaker(seconds(30)), None).await;
         let session: SessionId = format!("opened-{announced}").into();
         granted(&backend, &format!("other-{announced}").into()).await;
         let take = async || {
             let mongo = servers.mongo.take_commands();
-            (mongo, redis_way.take_commands())
+            (mongo, redis_proxy.take_commands())
         };
         take().await;
         let token = granted(&backend, &session).await.token;

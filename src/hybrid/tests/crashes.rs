@@ -34,7 +34,7 @@ async fn the_next_owner_sees_what_only_redis_had() {
     // Also an owner that does not use an outbox itself.
     let next = servers.hybrid(through()).await;
     let request = Acquire {
-        displace: Some(token),
+        preempt: Some(token),
         read: vec![key("session", "a")],
         ..acquire(&session)
     };
@@ -77,7 +77,7 @@ async fn an_outbox_that_was_lost_is_not_ignored() {
     servers.redis.kill();
     let next = servers.hybrid(behind()).await;
     let request = Acquire {
-        displace: Some(token),
+        preempt: Some(token),
         ..acquire(&session)
     };
     let error = next.acquire(request.clone()).await.unwrap_err();

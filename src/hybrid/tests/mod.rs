@@ -24,11 +24,11 @@ use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::redis::testing::{Server, redis_server_found};
 use crate::backend::servers::{connected, mongo_for};
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Grant, Head, SessionId, Token};
 use crate::error::{Error, Kind, Result};
 use crate::observe;
-use crate::resilience::{Breaker, BreakerConfig, SystemClock};
+use crate::resilience::{Breaker, BreakerConfig};
 
 /// How long something that must come to pass is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Both servers, each reached by a way that can be cut.
 struct Servers {
     redis: Server,
-    mongo: Way,
+    mongo: TcpProxy,
     mongo_url: String,
     database: String,
 }
@@ -46,7 +46,7 @@ impl Servers {
     async fn start(test: &str) -> Option<Self> {
         redis_server_found(test).then_some(())?;
         let mongo_url = mongo_for(test)?;
-        let mongo = Way::to(&mongo_url).await;
+        let mongo = TcpProxy::to(&mongo_url).await;
         Some(Self {
             redis: Server::start(&["--appendonly", "yes", "--appendfsync", "always"]),
             mongo,
@@ -77,7 +77,7 @@ impl Servers {
         config: HybridConfig,
         queue: Option<Arc<dyn Queue>>,
     ) -> HybridBackend {
-        // A breaker that stays out of the way.
+        // A breaker that stays out of the proxy.
         let breaker = BreakerConfig {
             minimum: 1_000_000,
             ..breaker(seconds(30))
@@ -174,7 +174,7 @@ async fn join(
     breaker: BreakerConfig,
     queue: Option<Arc<dyn Queue>>,
 ) -> HybridBackend {
-    let breaker = Breaker::new("mongodb", breaker, Arc::new(SystemClock), observe::of("mongodb"));
+    let breaker = Breaker::new("mongodb", breaker, observe::of("mongodb"));
     let breaker = Arc::new(breaker);
     connected(async || {
         HybridBackend::connect(redis, mongo, config.clone(), breaker.clone(), queue.clone()).await
@@ -218,7 +218,7 @@ async fn succeed(backend: &dyn Backend, session: &SessionId, token: Token) -> Gr
     grant(
         backend,
         Acquire {
-            displace: Some(token),
+            preempt: Some(token),
             ..acquire(session)
         },
     )
@@ -403,12 +403,7 @@ async fn an_outbox_needs_a_majority_behind_it() {
         (through_with_outbox(), true),
         (behind(), true),
     ] {
-        let of = Breaker::new(
-            "mongodb",
-            breaker(seconds(30)),
-            Arc::new(SystemClock),
-            observe::of("mongodb"),
-        );
+        let of = Breaker::new("mongodb", breaker(seconds(30)), observe::of("mongodb"));
         let answer = HybridBackend::connect(&redis, &mongo, config, Arc::new(of), None).await;
         let kind = answer.map(drop).map_err(|error| error.kind());
         assert_eq!(kind, if refused { Err(Kind::Config) } else { Ok(()) });

@@ -17,15 +17,15 @@ async fn a_server_that_hangs_does_not_delay_what_the_other_one_renews() {
         return;
     };
     for hangs in ["redis", "mongodb"] {
-        let redis_way = Way::to(&servers.redis.url()).await;
-        let mongo_way = Way::to(&servers.mongo_url).await;
+        let redis_proxy = TcpProxy::to(&servers.redis.url()).await;
+        let mongo_proxy = TcpProxy::to(&servers.mongo_url).await;
         let redis = RedisConfig {
             operation_timeout: seconds(120),
-            ..RedisConfig::from_url(&format!("redis://{}", redis_way.address)).unwrap()
+            ..RedisConfig::from_url(&format!("redis://{}", redis_proxy.address)).unwrap()
         };
         let mongo = MongoConfig {
             operation_timeout: seconds(120),
-            ..servers.mongo_config(&format!("mongodb://{}", mongo_way.address))
+            ..servers.mongo_config(&format!("mongodb://{}", mongo_proxy.address))
         };
         let owner = join(&redis, &mongo, behind(), breaker(seconds(30)), None).await;
         let session: SessionId = hangs.into();
@@ -33,11 +33,11 @@ async fn a_server_that_hangs_does_not_delay_what_the_other_one_renews() {
         let leases = [(session.clone(), token)];
         assert!(owner.renew(&contract::renewals(&leases), LEASE).await[0].is_ok());
         if hangs == "redis" {
-            redis_way.leave_unanswered("EVAL");
-            redis_way.freeze();
+            redis_proxy.leave_unanswered("EVAL");
+            redis_proxy.freeze();
         } else {
-            mongo_way.leave_unanswered("update");
-            mongo_way.freeze();
+            mongo_proxy.leave_unanswered("update");
+            mongo_proxy.freeze();
         }
         let renewed = soon(owner.renew(&contract::renewals(&leases), LEASE)).await;
         assert!(renewed[0].is_ok(), "{hangs} hangs: {renewed:?}");
@@ -66,23 +66,23 @@ async fn a_takeover_that_takes_long_keeps_its_lease() {
     killed(first).await;
     servers.mongo.mend().await;
 
-    let way = Way::to(&servers.redis.url()).await;
+    let proxy = TcpProxy::to(&servers.redis.url()).await;
     let redis = RedisConfig {
         operation_timeout: seconds(60),
-        ..RedisConfig::from_url(&format!("redis://{}", way.address)).unwrap()
+        ..RedisConfig::from_url(&format!("redis://{}", proxy.address)).unwrap()
     };
     let mongo = servers.mongo_config(&servers.mongo_url);
     let next = join(&redis, &mongo, behind(), breaker(seconds(30)), None).await;
     let primary = servers.primary().await;
     let short = Duration::from_millis(1500);
     let request = Acquire {
-        displace: Some(token),
+        preempt: Some(token),
         lease: short,
         ..acquire(&session)
     };
-    way.hold_back("HKEYS");
+    proxy.hold_back("HKEYS");
     let taking = tokio::spawn(async move { next.acquire(request).await });
-    way.holds_back().await;
+    proxy.holds_back().await;
     let start = Instant::now();
     while start.elapsed() < 5 * short / 2 {
         match primary.acquire(acquire(&session)).await.unwrap() {
@@ -91,7 +91,7 @@ async fn a_takeover_that_takes_long_keeps_its_lease() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    way.let_through();
+    proxy.let_through();
     let Acquired::Granted(taken) = taking.await.unwrap().unwrap() else {
         unreachable!("it was taken over");
     };

@@ -247,7 +247,7 @@ async fn an_owner_fenced_by_a_failed_takeover_hands_over_from_memory() {
     let primary = servers.primary().await;
     // As far as a takeover gets that fails right after it raised the token.
     let request = Acquire {
-        displace: Some(token),
+        preempt: Some(token),
         ..acquire(&session)
     };
     let taken = primary

@@ -13,18 +13,18 @@ async fn redis_lost_or_away_is_no_sign_of_a_lease_that_ended() {
     let lease = [(session.clone(), granted(&backend, &session).await.token)];
     // Asked twice, for the first time MongoDB is asked anyway.
     for _ in 0..2 {
-        assert_eq!(backend.held(&lease).await.unwrap(), [true]);
+        assert_eq!(backend.check_leases(&lease).await.unwrap(), [true]);
     }
     servers.redis.run::<String>("FLUSHALL");
     for _ in 0..2 {
-        assert_eq!(backend.held(&lease).await.unwrap(), [true]);
+        assert_eq!(backend.check_leases(&lease).await.unwrap(), [true]);
     }
     servers.redis.kill();
     for _ in 0..2 {
-        assert_eq!(backend.held(&lease).await.unwrap(), [true]);
+        assert_eq!(backend.check_leases(&lease).await.unwrap(), [true]);
     }
     servers.mongo.cut().await;
-    let error = backend.held(&lease).await.unwrap_err();
+    let error = backend.check_leases(&lease).await.unwrap_err();
     assert!(is_away(&error), "{error:?}");
 }
 
@@ -38,10 +38,10 @@ async fn a_lease_that_stands_in_redis_alone_is_found_out() {
     let backend = servers.hybrid(through()).await;
     let token = granted(&backend, &session).await.token;
     let lease = [(session.clone(), token)];
-    assert_eq!(backend.held(&lease).await.unwrap(), [true]);
+    assert_eq!(backend.check_leases(&lease).await.unwrap(), [true]);
     servers.primary().await.release(&session, token).await.unwrap();
     until("MongoDB is asked", async || {
-        backend.held(&lease).await.unwrap() == [false]
+        backend.check_leases(&lease).await.unwrap() == [false]
     })
     .await;
 }
@@ -61,9 +61,9 @@ async fn a_lease_given_back_is_free_at_once() {
         let token = granted(&one, &session).await.token;
         put(&one, &session, token, 0, "a", "1").await.unwrap();
         let lease = [(session.clone(), token)];
-        assert_eq!(two.held(&lease).await.unwrap(), [true]);
+        assert_eq!(two.check_leases(&lease).await.unwrap(), [true]);
         one.release(&session, token).await.unwrap();
-        assert_eq!(two.held(&lease).await.unwrap(), [false]);
+        assert_eq!(two.check_leases(&lease).await.unwrap(), [false]);
         assert_eq!(granted(&two, &session).await.head.version, 1);
     }
 }

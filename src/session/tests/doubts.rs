@@ -85,7 +85,7 @@ async fn a_storage_that_went_back_has_lost_the_session() {
     let error = bench.set(&session, &[("a", "4")]).await.unwrap_err();
     assert_eq!(error.kind(), Kind::SessionLost);
     assert_eq!(
-        (error.detail("version"), error.detail("found")),
+        (error.detail("expectedVersion"), error.detail("actualVersion")),
         (Some(&3.into()), Some(&1.into()))
     );
     assert_eq!(bench.memory.version(ID), 1, "nothing was written over it");

@@ -14,7 +14,7 @@ use crate::backend::memory::{Fault, Op};
 use crate::backend::{Backend, Fence, SessionId};
 use crate::error::Kind;
 use crate::record::RecordKey;
-use crate::runtime::Lane;
+use crate::runtime::WorkerThread;
 
 fn with_ttl() -> OpenOptions {
     OpenOptions {
@@ -242,7 +242,7 @@ async fn a_session_known_to_be_lost_is_not_begun_anew_before_it_is_deleted() {
             // Not the backend, which the next one shares.
             vault = Vault::new(
                 bench.memory.clone(),
-                Lane::current(),
+                WorkerThread::current(),
                 bench.vault.settings().clone(),
                 |_, _| (),
             );

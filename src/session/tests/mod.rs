@@ -23,7 +23,7 @@ use crate::backend::memory::Memory;
 use crate::backend::{Acquire, Acquired, Backend, Fence, Head};
 use crate::error::{Error, Kind, Result};
 use crate::record::{Algorithm, KeyRing, MasterKey, Patch, SealOptions, Sealer};
-use crate::runtime::Lane;
+use crate::runtime::WorkerThread;
 
 const ID: &str = "s";
 /// Long enough that nothing ever happens by the clock.
@@ -45,7 +45,7 @@ fn options() -> OpenOptions {
         },
         exclusive: true,
         open_timeout: Duration::ZERO,
-        claim: None,
+        client_token: None,
         ttl: None,
     }
 }
@@ -89,7 +89,7 @@ impl Bench {
         let losses: Arc<Mutex<Vec<Kind>>> = Arc::default();
         let heard = losses.clone();
         let on_lost = move |_: &Session, reason: &Error| heard.lock().push(reason.kind());
-        let vault = Vault::new(memory.clone(), Lane::current(), settings, on_lost);
+        let vault = Vault::new(memory.clone(), WorkerThread::current(), settings, on_lost);
         Self {
             memory,
             vault,
@@ -143,7 +143,7 @@ impl Bench {
                 Acquired::Granted(grant) => return Fence::Owner(grant.token),
                 Acquired::Held(holder) => {
                     request = Acquire {
-                        displace: Some(holder.token),
+                        preempt: Some(holder.token),
                         ..request
                     }
                 }

@@ -9,7 +9,7 @@ use super::{Bench, ID, kind, options, others_run, patch};
 use crate::backend::contract::key;
 use crate::backend::memory::{Fault, Memory, Op};
 use crate::error::Kind;
-use crate::runtime::{Lane, spawn};
+use crate::runtime::{WorkerThread, spawn};
 
 /// Nothing here takes long unless somebody waits for ever.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
@@ -96,7 +96,7 @@ async fn a_panic_while_a_session_is_closed_ends_the_wait_for_it() {
         let (vault, closing) = (bench.vault.clone(), session.clone());
         let closing = bench
             .vault
-            .lane()
+            .worker()
             .spawn(async move { vault.close_session(&closing).await });
         others_run().await;
         let waiting = bench.vault.clone();
@@ -122,7 +122,7 @@ async fn a_panic_while_a_session_is_opened_ends_the_wait_for_it() {
         let vault = bench.vault.clone();
         let opening = bench
             .vault
-            .lane()
+            .worker()
             .spawn(async move { vault.open(&ID.into(), &options()).await.map(|_| ()) });
         others_run().await;
         let waiting = bench.vault.clone();
@@ -139,7 +139,7 @@ async fn a_panic_while_a_session_is_opened_ends_the_wait_for_it() {
 async fn a_panic_in_the_watch_tells_all_who_wait_for_other_owners() {
     let bench = Bench::new();
     bench.another_owner().await;
-    bench.memory.fail(Op::Held, Fault::Panic);
+    bench.memory.fail(Op::CheckLeases, Fault::Panic);
     let patient = OpenOptions {
         open_timeout: Duration::from_secs(600),
         ..options()
@@ -158,7 +158,7 @@ async fn a_panic_in_a_renewal_or_a_touch_ends_every_session() {
             lease: Duration::from_millis(60),
             operation_timeout: Duration::from_secs(600),
         };
-        let vault = Vault::new(memory.clone(), Lane::current(), settings, |_, _| ());
+        let vault = Vault::new(memory.clone(), WorkerThread::current(), settings, |_, _| ());
         let options = OpenOptions {
             ttl: (op == Op::Touch).then_some(Duration::from_millis(30)),
             ..options()
@@ -191,7 +191,7 @@ async fn a_panic_in_a_task_of_the_storage_ends_every_session() {
     let bench = Bench::new();
     let session = bench.open().await;
     // As the reconciler, the sweeper and the flusher are: spawned by a task of the store.
-    let task = bench.vault.lane().spawn(async { spawn(panics()).await });
+    let task = bench.vault.worker().spawn(async { spawn(panics()).await });
     assert!(soon(task).await.unwrap().is_err());
     assert_eq!(
         kind(soon(bench.set(&session, &[("a", "1")])).await),

@@ -41,7 +41,7 @@ async fn a_session_let_go_is_taken_without_having_been_asked_for_in_between() {
     let bench = Bench::new();
     let token = held_elsewhere(&bench.memory, ID, None).await;
     let waiting = opening(&bench.vault, ID);
-    bench.memory.called(Op::Held, 3).await;
+    bench.memory.called(Op::CheckLeases, 3).await;
     assert!(!waiting.is_finished());
     assert_eq!(bench.memory.calls(Op::Acquire), 2);
     bench.memory.release(&ID.into(), token).await.unwrap();
@@ -50,10 +50,10 @@ async fn a_session_let_go_is_taken_without_having_been_asked_for_in_between() {
     assert_eq!(bench.set(&session, &[("a", "1")]).await.unwrap().version, 1);
 
     // Nobody waits any more, so nothing is asked any more.
-    bench.memory.hold(Op::Held);
-    let asked = bench.memory.calls(Op::Held);
+    bench.memory.hold(Op::CheckLeases);
+    let asked = bench.memory.calls(Op::CheckLeases);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(bench.memory.calls(Op::Held), asked);
+    assert_eq!(bench.memory.calls(Op::CheckLeases), asked);
 }
 
 #[tokio::test]
@@ -65,28 +65,30 @@ async fn all_who_wait_are_asked_about_in_one_question() {
     for name in &names {
         tokens.push(held_elsewhere(&bench.memory, name, None).await);
     }
-    bench.memory.hold(Op::Held);
+    bench.memory.hold(Op::CheckLeases);
     let waiting: Vec<_> = names.iter().map(|name| opening(&bench.vault, name)).collect();
     bench.memory.called(Op::Acquire, 2 * COUNT).await;
-    bench.memory.called(Op::Held, 1).await;
+    bench.memory.called(Op::CheckLeases, 1).await;
     others_run().await;
     for (name, token) in names.iter().zip(tokens) {
         bench.memory.release(&name.as_str().into(), token).await.unwrap();
     }
-    bench.memory.let_go(Op::Held);
+    bench.memory.let_go(Op::CheckLeases);
     for opened in waiting {
         opened.await.unwrap().unwrap();
     }
     assert_eq!(bench.memory.calls(Op::Acquire), 3 * COUNT);
     // The first may have been asked before all were there.
-    assert!(bench.memory.calls(Op::Held) <= 2);
+    assert!(bench.memory.calls(Op::CheckLeases) <= 2);
 }
 
 #[tokio::test]
 async fn a_storage_that_cannot_say_is_an_error_and_no_reason_to_wait_on() {
     let bench = Bench::new();
     held_elsewhere(&bench.memory, ID, None).await;
-    bench.memory.fail(Op::Held, Fault::Refuse(Kind::Unavailable));
+    bench
+        .memory
+        .fail(Op::CheckLeases, Fault::Refuse(Kind::Unavailable));
     let error = opening(&bench.vault, ID).await.unwrap().err().unwrap();
     assert_eq!(
         (error.kind(), error.session().map(|id| &**id)),
@@ -98,14 +100,14 @@ async fn a_storage_that_cannot_say_is_an_error_and_no_reason_to_wait_on() {
 async fn who_has_waited_long_enough_is_told_the_holder_of_that_moment() {
     let bench = Bench::new();
     let token = held_elsewhere(&bench.memory, ID, None).await;
-    bench.memory.hold(Op::Held);
+    bench.memory.hold(Op::CheckLeases);
     let short = OpenOptions {
         open_timeout: Duration::from_millis(200),
         ..options()
     };
     let vault = bench.vault.clone();
     let waiting = tokio::spawn(async move { vault.open(&ID.into(), &short).await });
-    bench.memory.called(Op::Held, 1).await;
+    bench.memory.called(Op::CheckLeases, 1).await;
     bench.memory.release(&ID.into(), token).await.unwrap();
     let later = Owner {
         pid: 4242,
@@ -126,7 +128,7 @@ async fn an_owner_that_dies_is_succeeded_while_it_is_waited_for() {
     let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
     held_elsewhere(&bench.memory, ID, Some(Owner::of(child.id()))).await;
     let waiting = opening(&bench.vault, ID);
-    bench.memory.called(Op::Held, 2).await;
+    bench.memory.called(Op::CheckLeases, 2).await;
     assert!(!waiting.is_finished());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -138,7 +140,7 @@ async fn closing_the_store_ends_the_wait() {
     let bench = Bench::new();
     held_elsewhere(&bench.memory, ID, None).await;
     let waiting = opening(&bench.vault, ID);
-    bench.memory.called(Op::Held, 1).await;
+    bench.memory.called(Op::CheckLeases, 1).await;
     bench.vault.close().await.unwrap();
     assert_eq!(kind(waiting.await.unwrap().map(|_| ())), Kind::Closed);
     assert!(bench.memory.is_held(ID), "by the other one");
@@ -151,9 +153,9 @@ async fn two_stores_of_one_process_hand_over_without_the_storages_word() {
         let (one, two) = (Bench::over(memory.clone()), Bench::over(memory.clone()));
         let first = one.open().await;
         one.set(&first, &[("a", "1")]).await.unwrap();
-        memory.hold(Op::Held);
+        memory.hold(Op::CheckLeases);
         let waiting = opening(&two.vault, ID);
-        memory.called(Op::Held, 1).await;
+        memory.called(Op::CheckLeases, 1).await;
         others_run().await;
         assert!(!waiting.is_finished());
         if !released {
@@ -229,7 +231,7 @@ async fn a_store_that_asks_is_waited_for_by_the_others_of_the_process() {
     second.await.unwrap().unwrap();
 }
 
-/// As where two storages name different dead owners: what is displaced in one stands in the other.
+/// As where two storages name different dead owners: what is preempted in one stands in the other.
 #[tokio::test]
 async fn a_holder_that_cannot_be_displaced_is_asked_for_with_pauses() {
     let id = "stays";

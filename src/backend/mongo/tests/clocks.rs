@@ -1,24 +1,24 @@
 //! Clocks that are wrong, and processes that stood still.
 
 use super::*;
-use crate::backend::mongo::lease::Outboxes;
-use crate::backend::way::Way;
+use crate::backend::mongo::metadata::Outboxes;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::time::{Moment, testing::sleep};
 
 /// As it is after a fail-over to a primary whose clock is ahead, or behind.
-async fn by_a_clock(config: &MongoConfig, ahead: bool) -> (Way, MongoBackend) {
-    let way = Way::to(&config.url).await;
+async fn by_a_clock(config: &MongoConfig, ahead: bool) -> (TcpProxy, MongoBackend) {
+    let proxy = TcpProxy::to(&config.url).await;
     if ahead {
-        way.set_clock_ahead(seconds(3600));
+        proxy.set_clock_ahead(seconds(3600));
     } else {
-        way.set_clock_behind(seconds(3600));
+        proxy.set_clock_behind(seconds(3600));
     }
-    let by_way = MongoConfig {
-        url: format!("mongodb://{}", way.address),
+    let by_proxy = MongoConfig {
+        url: format!("mongodb://{}", proxy.address),
         ..config.clone()
     };
-    let backend = connect(&by_way).await;
-    (way, backend)
+    let backend = connect(&by_proxy).await;
+    (proxy, backend)
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn a_primary_with_a_wrong_clock_ends_no_lease_and_no_session() {
     let name = "a_primary_with_a_wrong_clock_ends_no_lease_and_no_session";
     with_server(name, async |config| {
         for (ahead, touches) in [(true, true), (true, false), (false, true), (false, false)] {
-            let (_way, wrong) = by_a_clock(&config, ahead).await;
+            let (_proxy, wrong) = by_a_clock(&config, ahead).await;
             let right = connect(&config).await;
             // The one who holds it goes by the clock that is behind, so that its lease seems to be over to the other.
             let (owner, other) = if ahead { (&right, &wrong) } else { (&wrong, &right) };
@@ -44,9 +44,13 @@ async fn a_primary_with_a_wrong_clock_ends_no_lease_and_no_session() {
             let leases = [(session.clone(), token)];
             for renewed in [false, true] {
                 if renewed {
-                    assert!(owner.0.renew(&leases, seconds(60)).await[0].is_ok());
+                    assert!(owner.0.renewer.renew(&renewals(&leases), seconds(60)).await[0].is_ok());
                 }
-                assert_eq!(other.held(&leases).await.unwrap(), [true], "ahead: {ahead}");
+                assert_eq!(
+                    other.check_leases(&leases).await.unwrap(),
+                    [true],
+                    "ahead: {ahead}"
+                );
                 let held = other.acquire(acquire(&session)).await.unwrap();
                 assert!(matches!(held, Acquired::Held(holder) if holder.token == token));
             }
@@ -59,7 +63,11 @@ async fn a_primary_with_a_wrong_clock_ends_no_lease_and_no_session() {
                     .await
                     .unwrap()
             );
-            assert_eq!(other.held(&leases).await.unwrap(), [true], "ahead: {ahead}");
+            assert_eq!(
+                other.check_leases(&leases).await.unwrap(),
+                [true],
+                "ahead: {ahead}"
+            );
             let held = other.acquire(acquire(&session)).await.unwrap();
             assert!(matches!(held, Acquired::Held(holder) if holder.token == token));
             // Nor is what has a time to live gone, or begun anew by its next owner.
@@ -87,7 +95,7 @@ async fn a_lease_that_nobody_renews_ends_whatever_is_written_of_its_end() {
     let name = "a_lease_that_nobody_renews_ends_whatever_is_written_of_its_end";
     with_server(name, async |config| {
         for enlisted in [false, true] {
-            let (_way, owner) = by_a_clock(&config, true).await;
+            let (_proxy, owner) = by_a_clock(&config, true).await;
             let other = connect(&config).await;
             let lease = Duration::from_millis(1500);
             let session: SessionId = format!("{enlisted}").into();
@@ -97,13 +105,13 @@ async fn a_lease_that_nobody_renews_ends_whatever_is_written_of_its_end() {
             };
             let token = grant(&owner, request).await.token;
             let leases = [(session.clone(), token)];
-            let renewals = if enlisted { 3 } else { 0 };
-            for _ in 0..renewals {
+            let times = if enlisted { 3 } else { 0 };
+            for _ in 0..times {
                 sleep(lease);
-                assert!(owner.0.renew(&leases, lease).await[0].is_ok());
+                assert!(owner.0.renewer.renew(&renewals(&leases), lease).await[0].is_ok());
                 let answer = other.acquire(acquire(&session)).await.unwrap();
                 assert!(matches!(answer, Acquired::Held(_)), "it is renewed");
-                assert_eq!(other.held(&leases).await.unwrap(), [true]);
+                assert_eq!(other.check_leases(&leases).await.unwrap(), [true]);
             }
             // Its process is killed.
             let start = tokio::time::Instant::now();
@@ -115,7 +123,7 @@ async fn a_lease_that_nobody_renews_ends_whatever_is_written_of_its_end() {
                 tokio::time::sleep(lease / 10).await;
             };
             assert!(taken > token);
-            assert_eq!(other.held(&leases).await.unwrap(), [false]);
+            assert_eq!(other.check_leases(&leases).await.unwrap(), [false]);
         }
     })
     .await;
@@ -126,7 +134,7 @@ async fn a_lease_that_nobody_renews_ends_whatever_is_written_of_its_end() {
 async fn a_lease_that_is_renewed_by_a_clock_that_went_back_stays_held() {
     let name = "a_lease_that_is_renewed_by_a_clock_that_went_back_stays_held";
     with_server(name, async |config| {
-        let (way, owner) = by_a_clock(&config, true).await;
+        let (proxy, owner) = by_a_clock(&config, true).await;
         let other = connect(&config).await;
         let lease = seconds(60);
         let session: SessionId = "back".into();
@@ -136,15 +144,15 @@ async fn a_lease_that_is_renewed_by_a_clock_that_went_back_stays_held() {
         };
         let token = grant(&owner, request).await.token;
         let leases = [(session.clone(), token)];
-        assert!(owner.0.renew(&leases, lease).await[0].is_ok());
-        way.set_clock_ahead(Duration::ZERO);
+        assert!(owner.0.renewer.renew(&renewals(&leases), lease).await[0].is_ok());
+        proxy.set_clock_ahead(Duration::ZERO);
         // So long that the clock is asked anew.
         sleep(seconds(3600));
         for _ in 0..3 {
-            assert!(owner.0.renew(&leases, lease).await[0].is_ok());
+            assert!(owner.0.renewer.renew(&renewals(&leases), lease).await[0].is_ok());
             let answer = other.acquire(acquire(&session)).await.unwrap();
             assert!(matches!(answer, Acquired::Held(_)), "it is renewed");
-            assert_eq!(other.held(&leases).await.unwrap(), [true]);
+            assert_eq!(other.check_leases(&leases).await.unwrap(), [true]);
             sleep(lease);
         }
     })
@@ -157,22 +165,22 @@ async fn a_lease_that_was_renewed_meanwhile_is_neither_taken_nor_ended() {
     let name = "a_lease_that_was_renewed_meanwhile_is_neither_taken_nor_ended";
     with_server(name, async |config| {
         let owner = connect(&config).await;
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let other = connect(&by_way).await;
+        let other = connect(&by_proxy).await;
         let session: SessionId = "meanwhile".into();
         let leases = [(session.clone(), granted(&owner, &session).await.token)];
         let lease = seconds(60);
-        let found = other.0.session(&session).await.unwrap();
+        let found = other.0.connection.session(&session).await.unwrap();
         let now = other.0.connection.now().await.unwrap();
-        assert!(owner.0.renew(&leases, lease).await[0].is_ok());
+        assert!(owner.0.renewer.renew(&renewals(&leases), lease).await[0].is_ok());
         let request = acquire(&session);
-        let taken = other.0.take(&request, found, now, Outboxes::Respected);
+        let taken = other.0.acquirer.take(&request, found, now, Outboxes::Respected);
         assert!(taken.await.unwrap().is_none());
-        let found = owner.0.session(&session).await.unwrap().unwrap();
+        let found = owner.0.connection.session(&session).await.unwrap().unwrap();
         let process: String = found.lease.unwrap().to_string();
         for ended in ["by its time", "by being watched"] {
             if ended == "by its time" {
@@ -183,16 +191,24 @@ async fn a_lease_that_was_renewed_meanwhile_is_neither_taken_nor_ended() {
                 assert_eq!(updated.unwrap().matched, 1);
             } else {
                 let now = other.0.connection.now().await.unwrap();
-                assert!(other.0.end_of_lease(&process, now).await.unwrap().is_some());
+                assert!(
+                    other
+                        .0
+                        .holders
+                        .end_of_process_lease(&process, now)
+                        .await
+                        .unwrap()
+                        .is_some()
+                );
                 sleep(2 * lease);
             }
             let now = other.0.connection.now().await.unwrap();
-            way.hold_back("deletes");
+            proxy.hold_back("deletes");
             let (looking, named) = (other.clone(), process.clone());
-            let end = tokio::spawn(async move { looking.0.end_of_lease(&named, now).await });
-            way.holds_back().await;
-            assert!(owner.0.renew(&leases, lease).await[0].is_ok());
-            way.let_through();
+            let end = tokio::spawn(async move { looking.0.holders.end_of_process_lease(&named, now).await });
+            proxy.holds_back().await;
+            assert!(owner.0.renewer.renew(&renewals(&leases), lease).await[0].is_ok());
+            proxy.let_through();
             assert!(end.await.unwrap().unwrap().is_some(), "it had ended {ended}");
         }
     })
@@ -210,9 +226,23 @@ async fn a_lease_is_over_after_the_machine_slept() {
         let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
         commit_one(&owner, first).await.unwrap();
         let now = owner.0.connection.now().await.unwrap();
-        assert!(owner.0.slot(&session).owners_view(now.earliest).is_some());
+        assert!(
+            owner
+                .0
+                .slots
+                .get_or_make(&session)
+                .owners_view(now.earliest)
+                .is_some()
+        );
         sleep(seconds(3600));
-        assert!(owner.0.slot(&session).owners_view(now.earliest).is_none());
+        assert!(
+            owner
+                .0
+                .slots
+                .get_or_make(&session)
+                .owners_view(now.earliest)
+                .is_none()
+        );
         let later = owner.0.connection.now().await.unwrap();
         let passed = later.server.timestamp_millis() - now.server.timestamp_millis();
         assert!(
@@ -236,7 +266,7 @@ async fn a_process_that_stood_still_brings_no_deleted_record_back() {
             owned(&session, token, 0, vec![change("session", "a", "old")]),
         )
         .await;
-        let slot = first.0.slot(&session);
+        let slot = first.0.slots.get_or_make(&session);
         assert_eq!(slot.queued(), 1);
 
         let next = succeed(&second, &session, token).await;
@@ -250,15 +280,18 @@ async fn a_process_that_stood_still_brings_no_deleted_record_back() {
         connection.remove(&connection.records, doc! {}).await.unwrap();
 
         sleep(seconds(24 * 3600));
-        first.0.start_applying([slot.clone()]);
+        first.0.applier.start([slot.clone()]);
         slot.settle().await;
         assert_eq!(slot.queued(), 0, "nothing of it is pending any more");
         assert_eq!(stored(&second).await, 0);
         assert_eq!(get(&second, &session, "a").await, None);
-        let document = second.0.session(&session).await.unwrap().unwrap();
+        let document = second.0.connection.session(&session).await.unwrap().unwrap();
         let known = Moment::now();
         sleep(seconds(24 * 3600));
-        let late = first.0.apply(&session, &document.epoch, &document.pending, known);
+        let late = first
+            .0
+            .applier
+            .apply(&session, &document.epoch, &document.pending, known);
         assert!(!document.pending.is_empty());
         assert!(late.await.is_err(), "it may be obsolete by now");
     })

@@ -18,7 +18,7 @@ async fn while_a_commit_is_in_doubt_the_owner_asks_the_server() {
             assert_eq!(get(&owner, &session, "a").await.as_deref(), Some("1"));
             // It arrives, and the answer does not.
             let second = owned(&session, token, 1, vec![change("session", "a", "2")]);
-            owner.0.slot(&session).begin_doubt();
+            owner.0.slots.get_or_make(&session).begin_doubt();
             commit_and_die(&server, second.clone()).await;
             assert_eq!(get(&owner, &session, "a").await.as_deref(), Some("2"));
             // Sent again, it is known; and the next one builds on it.
@@ -32,7 +32,7 @@ async fn while_a_commit_is_in_doubt_the_owner_asks_the_server() {
     )
     .await;
 }
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::error::Kind;
 use crate::record::RecordKey;
 
@@ -128,7 +128,7 @@ async fn a_burst_of_one_owner_is_applied_to_the_last() {
             );
         }
         backend.release(&session, token).await.unwrap();
-        let document = backend.0.session(&session).await.unwrap().unwrap();
+        let document = backend.0.connection.session(&session).await.unwrap().unwrap();
         assert!(document.pending.is_empty(), "given back without leftovers");
         assert_eq!(stored(&backend).await, 2);
     })
@@ -173,13 +173,26 @@ async fn chunks_without_commit_point_are_removed() {
         let backend = connect(&config).await;
         let session: SessionId = "half-staged".into();
         let token = granted(&backend, &session).await.token;
-        let found = backend.0.begin_staging(&session).await.unwrap().unwrap();
+        let found = backend
+            .0
+            .committer
+            .staging
+            .begin(&session)
+            .await
+            .unwrap()
+            .unwrap();
         let changes = vec![change("session", "a", "1")];
-        backend.0.stage(&session, &found.epoch, &changes).await.unwrap();
+        backend
+            .0
+            .committer
+            .staging
+            .stage(&session, &found.epoch, &changes)
+            .await
+            .unwrap();
         assert_eq!(staged(&backend).await, 1);
         let next = succeed(&backend, &session, token).await;
         assert_eq!((next.head.version, staged(&backend).await), (0, 0));
-        let after = backend.0.session(&session).await.unwrap().unwrap();
+        let after = backend.0.connection.session(&session).await.unwrap().unwrap();
         assert!(
             after.sweeps > found.sweeps,
             "a commit point that would name them is refused"
@@ -233,16 +246,16 @@ async fn patches_that_are_not_applied_stay_pending() {
 async fn patches_that_are_not_applied_stay_pending_when_the_lease_is_given_back() {
     let name = "patches_that_are_not_applied_stay_pending_when_the_lease_is_given_back";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             operation_timeout: seconds(2),
             ..config.clone()
         };
-        let (owner, next) = (connect(&by_way).await, connect(&config).await);
+        let (owner, next) = (connect(&by_proxy).await, connect(&config).await);
         let session: SessionId = "given-back".into();
         let token = granted(&owner, &session).await.token;
-        way.leave_unanswered("vault_records");
+        proxy.leave_unanswered("vault_records");
         let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
         commit_one(&owner, first).await.unwrap();
         owner.release(&session, token).await.unwrap();
@@ -258,17 +271,17 @@ async fn patches_that_are_not_applied_stay_pending_when_the_lease_is_given_back(
 async fn commits_and_reads_ask_for_a_majority() {
     let name = "commits_and_reads_ask_for_a_majority";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let backend = connect(&by_way).await;
+        let backend = connect(&by_proxy).await;
         let session: SessionId = "many".into();
         let token = granted(&backend, &session).await.token;
         for what in ["commit", "read"] {
             // What does not ask for it goes through.
-            way.hold_back("majority");
+            proxy.hold_back("majority");
             let (asking, id) = (backend.clone(), session.clone());
             let asked = tokio::spawn(async move {
                 if what == "commit" {
@@ -278,9 +291,9 @@ async fn commits_and_reads_ask_for_a_majority() {
                     assert_eq!(get(&asking, &id, "a").await.as_deref(), Some("1"));
                 }
             });
-            let held_back = tokio::time::timeout(seconds(20), way.holds_back()).await;
+            let held_back = tokio::time::timeout(seconds(20), proxy.holds_back()).await;
             assert!(held_back.is_ok() && !asked.is_finished(), "{what}");
-            way.let_through();
+            proxy.let_through();
             asked.await.unwrap();
             settled(&backend, &session).await;
         }
@@ -338,7 +351,8 @@ async fn what_stops_one_session_is_answered_to_that_one_alone() {
         assert!(
             backend
                 .0
-                .renew(&leases, seconds(60))
+                .renewer
+                .renew(&renewals(&leases), seconds(60))
                 .await
                 .iter()
                 .all(Result::is_ok)

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::record::RecordKey;
 
 /// So many records, against ten.
@@ -93,12 +93,12 @@ async fn a_commit_among_many_records_costs_what_it_costs_among_few() {
 async fn opening_a_session_takes_so_many_commands() {
     let name = "opening_a_session_takes_so_many_commands";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let backend = connect(&by_way).await;
+        let backend = connect(&by_proxy).await;
         let session: SessionId = "opened".into();
         let opening = Acquire {
             read: vec![RecordKey::creds()],
@@ -106,9 +106,9 @@ async fn opening_a_session_takes_so_many_commands() {
         };
         // The first of a store reads the server's clock as well.
         let other = granted(&backend, &"other".into()).await;
-        way.take_commands();
+        proxy.take_commands();
         let token = grant(&backend, opening.clone()).await.token;
-        assert_eq!(way.take_commands(), ["find", "insert"], "a new one");
+        assert_eq!(proxy.take_commands(), ["find", "insert"], "a new one");
         commit_one(
             &backend,
             owned(&session, token, 0, vec![change("session", "a", "1")]),
@@ -117,10 +117,10 @@ async fn opening_a_session_takes_so_many_commands() {
         .unwrap();
         settled(&backend, &session).await;
         backend.release(&session, token).await.unwrap();
-        way.take_commands();
+        proxy.take_commands();
         let token = grant(&backend, opening.clone()).await.token;
         assert_eq!(
-            way.take_commands(),
+            proxy.take_commands(),
             ["find", "findAndModify", "find"],
             "one that there is"
         );
@@ -131,21 +131,21 @@ async fn opening_a_session_takes_so_many_commands() {
             owned(&session, token, 1, vec![change("session", "a", "2")]),
         )
         .await;
-        way.take_commands();
+        proxy.take_commands();
         let taken = Acquire {
-            displace: Some(token),
+            preempt: Some(token),
             ..opening
         };
         grant(&backend, taken).await;
         let commands = ["find", "findAndModify", "update", "find"];
-        assert_eq!(way.take_commands(), commands, "one to be repaired");
+        assert_eq!(proxy.take_commands(), commands, "one to be repaired");
 
         // Holding two of them is one command, beside a look at both.
         let leases = [("other".into(), other.token)];
-        assert!(backend.0.renew(&leases, seconds(60)).await[0].is_ok());
-        way.take_commands();
-        assert!(backend.0.renew(&leases, seconds(60)).await[0].is_ok());
-        assert_eq!(way.take_commands(), ["update", "find"]);
+        assert!(backend.0.renewer.renew(&renewals(&leases), seconds(60)).await[0].is_ok());
+        proxy.take_commands();
+        assert!(backend.0.renewer.renew(&renewals(&leases), seconds(60)).await[0].is_ok());
+        assert_eq!(proxy.take_commands(), ["update", "find"]);
     })
     .await;
 }

@@ -49,7 +49,7 @@ async fn a_crash_after_the_commit_point_loses_nothing() {
         }
 
         let request = Acquire {
-            displace: Some(token),
+            preempt: Some(token),
             read: vec![key("session", "a"), key("session", "b"), key("session", "c")],
             ..acquire(&session)
         };
@@ -72,7 +72,7 @@ async fn a_crash_in_the_middle_of_the_records_loses_nothing() {
             let token = granted(&victim, &session).await.token;
             let changes = vec![change("session", "a", "1"), change("session", "b", "1")];
             commit_and_die(&victim, owned(&session, token, 0, changes)).await;
-            let document = victim.0.session(&session).await.unwrap().unwrap();
+            let document = victim.0.connection.session(&session).await.unwrap().unwrap();
             let half = std::sync::Arc::new(super::super::documents::Entry {
                 version: 1,
                 changes: Some(vec![change("session", "a", "1")]),
@@ -80,6 +80,7 @@ async fn a_crash_in_the_middle_of_the_records_loses_nothing() {
             });
             victim
                 .0
+                .applier
                 .apply(&session, &document.epoch, &[half], Moment::now())
                 .await
                 .unwrap();
@@ -103,7 +104,7 @@ async fn a_late_write_of_a_dead_owner_changes_nothing() {
             change("session", "kept", "old"),
         ];
         commit_and_die(&sleeper, owned(&session, token, 0, old)).await;
-        let document = sleeper.0.session(&session).await.unwrap().unwrap();
+        let document = sleeper.0.connection.session(&session).await.unwrap().unwrap();
 
         let next = succeed(&other, &session, token).await.token;
         let new = vec![change("session", "deleted", ""), change("session", "kept", "new")];
@@ -113,6 +114,7 @@ async fn a_late_write_of_a_dead_owner_changes_nothing() {
         // It wakes up where it stood: about to bring the records up to its patch.
         sleeper
             .0
+            .applier
             .apply(&session, &document.epoch, &document.pending, Moment::now())
             .await
             .unwrap();
@@ -137,7 +139,12 @@ async fn a_delete_halfway_is_a_delete() {
             .await
             .unwrap();
         settled(&victim, &session).await;
-        let garbage = victim.0.entomb(&session, Fence::Owner(token)).await.unwrap();
+        let garbage = victim
+            .0
+            .lifetime
+            .write_tombstone(&session, Fence::Owner(token))
+            .await
+            .unwrap();
         assert!(garbage.is_some_and(|garbage| garbage.existed));
         assert_eq!(stored(&other).await, 2, "the crash came before the removal");
 
@@ -172,7 +179,12 @@ async fn a_deleted_incarnation_stays_invisible_to_the_next() {
                 .await
                 .unwrap();
             settled(&victim, &session).await;
-            victim.0.entomb(&session, Fence::Owner(token)).await.unwrap();
+            victim
+                .0
+                .lifetime
+                .write_tombstone(&session, Fence::Owner(token))
+                .await
+                .unwrap();
 
             let next = succeed(&other, &session, token).await;
             assert_eq!(next.head, Head::default());

@@ -55,7 +55,7 @@ async fn granted(backend: &MongoBackend, session: &SessionId) -> Grant {
 /// As a process that knows the holder dead.
 async fn succeed(backend: &MongoBackend, session: &SessionId, token: u64) -> Grant {
     let request = Acquire {
-        displace: Some(token),
+        preempt: Some(token),
         ..acquire(session)
     };
     grant(backend, request).await
@@ -85,7 +85,7 @@ fn owned(session: &SessionId, token: u64, base: u64, changes: Vec<Change>) -> Co
 
 /// Passes the commit point and stops there, as a process that is killed does.
 async fn commit_and_die(backend: &MongoBackend, commit: Commit) {
-    let (answers, _) = backend.0.commit_points(vec![commit]).await;
+    let (answers, _) = backend.0.committer.commit_points(vec![commit]).await;
     for answer in answers {
         answer.expect("the commit point is passed");
     }
@@ -113,8 +113,8 @@ async fn staged(backend: &MongoBackend) -> usize {
 
 /// Waits until the records have caught up.
 async fn settled(backend: &MongoBackend, session: &SessionId) {
-    let slot = backend.0.slot(session);
-    backend.0.start_applying([slot.clone()]);
+    let slot = backend.0.slots.get_or_make(session);
+    backend.0.applier.start([slot.clone()]);
     slot.settle().await;
     assert_eq!(slot.queued(), 0, "all patches are applied");
 }

@@ -3,17 +3,17 @@
 use std::time::Instant;
 
 use super::*;
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::error::Kind;
 
 #[tokio::test]
 async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     let name = "an_outage_is_an_error_in_bounded_time_and_loses_nothing";
     let Some(url) = mongo_for(name) else { return };
-    let mut way = Way::to(&url).await;
+    let mut proxy = TcpProxy::to(&url).await;
     let config = MongoConfig {
         operation_timeout: seconds(3),
-        ..config(&format!("mongodb://{}", way.address))
+        ..config(&format!("mongodb://{}", proxy.address))
     };
     let backend = connect(&config).await;
     let session: SessionId = "outage".into();
@@ -22,7 +22,7 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
     commit_one(&backend, first).await.unwrap();
     settled(&backend, &session).await;
 
-    way.cut().await;
+    proxy.cut().await;
     let second = owned(&session, token, 1, vec![change("session", "a", "2")]);
     let started = Instant::now();
     let away = [Kind::Unavailable, Kind::Timeout];
@@ -42,7 +42,7 @@ async fn an_outage_is_an_error_in_bounded_time_and_loses_nothing() {
         "four waits of at most 3 s, and slack"
     );
 
-    way.mend().await;
+    proxy.mend().await;
     let recovered = Instant::now();
     while backend.ping().await.is_err() {
         assert!(
@@ -103,10 +103,10 @@ async fn a_url_that_cannot_be_read_is_not_shown() {
 async fn the_first_read_of_another_primary_waits_for_a_write_that_a_majority_has() {
     let name = "the_first_read_of_another_primary_waits_for_a_write_that_a_majority_has";
     let Some(url) = mongo_for(name) else { return };
-    let mut way = Way::to(&url).await;
+    let mut proxy = TcpProxy::to(&url).await;
     let config = MongoConfig {
         operation_timeout: seconds(10),
-        ..config(&format!("mongodb://{}", way.address))
+        ..config(&format!("mongodb://{}", proxy.address))
     };
     let backend = connect(&config).await;
     let session: SessionId = "read".into();
@@ -120,19 +120,19 @@ async fn the_first_read_of_another_primary_waits_for_a_write_that_a_majority_has
         let last = |name: &str| commands.iter().rposition(|sent| sent == name);
         last("findAndModify").is_some_and(|write| last("find").is_some_and(|read| write < read))
     };
-    backend.0.slot(&session).forget();
-    way.take_commands();
+    backend.0.slots.get_or_make(&session).forget();
+    proxy.take_commands();
     read().await.unwrap();
-    assert!(!confirms(way.take_commands()), "it is the same as ever");
-    way.cut().await;
+    assert!(!confirms(proxy.take_commands()), "it is the same as ever");
+    proxy.cut().await;
     assert!(read().await.is_err());
-    way.mend().await;
-    way.take_commands();
+    proxy.mend().await;
+    proxy.take_commands();
     let start = Instant::now();
     while read().await.is_err() {
         assert!(start.elapsed() < seconds(60));
     }
-    assert!(confirms(way.take_commands()));
+    assert!(confirms(proxy.take_commands()));
     read().await.unwrap();
-    assert!(!confirms(way.take_commands()), "once");
+    assert!(!confirms(proxy.take_commands()), "once");
 }

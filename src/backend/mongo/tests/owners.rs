@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::backend::OutboxOpened;
-use crate::backend::mongo::lease::Outboxes;
-use crate::backend::way::Way;
+use crate::backend::mongo::metadata::Outboxes;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::error::Kind;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_stale_owner_that_wakes_up_is_refused() {
         let old = grant(&stale, request).await.token;
         let first = owned(&session, old, 0, vec![change("session", "a", "1")]);
         commit_one(&stale, first).await.unwrap();
-        // The lease has run out, so no `displace` is needed.
+        // The lease has run out, so no `preempt` is needed.
         let new = granted(&other, &session).await.token;
         assert!(new > old);
         let second = owned(&session, new, 1, vec![change("session", "a", "2")]);
@@ -208,16 +208,30 @@ async fn a_lease_that_was_found_over_is_not_renewed() {
         let leases = [(session.clone(), granted(&owner, &session).await.token)];
         assert_eq!(renewed(&owner, &leases).await, [None]);
         let connection = &other.0.connection;
-        let found = other.0.session(&session).await.unwrap().unwrap();
+        let found = other.0.connection.session(&session).await.unwrap().unwrap();
         let named = found.lease.expect("the session names its lease");
         let now = connection.now().await.unwrap();
-        assert!(other.0.end_of_lease(&named, now).await.unwrap().is_some());
+        assert!(
+            other
+                .0
+                .holders
+                .end_of_process_lease(&named, now)
+                .await
+                .unwrap()
+                .is_some()
+        );
         oversleep(&owner).await;
-        assert_eq!(other.0.end_of_lease(&named, now).await.unwrap(), None);
+        assert_eq!(
+            other.0.holders.end_of_process_lease(&named, now).await.unwrap(),
+            None
+        );
         // Nobody has taken the session yet, so it is held again, by another lease.
         assert_eq!(renewed(&owner, &leases).await, [None]);
-        assert_eq!(other.0.end_of_lease(&named, now).await.unwrap(), None);
-        let found = other.0.session(&session).await.unwrap().unwrap();
+        assert_eq!(
+            other.0.holders.end_of_process_lease(&named, now).await.unwrap(),
+            None
+        );
+        let found = other.0.connection.session(&session).await.unwrap().unwrap();
         assert_ne!(found.lease.expect("it names a lease"), named);
     })
     .await;
@@ -269,8 +283,7 @@ async fn a_lost_session_is_no_new_one() {
             .await
             .unwrap();
         let next = owned(&session, token, 1, vec![change("session", "a", "2")]);
-        let answer = commit_one(&backend, next).await;
-        assert_eq!(answer.unwrap_err().kind(), Kind::SessionLost);
+        contract::session_lost(commit_one(&backend, next).await, 1, 0);
     })
     .await;
 }
@@ -295,13 +308,13 @@ async fn one_process_has_one_client() {
 async fn a_lease_that_could_not_be_given_back_is_given_back_later() {
     let name = "a_lease_that_could_not_be_given_back_is_given_back_later";
     with_server(name, async |config| {
-        let mut way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let mut proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             operation_timeout: seconds(2),
             ..config.clone()
         };
-        let (owner, other) = (connect(&by_way).await, connect(&config).await);
+        let (owner, other) = (connect(&by_proxy).await, connect(&config).await);
         let mut leases = Vec::new();
         for name in ["ended", "goes-on"] {
             let session: SessionId = name.into();
@@ -310,9 +323,9 @@ async fn a_lease_that_could_not_be_given_back_is_given_back_later() {
         }
         assert_eq!(renewed(&owner, &leases).await, [None, None]);
         let ended = leases.remove(0);
-        way.cut().await;
+        proxy.cut().await;
         owner.release(&ended.0, ended.1).await.unwrap_err();
-        way.mend().await;
+        proxy.mend().await;
         let start = Instant::now();
         let taken = loop {
             // What is held is renewed, as ever.
@@ -325,7 +338,9 @@ async fn a_lease_that_could_not_be_given_back_is_given_back_later() {
         };
         // Given back once: what somebody else holds since stays held.
         assert_eq!(renewed(&owner, &leases).await, [None]);
-        let held = other.held(&[(ended.0.clone(), taken), leases[0].clone()]).await;
+        let held = other
+            .check_leases(&[(ended.0.clone(), taken), leases[0].clone()])
+            .await;
         assert_eq!(held.unwrap(), [true, true]);
     })
     .await;
@@ -367,15 +382,26 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
         let stands = (1, first.id);
         commit_one(&owner, first).await.unwrap();
         let seen = [
-            (Outboxes::Respected, other.0.session(&session).await.unwrap()),
-            (Outboxes::GivenUp, other.0.session(&session).await.unwrap()),
+            (
+                Outboxes::Respected,
+                other.0.connection.session(&session).await.unwrap(),
+            ),
+            (
+                Outboxes::GivenUp,
+                other.0.connection.session(&session).await.unwrap(),
+            ),
         ];
         let opened = owner.open_outbox(&session, token, stands, None).await.unwrap();
         assert_eq!(opened, OutboxOpened::Yes);
         for (outboxes, found) in seen {
             let now = other.0.connection.now().await.unwrap();
             let request = acquire(&session);
-            let taken = other.0.take(&request, found, now, outboxes).await.unwrap();
+            let taken = other
+                .0
+                .acquirer
+                .take(&request, found, now, outboxes)
+                .await
+                .unwrap();
             assert!(taken.is_none(), "{outboxes:?}");
         }
         let metadata = other.metadata(&session).await.unwrap().unwrap();
@@ -384,29 +410,29 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_passed() {
     .await;
 }
 
-/// Whoever deletes without owning the session has seen none, and its update is still on its way.
+/// Whoever deletes without owning the session has seen none, and its update is still on its proxy.
 #[tokio::test]
 async fn an_outbox_that_was_begun_meanwhile_is_not_deleted() {
     let name = "an_outbox_that_was_begun_meanwhile_is_not_deleted";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let (owner, other) = (connect(&config).await, connect(&by_way).await);
+        let (owner, other) = (connect(&config).await, connect(&by_proxy).await);
         let session: SessionId = "deleted".into();
         let token = granted(&owner, &session).await.token;
         let first = owned(&session, token, 0, vec![change("session", "a", "1")]);
         let stands = (1, first.id);
         commit_one(&owner, first).await.unwrap();
-        way.hold_back("updates");
+        proxy.hold_back("updates");
         let id = session.clone();
         let deleting = tokio::spawn(async move { other.delete(&id, Fence::Shared).await });
-        way.holds_back().await;
+        proxy.holds_back().await;
         let opened = owner.open_outbox(&session, token, stands, None).await;
         assert_eq!(opened.unwrap(), OutboxOpened::Yes);
-        way.let_through();
+        proxy.let_through();
         let refused = deleting.await.unwrap().unwrap_err();
         assert_eq!(refused.kind(), Kind::SessionBusy, "{refused:?}");
         assert_eq!(owner.head(&session).await.unwrap().version, 1);
@@ -418,13 +444,13 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_deleted() {
 async fn a_router_with_a_wrong_clock_takes_no_lease() {
     let name = "a_router_with_a_wrong_clock_takes_no_lease";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        way.set_router_ahead(seconds(3600));
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        proxy.set_router_ahead(seconds(3600));
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let (owner, other) = (connect(&config).await, connect(&by_way).await);
+        let (owner, other) = (connect(&config).await, connect(&by_proxy).await);
         let primarys = owner.0.connection.now().await.unwrap().server;
         let by_the_router = other.0.connection.now().await.unwrap().server;
         let differ = by_the_router

@@ -1,7 +1,7 @@
 //! Nothing delays the renewal of leases.
 
 use super::*;
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 use crate::error::Kind;
 
 /// Far longer than a renewal takes, and far shorter than what hangs.
@@ -17,20 +17,20 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
 async fn a_renewal_waits_for_no_connection() {
     let name = "a_renewal_waits_for_no_connection";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}/?maxPoolSize=2", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}/?maxPoolSize=2", proxy.address),
             operation_timeout: seconds(120),
             ..config.clone()
         };
-        let owner = connect(&by_way).await;
+        let owner = connect(&by_proxy).await;
         let session: SessionId = "idle".into();
         let leases = [(session.clone(), granted(&owner, &session).await.token)];
-        assert!(owner.0.renew(&leases, seconds(120)).await[0].is_ok());
+        assert!(owner.0.renewer.renew(&renewals(&leases), seconds(120)).await[0].is_ok());
         let first = owned(&session, leases[0].1, 0, vec![change("session", "a", "1")]);
         commit_one(&owner, first).await.unwrap();
         settled(&owner, &session).await;
-        way.leave_unanswered("vault_records");
+        proxy.leave_unanswered("vault_records");
         let reads = (0..8).map(|_| {
             let (reader, other) = (owner.clone(), session.clone());
             tokio::spawn(async move {
@@ -47,7 +47,7 @@ async fn a_renewal_waits_for_no_connection() {
         }
         let new: SessionId = "new".into();
         let unknown = [leases[0].clone(), (new, 1)];
-        let answers = soon(owner.0.renew(&unknown, seconds(120))).await;
+        let answers = soon(owner.0.renewer.renew(&renewals(&unknown), seconds(120))).await;
         assert!(answers[0].is_ok(), "{answers:?}");
         assert!(answers[1].is_err());
         for read in reads {
@@ -62,21 +62,21 @@ async fn a_renewal_waits_for_no_connection() {
 async fn sessions_that_cannot_be_enlisted_now_hold_up_no_others() {
     let name = "sessions_that_cannot_be_enlisted_now_hold_up_no_others";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             operation_timeout: seconds(120),
             ..config.clone()
         };
-        let owner = connect(&by_way).await;
+        let owner = connect(&by_proxy).await;
         let mut leases = Vec::new();
         for name in ["old", "new"] {
             let session: SessionId = name.into();
             leases.push((session.clone(), granted(&owner, &session).await.token));
         }
-        assert!(owner.0.renew(&leases[..1], seconds(8)).await[0].is_ok());
-        way.leave_unanswered("leaseUntil");
-        let answers = soon(owner.0.renew(&leases, seconds(8))).await;
+        assert!(owner.0.renewer.renew(&renewals(&leases[..1]), seconds(8)).await[0].is_ok());
+        proxy.leave_unanswered("leaseUntil");
+        let answers = soon(owner.0.renewer.renew(&renewals(&leases), seconds(8))).await;
         assert!(answers[0].is_ok(), "{answers:?}");
         assert_eq!(answers[1].as_ref().unwrap_err().kind(), Kind::Timeout);
     })
@@ -88,18 +88,18 @@ async fn sessions_that_cannot_be_enlisted_now_hold_up_no_others() {
 async fn sessions_that_cannot_be_looked_at_now_are_renewed() {
     let name = "sessions_that_cannot_be_looked_at_now_are_renewed";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             operation_timeout: seconds(120),
             ..config.clone()
         };
-        let owner = connect(&by_way).await;
+        let owner = connect(&by_proxy).await;
         let session: SessionId = "unseen".into();
         let leases = [(session.clone(), granted(&owner, &session).await.token)];
-        assert!(owner.0.renew(&leases, seconds(8)).await[0].is_ok());
-        way.leave_unanswered("projection");
-        let answers = soon(owner.0.renew(&leases, seconds(8))).await;
+        assert!(owner.0.renewer.renew(&renewals(&leases), seconds(8)).await[0].is_ok());
+        proxy.leave_unanswered("projection");
+        let answers = soon(owner.0.renewer.renew(&renewals(&leases), seconds(8))).await;
         assert!(answers[0].is_ok(), "{answers:?}");
     })
     .await;
@@ -109,20 +109,21 @@ async fn sessions_that_cannot_be_looked_at_now_are_renewed() {
 async fn many_renewals_at_once_are_two_commands() {
     let name = "many_renewals_at_once_are_two_commands";
     with_server(name, async |config| {
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             ..config.clone()
         };
-        let owner = connect(&by_way).await;
+        let owner = connect(&by_proxy).await;
         let session: SessionId = "one".into();
         let leases = [(session.clone(), granted(&owner, &session).await.token)];
-        assert!(owner.0.renew(&leases, seconds(60)).await[0].is_ok());
-        way.take_commands();
-        let all = (0..200).map(|_| owner.0.renew(&leases, seconds(60)));
+        assert!(owner.0.renewer.renew(&renewals(&leases), seconds(60)).await[0].is_ok());
+        proxy.take_commands();
+        let asked = renewals(&leases);
+        let all = (0..200).map(|_| owner.0.renewer.renew(&asked, seconds(60)));
         let answers = futures_util::future::join_all(all).await;
         assert!(answers.iter().all(|answers| answers[0].is_ok()));
-        let commands = way.take_commands();
+        let commands = proxy.take_commands();
         let sent = commands.iter().filter(|name| *name == "update").count();
         assert!((1..=4).contains(&sent), "{sent} commands for the same lease");
     })
@@ -142,17 +143,17 @@ async fn a_takeover_that_takes_long_keeps_its_lease() {
             owned(&session, token, 0, vec![change("session", "a", "1")]),
         )
         .await;
-        let way = Way::to(&config.url).await;
-        let by_way = MongoConfig {
-            url: format!("mongodb://{}", way.address),
+        let proxy = TcpProxy::to(&config.url).await;
+        let by_proxy = MongoConfig {
+            url: format!("mongodb://{}", proxy.address),
             operation_timeout: seconds(60),
             ..config.clone()
         };
-        let second = connect(&by_way).await;
-        way.leave_unanswered("vault_records");
+        let second = connect(&by_proxy).await;
+        proxy.leave_unanswered("vault_records");
         let short = Duration::from_millis(1500);
         let request = Acquire {
-            displace: Some(token),
+            preempt: Some(token),
             lease: short,
             ..acquire(&session)
         };

@@ -64,7 +64,7 @@ async fn a_patch_of_thousands_of_records_is_one_commit() {
 
     let read = Acquire {
         read: keys.clone(),
-        displace: Some(token),
+        preempt: Some(token),
         ..request("s", "second")
     };
     let grant = granted(backend.acquire(read).await.unwrap());
@@ -169,7 +169,7 @@ async fn in_a_batch_each_commit_has_its_own_fence_and_answer() {
         commits.push(commit(&session, token, 0, vec![put("a", &session)]));
     }
     let displaced = Acquire {
-        displace: Some(token_of(&commits[300])),
+        preempt: Some(token_of(&commits[300])),
         ..request("s300", "second")
     };
     granted(backend.acquire(displaced).await.unwrap());

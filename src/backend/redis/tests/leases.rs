@@ -116,22 +116,22 @@ async fn a_dead_holder_is_displaced_and_nobody_else() {
     let server = Server::start(&[]);
     let backend = backend(&server.url());
     let first = grant(&backend, "s").await;
-    let displace = |token| Acquire {
-        displace: Some(token),
+    let preempt = |token| Acquire {
+        preempt: Some(token),
         ..request("s", "second")
     };
     assert!(matches!(
-        backend.acquire(displace(first.token - 1)).await.unwrap(),
+        backend.acquire(preempt(first.token - 1)).await.unwrap(),
         Acquired::Held(_)
     ));
-    let second = granted(backend.acquire(displace(first.token)).await.unwrap());
+    let second = granted(backend.acquire(preempt(first.token)).await.unwrap());
     assert!(second.token > first.token);
     assert!(matches!(
-        backend.acquire(displace(first.token)).await.unwrap(),
+        backend.acquire(preempt(first.token)).await.unwrap(),
         Acquired::Held(_)
     ));
     // The token was taken in no time, so the clock did not help.
-    let third = granted(backend.acquire(displace(second.token)).await.unwrap());
+    let third = granted(backend.acquire(preempt(second.token)).await.unwrap());
     assert!(third.token > second.token);
 }
 
@@ -142,16 +142,16 @@ async fn the_callers_own_tokens_only_grow() {
     }
     let server = Server::start(&[]);
     let backend = backend(&server.url());
-    let claim = |token| Acquire {
-        claim: Some(token),
+    let client_token = |token| Acquire {
+        client_token: Some(token),
         ..request("s", "first")
     };
     for accepted in [5, 5, 7] {
-        let grant = granted(backend.acquire(claim(accepted)).await.unwrap());
+        let grant = granted(backend.acquire(client_token(accepted)).await.unwrap());
         backend.release(&"s".into(), grant.token).await.unwrap();
     }
-    assert_eq!(kind(backend.acquire(claim(6)).await), Kind::Fenced);
-    let grant = granted(backend.acquire(claim(7)).await.unwrap());
+    assert_eq!(kind(backend.acquire(client_token(6)).await), Kind::Fenced);
+    let grant = granted(backend.acquire(client_token(7)).await.unwrap());
     commit_one(&backend, commit("s", grant.token, 0, vec![put("a", "")]))
         .await
         .unwrap();
@@ -162,7 +162,7 @@ async fn the_callers_own_tokens_only_grow() {
             .unwrap()
     );
     backend.release(&"s".into(), grant.token).await.unwrap();
-    assert_eq!(kind(backend.acquire(claim(6)).await), Kind::Fenced);
+    assert_eq!(kind(backend.acquire(client_token(6)).await), Kind::Fenced);
     assert!(all_sessions(&backend, 10).await.unwrap().is_empty());
 
     // What is remembered is forgotten some day; a session that begins in its place is not.
@@ -172,10 +172,10 @@ async fn the_callers_own_tokens_only_grow() {
         .unwrap();
     assert_eq!(server.run::<i64>("PTTL bv:{s}"), -1);
     assert!(backend.delete(&"s".into(), Fence::Shared).await.unwrap());
-    let grant = granted(backend.acquire(claim(8)).await.unwrap());
+    let grant = granted(backend.acquire(client_token(8)).await.unwrap());
     backend.release(&"s".into(), grant.token).await.unwrap();
     assert!(server.run::<i64>("PTTL bv:{s}") > 0);
-    let grant = granted(backend.acquire(claim(8)).await.unwrap());
+    let grant = granted(backend.acquire(client_token(8)).await.unwrap());
     assert_eq!(server.run::<i64>("PTTL bv:{s}"), -1);
     commit_one(&backend, commit("s", grant.token, 0, vec![put("a", "")]))
         .await
@@ -239,11 +239,11 @@ async fn two_owners_fighting_never_mix_their_writes() {
                 let grant = match backend.acquire(request("s", name)).await.unwrap() {
                     Acquired::Granted(grant) => grant,
                     Acquired::Held(holder) => {
-                        let displace = Acquire {
-                            displace: Some(holder.token),
+                        let preempt = Acquire {
+                            preempt: Some(holder.token),
                             ..request("s", name)
                         };
-                        match backend.acquire(displace).await.unwrap() {
+                        match backend.acquire(preempt).await.unwrap() {
                             Acquired::Granted(grant) => grant,
                             Acquired::Held(_) => continue,
                         }

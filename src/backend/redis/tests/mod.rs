@@ -68,8 +68,8 @@ fn request(session: &str, name: &str) -> Acquire {
         session: session.into(),
         owner: owner(name),
         lease: LEASE,
-        claim: None,
-        displace: None,
+        client_token: None,
+        preempt: None,
         read: Vec::new(),
     }
 }

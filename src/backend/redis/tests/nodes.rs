@@ -134,7 +134,14 @@ async fn a_node_that_hangs_holds_up_its_own_sessions_alone() {
         .iter()
         .map(|(session, token)| (SessionId::from(session.as_str()), *token))
         .collect();
-    assert!(backend.held(&leases).await.unwrap().iter().all(|held| *held));
+    assert!(
+        backend
+            .check_leases(&leases)
+            .await
+            .unwrap()
+            .iter()
+            .all(|held| *held)
+    );
     servers[1].freeze(false);
     for (session, token) in &there {
         let next = commit(session, *token, 0, vec![put("a", "2")]);

@@ -16,12 +16,12 @@ async fn a_user_with_the_documented_permissions_can_do_everything() {
     server.run::<()>(&format!("ACL SETUSER bot on >p@ss ~bv:* {ALLOWED}"));
     let backend = backend(&format!("redis://bot:p%40ss@127.0.0.1:{}", server.port));
     let session: SessionId = "s".into();
-    let claim = Acquire {
-        claim: Some(1),
+    let client_token = Acquire {
+        client_token: Some(1),
         read: vec![key("a")],
         ..request("s", "first")
     };
-    let token = granted(backend.acquire(claim).await.unwrap()).token;
+    let token = granted(backend.acquire(client_token).await.unwrap()).token;
     let day = Some(Duration::from_secs(86_400));
     let changes = vec![put("a", "1"), drop_record("b")];
     commit_one(

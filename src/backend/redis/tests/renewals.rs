@@ -2,7 +2,7 @@
 
 use super::super::testing::{Server, redis_server_found};
 use super::*;
-use crate::backend::way::Way;
+use crate::backend::tcp_proxy::TcpProxy;
 
 async fn soon<T>(work: impl Future<Output = T>) -> T {
     let soon = Duration::from_secs(20);
@@ -11,10 +11,10 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
         .expect("it waits for nothing else")
 }
 
-fn patient(way: &Way) -> RedisBackend {
+fn patient(proxy: &TcpProxy) -> RedisBackend {
     let config = RedisConfig {
         operation_timeout: Duration::from_secs(120),
-        ..config(&format!("redis://{}", way.address))
+        ..config(&format!("redis://{}", proxy.address))
     };
     RedisBackend::new(&config).unwrap()
 }
@@ -26,11 +26,11 @@ async fn a_renewal_does_not_stand_behind_other_commands() {
         return;
     }
     let server = Server::start(&[]);
-    let way = Way::to(&server.url()).await;
-    let owner = patient(&way);
+    let proxy = TcpProxy::to(&server.url()).await;
+    let owner = patient(&proxy);
     let token = grant(&owner, "s").await.token;
     let leases = [("s".into(), token)];
-    way.freeze();
+    proxy.freeze();
     let renewed = soon(owner.renew(&renewals(&leases), LEASE)).await;
     assert!(renewed[0].is_ok(), "{renewed:?}");
 }
@@ -41,13 +41,13 @@ async fn a_connection_that_died_without_a_word_is_replaced_before_the_lease_is_o
         return;
     }
     let server = Server::start(&[]);
-    let way = Way::to(&server.url()).await;
-    let owner = patient(&way);
+    let proxy = TcpProxy::to(&server.url()).await;
+    let owner = patient(&proxy);
     let token = grant(&owner, "s").await.token;
     let leases = [("s".into(), token)];
     let lease = Duration::from_secs(8);
     assert!(owner.renew(&renewals(&leases), lease).await[0].is_ok());
-    way.freeze();
+    proxy.freeze();
     let late = soon(owner.renew(&renewals(&leases), lease)).await.remove(0);
     assert_eq!(late.unwrap_err().kind(), Kind::Timeout);
     assert!(soon(owner.renew(&renewals(&leases), lease)).await[0].is_ok());
@@ -73,16 +73,16 @@ async fn a_server_that_does_not_answer_a_second_connection_renews_by_the_first()
         return;
     }
     let server = Server::start(&[]);
-    let way = Way::to(&server.url()).await;
+    let proxy = TcpProxy::to(&server.url()).await;
     let patient = RedisConfig {
         operation_timeout: Duration::from_secs(120),
         connect_timeout: Duration::from_secs(120),
-        ..config(&format!("redis://{}", way.address))
+        ..config(&format!("redis://{}", proxy.address))
     };
     let owner = RedisBackend::new(&patient).unwrap();
     let token = grant(&owner, "s").await.token;
     // What a connection begins with.
-    way.leave_unanswered("CLIENT");
+    proxy.leave_unanswered("CLIENT");
     let renewed = soon(owner.renew(&renewals(&[("s".into(), token)]), LEASE)).await;
     assert!(renewed[0].is_ok(), "{renewed:?}");
 }

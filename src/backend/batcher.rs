@@ -1,9 +1,9 @@
-//! Many items in one call to a server.
+//! Many requests in one call to a server.
 //!
-//! At most [`Carrier::IN_FLIGHT`] calls are on their way at once. Who comes while a place is free sends its items
-//! itself, with no detour; who comes later is [`Waiting`]. When a call is answered, the first in the queue
-//! gets a [`Turn`] and takes along what else waits. No task of its own is needed, and a caller may give up at any
-//! point: a turn that is dropped hands on what it held.
+//! At most [`BatchSink::IN_FLIGHT`] calls are on their way at once. A caller that finds a free slot sends at once; later
+//! callers queue. When a call is answered, the first in the queue becomes the [`Leader`] of the next one, and takes
+//! along what else waits. No task of its own is needed, and a caller may give up at any point: a leader that is dropped
+//! hands on what it held.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// Carries items to a server, many at once.
-pub(crate) trait Carrier: Sized + Send + Sync + 'static {
-    /// What is carried. Carried twice must be as good as once.
+/// Where batches go.
+pub(crate) trait BatchSink: Sized + Send + Sync + 'static {
+    /// What is sent. Sent twice must be as good as once.
     type Item: Send + Sync + 'static;
     /// What the server says to one of them.
     type Answer: Send + 'static;
 
     /// Calls under way at once.
     const IN_FLIGHT: usize;
-    /// A call carries no more than this …
+    /// A call has no more than this …
     const MOST_ITEMS: usize;
     /// … or this, unless a single item does.
     const MOST_BYTES: usize;
 
-    /// Who waits to be carried.
+    /// Who waits to be sent.
     fn waiting(&self) -> &Mutex<Waiting<Self>>;
 
-    /// Whether both may be carried by one call.
+    /// Whether both may go in one call.
     fn may_share_a_call(one: &Self::Item, other: &Self::Item) -> bool;
 
     /// About how large it is.
     fn bytes(item: &Self::Item) -> usize;
 
     /// One call; an answer for each, in order.
-    fn carry(
+    fn send_batch(
         &self,
         items: &[&Self::Item],
         deadline: Instant,
@@ -50,57 +50,57 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
 }
 
 /// Items that belong together, and who waits for them.
-struct Unit<C: Carrier> {
-    items: Vec<C::Item>,
+struct Request<S: BatchSink> {
+    items: Vec<S::Item>,
     bytes: usize,
-    waiter: oneshot::Sender<Message<C>>,
+    waiter: oneshot::Sender<Message<S>>,
 }
 
-enum Message<C: Carrier> {
-    Answer(Vec<C::Answer>),
-    Lead(Turn<C>),
+enum Message<S: BatchSink> {
+    Answer(Vec<S::Answer>),
+    Lead(Leader<S>),
 }
 
 /// Items that wait.
-pub(crate) struct Waiting<C: Carrier> {
-    units: VecDeque<Unit<C>>,
+pub(crate) struct Waiting<S: BatchSink> {
+    requests: VecDeque<Request<S>>,
     in_flight: usize,
-    /// How many items the last call carried.
+    /// How many items the last call had.
     last: usize,
 }
 
-impl<C: Carrier> Default for Waiting<C> {
+impl<S: BatchSink> Default for Waiting<S> {
     fn default() -> Self {
         Self {
-            units: VecDeque::new(),
+            requests: VecDeque::new(),
             in_flight: 0,
             last: 0,
         }
     }
 }
 
-/// A place among the calls in flight.
-struct Turn<C: Carrier> {
-    carrier: Arc<C>,
-    items: Vec<C::Item>,
+/// A slot among the calls in flight, and what goes with it.
+struct Leader<S: BatchSink> {
+    sink: Arc<S>,
+    items: Vec<S::Item>,
     bytes: usize,
-    others: Vec<Unit<C>>,
+    others: Vec<Request<S>>,
 }
 
-/// Has `items`, all of one kind, carried together with those of others; one answer for each, in order.
-pub(crate) async fn carry<C: Carrier>(
-    carrier: &Arc<C>,
-    items: Vec<C::Item>,
+/// Sends `items` together with those of others; one answer for each, in order.
+pub(crate) async fn send<S: BatchSink>(
+    sink: &Arc<S>,
+    items: Vec<S::Item>,
     deadline: Instant,
-) -> Vec<C::Answer> {
-    let mut units = split::<C>(items);
-    if units.len() == 1 {
-        let (items, bytes) = units.pop().unwrap_or_default();
-        return submit(carrier, items, bytes, deadline).await;
+) -> Vec<S::Answer> {
+    let mut requests = split::<S>(items);
+    if requests.len() == 1 {
+        let (items, bytes) = requests.pop().unwrap_or_default();
+        return submit(sink, items, bytes, deadline).await;
     }
-    let calls = units
+    let calls = requests
         .into_iter()
-        .map(|(items, bytes)| submit(carrier, items, bytes, deadline));
+        .map(|(items, bytes)| submit(sink, items, bytes, deadline));
     futures_util::future::join_all(calls)
         .await
         .into_iter()
@@ -108,35 +108,35 @@ pub(crate) async fn carry<C: Carrier>(
         .collect()
 }
 
-fn split<C: Carrier>(items: Vec<C::Item>) -> Vec<(Vec<C::Item>, usize)> {
-    let mut units: Vec<(Vec<C::Item>, usize)> = Vec::new();
+fn split<S: BatchSink>(items: Vec<S::Item>) -> Vec<(Vec<S::Item>, usize)> {
+    let mut requests: Vec<(Vec<S::Item>, usize)> = Vec::new();
     for item in items {
-        let size = C::bytes(&item);
-        match units.last_mut() {
-            Some((unit, bytes)) if unit.len() < C::MOST_ITEMS && *bytes + size <= C::MOST_BYTES => {
-                unit.push(item);
+        let size = S::bytes(&item);
+        match requests.last_mut() {
+            Some((request, bytes)) if request.len() < S::MOST_ITEMS && *bytes + size <= S::MOST_BYTES => {
+                request.push(item);
                 *bytes += size;
             }
-            _ => units.push((vec![item], size)),
+            _ => requests.push((vec![item], size)),
         }
     }
-    units
+    requests
 }
 
-async fn submit<C: Carrier>(
-    carrier: &Arc<C>,
-    items: Vec<C::Item>,
+async fn submit<S: BatchSink>(
+    sink: &Arc<S>,
+    items: Vec<S::Item>,
     bytes: usize,
     deadline: Instant,
-) -> Vec<C::Answer> {
+) -> Vec<S::Answer> {
     let count = items.len();
-    let (turn, answer) = {
-        let mut queue = carrier.waiting().lock();
-        if queue.in_flight < C::IN_FLIGHT {
+    let (leader, answer) = {
+        let mut queue = sink.waiting().lock();
+        if queue.in_flight < S::IN_FLIGHT {
             queue.in_flight += 1;
             (
-                Some(Turn {
-                    carrier: carrier.clone(),
+                Some(Leader {
+                    sink: sink.clone(),
                     items,
                     bytes,
                     others: Vec::new(),
@@ -145,103 +145,109 @@ async fn submit<C: Carrier>(
             )
         } else {
             let (waiter, answer) = oneshot::channel();
-            queue.units.push_back(Unit { items, bytes, waiter });
+            queue.requests.push_back(Request { items, bytes, waiter });
             (None, Some(answer))
         }
     };
-    if let Some(turn) = turn {
-        return turn.run(deadline).await;
+    if let Some(leader) = leader {
+        return leader.run(deadline).await;
     }
     let message = match answer {
         Some(answer) => timeout_at(deadline, answer).await,
-        None => unreachable!("who has no turn waits"),
+        None => unreachable!("who does not lead waits"),
     };
     match message {
         Ok(Ok(Message::Answer(answers))) => answers,
-        Ok(Ok(Message::Lead(turn))) => turn.run(deadline).await,
-        Ok(Err(_)) => (0..count).map(|_| C::interrupted()).collect(),
-        Err(_) => (0..count).map(|_| C::timed_out()).collect(),
+        Ok(Ok(Message::Lead(leader))) => leader.run(deadline).await,
+        Ok(Err(_)) => (0..count).map(|_| S::interrupted()).collect(),
+        Err(_) => (0..count).map(|_| S::timed_out()).collect(),
     }
 }
 
-impl<C: Carrier> Turn<C> {
-    async fn run(mut self, deadline: Instant) -> Vec<C::Answer> {
+impl<S: BatchSink> Leader<S> {
+    async fn run(mut self, deadline: Instant) -> Vec<S::Answer> {
         let busy = {
-            let queue = self.carrier.waiting().lock();
+            let queue = self.sink.waiting().lock();
             queue.in_flight > 1 || queue.last > 1
         };
         if busy {
             // Those whose answers came with the last call are about to send again: let them come along.
             tokio::task::yield_now().await;
         }
-        self.gather();
-        let all: Vec<&C::Item> = self
+        self.take_along();
+        let all: Vec<&S::Item> = self
             .items
             .iter()
-            .chain(self.others.iter().flat_map(|unit| &unit.items))
+            .chain(self.others.iter().flat_map(|request| &request.items))
             .collect();
-        let mut answers = self.carrier.carry(&all, deadline).await.into_iter();
+        let mut answers = self.sink.send_batch(&all, deadline).await.into_iter();
         let own = answers.by_ref().take(self.items.len()).collect();
-        for unit in self.others.drain(..) {
-            let answer = answers.by_ref().take(unit.items.len()).collect();
+        for request in self.others.drain(..) {
+            let answer = answers.by_ref().take(request.items.len()).collect();
             // Whoever gave up meanwhile does not want to know.
-            let _ = unit.waiter.send(Message::Answer(answer));
+            let _ = request.waiter.send(Message::Answer(answer));
         }
         own
     }
 
     /// Takes along what waits, as far as it fits.
-    fn gather(&mut self) {
-        let mut queue = self.carrier.waiting().lock();
-        let mut count = self.items.len() + self.others.iter().map(|unit| unit.items.len()).sum::<usize>();
-        while let Some(unit) = queue.units.front() {
-            let fits = count + unit.items.len() <= C::MOST_ITEMS && self.bytes + unit.bytes <= C::MOST_BYTES;
-            let both = self.items.first().zip(unit.items.first());
-            if !fits || !both.is_none_or(|(own, other)| C::may_share_a_call(own, other)) {
+    fn take_along(&mut self) {
+        let mut queue = self.sink.waiting().lock();
+        let mut count = self.items.len()
+            + self
+                .others
+                .iter()
+                .map(|request| request.items.len())
+                .sum::<usize>();
+        while let Some(request) = queue.requests.front() {
+            let fits =
+                count + request.items.len() <= S::MOST_ITEMS && self.bytes + request.bytes <= S::MOST_BYTES;
+            let both = self.items.first().zip(request.items.first());
+            if !fits || !both.is_none_or(|(own, other)| S::may_share_a_call(own, other)) {
                 break;
             }
-            let Some(unit) = queue.units.pop_front() else {
+            let Some(request) = queue.requests.pop_front() else {
                 break;
             };
-            if unit.waiter.is_closed() {
+            if request.waiter.is_closed() {
                 continue;
             }
-            count += unit.items.len();
-            self.bytes += unit.bytes;
-            self.others.push(unit);
+            count += request.items.len();
+            self.bytes += request.bytes;
+            self.others.push(request);
         }
         queue.last = count;
     }
 }
 
-impl<C: Carrier> Drop for Turn<C> {
+impl<S: BatchSink> Drop for Leader<S> {
     fn drop(&mut self) {
-        let carrier = self.carrier.clone();
-        let mut queue = carrier.waiting().lock();
+        let sink = self.sink.clone();
+        let mut queue = sink.waiting().lock();
         // Those who came along go on without us. If the call was sent already, theirs is sent twice, which is safe.
-        for unit in self.others.drain(..).rev() {
-            queue.units.push_front(unit);
+        for request in self.others.drain(..).rev() {
+            queue.requests.push_front(request);
         }
         queue.in_flight -= 1;
-        // The place goes to the first that still wants it.
-        while queue.in_flight < C::IN_FLIGHT {
-            let Some(unit) = queue.units.pop_front() else {
+        // The slot goes to the first that still wants it.
+        while queue.in_flight < S::IN_FLIGHT {
+            let Some(request) = queue.requests.pop_front() else {
                 break;
             };
-            if unit.waiter.is_closed() {
+            if request.waiter.is_closed() {
                 continue;
             }
             queue.in_flight += 1;
-            let turn = Turn {
-                carrier: carrier.clone(),
-                items: unit.items,
-                bytes: unit.bytes,
+            let leader = Leader {
+                sink: sink.clone(),
+                items: request.items,
+                bytes: request.bytes,
                 others: Vec::new(),
             };
-            // If it gives up at this very moment, dropping the turn needs the lock.
+            // If it gives up at this very moment, dropping the leader needs the lock.
             drop(queue);
-            drop(unit.waiter.send(Message::Lead(turn)));
-            queue = carrier.waiting().lock();
+            drop(request.waiter.send(Message::Lead(leader)));
+            queue = sink.waiting().lock();
         }
     }
 }
@@ -279,7 +285,7 @@ mod tests {
         }
     }
 
-    impl Carrier for Doubler {
+    impl BatchSink for Doubler {
         type Item = u64;
         type Answer = Option<u64>;
 
@@ -299,7 +305,7 @@ mod tests {
             usize::try_from(*item).unwrap()
         }
 
-        async fn carry(&self, items: &[&u64], _: Instant) -> Vec<Option<u64>> {
+        async fn send_batch(&self, items: &[&u64], _: Instant) -> Vec<Option<u64>> {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let _under_way = UnderWay::begin(&self.under_way);
             assert!(items.len() <= Self::MOST_ITEMS);
@@ -324,24 +330,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_carried_together_and_gets_its_own_answer() {
+    async fn who_waits_is_sent_together_and_gets_its_own_answer() {
         let doubler = Arc::new(Doubler::default());
         let numbers = (0..200).chain([2000]);
         let answers = join_all(numbers.map(async |number| {
-            let answers = carry(&doubler, vec![number], later()).await;
+            let answers = send(&doubler, vec![number], later()).await;
             (number, answers)
         }));
         for (number, answers) in answers.await {
             assert_eq!(answers, [Some(2 * number)]);
         }
         let even: Vec<u64> = (0..100).map(|number| 2 * number % 100).collect();
-        let answers = carry(&doubler, even.clone(), later()).await;
+        let answers = send(&doubler, even.clone(), later()).await;
         assert_eq!(
             answers,
             even.iter().map(|number| Some(2 * number)).collect::<Vec<_>>()
         );
         let before = doubler.calls.load(Ordering::Relaxed);
-        let same = join_all((0..100).map(|_| carry(&doubler, vec![2], later()))).await;
+        let same = join_all((0..100).map(|_| send(&doubler, vec![2], later()))).await;
         assert!(same.iter().all(|answers| answers == &[Some(4)]));
         let calls = doubler.calls.load(Ordering::Relaxed) - before;
         assert!(calls <= 12, "two alone, the others ten by ten: {calls}");
@@ -351,9 +357,9 @@ mod tests {
     async fn who_gives_up_holds_nobody_up() {
         let doubler = Arc::new(Doubler::default());
         let mut waiting: Vec<_> = (0..50_u64)
-            .map(|_| Box::pin(carry(&doubler, vec![4], later())))
+            .map(|_| Box::pin(send(&doubler, vec![4], later())))
             .collect();
-        // All have begun; those with a turn are in the middle of it.
+        // All have begun; those that lead are in the middle of it.
         for call in &mut waiting {
             assert!(futures_util::poll!(call).is_pending());
         }

@@ -5,19 +5,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
 
 use mongodb::bson::DateTime;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::connection::Connection;
 use super::documents::{Entry, SessionDoc, size_of};
-use super::lease::Outboxes;
-use super::watched::Watched;
 use crate::backend::{SessionId, Token};
-use crate::error::{Error, Kind, Result};
 use crate::time::Moment;
 
 /// So many patches may wait to be applied before the next commit applies them itself …
@@ -77,7 +71,7 @@ struct Queue {
     /// Until when reads may rely on nobody else writing.
     owned_until: Option<Moment>,
     /// The owner's token, and the lease of this process that the session's document names.
-    enlisted: Option<(Token, Arc<str>)>,
+    attached: Option<(Token, Arc<str>)>,
 }
 
 impl Slot {
@@ -173,7 +167,7 @@ impl Slot {
     }
 
     /// The session was deleted: a new incarnation without patches.
-    pub fn buried(&self, epoch: &Arc<str>) {
+    pub fn deleted(&self, epoch: &Arc<str>) {
         let mut queue = self.queue.lock();
         queue.entries.clear();
         queue.epoch = Some(epoch.clone());
@@ -190,7 +184,7 @@ impl Slot {
     pub fn forget(&self) {
         let mut queue = self.queue.lock();
         queue.owned_until = None;
-        queue.enlisted = None;
+        queue.attached = None;
         queue.entries.clear();
         queue.epoch = None;
     }
@@ -201,15 +195,15 @@ impl Slot {
     }
 
     /// The session's document names this lease.
-    pub fn enlisted_in(&self, token: Token, lease: Arc<str>) {
-        self.queue.lock().enlisted = Some((token, lease));
+    pub fn attached_to(&self, token: Token, lease: Arc<str>) {
+        self.queue.lock().attached = Some((token, lease));
     }
 
     /// Whether the owner's session is held by this lease.
-    pub fn is_enlisted(&self, token: Token, lease: &Arc<str>) -> bool {
+    pub fn is_attached_to(&self, token: Token, lease: &Arc<str>) -> bool {
         let queue = self.queue.lock();
         queue
-            .enlisted
+            .attached
             .as_ref()
             .is_some_and(|(owner, named)| *owner == token && named == lease)
     }
@@ -278,58 +272,14 @@ impl Slot {
     }
 }
 
-/// The lease of this process.
-#[derive(Clone)]
-pub(super) struct ProcessLease {
-    pub id: Arc<str>,
-    /// Until when it lasts at least.
-    pub until: DateTime,
-    /// When that was sent.
-    pub sent: Moment,
-}
+/// The slots of all sessions that this process has written.
+#[derive(Default)]
+pub(super) struct Slots(Mutex<HashMap<SessionId, Arc<Slot>>>);
 
-/// A connection and what is known of the sessions written through it.
-pub(super) struct Core {
-    pub connection: Connection,
-    /// What whoever opens a session does about an outbox that it cannot see.
-    pub unseen: Outboxes,
-    slots: Mutex<HashMap<SessionId, Arc<Slot>>>,
-    closed: std::sync::atomic::AtomicBool,
-    /// The leases of this process, by how long they last; held while one is renewed.
-    pub leases: tokio::sync::Mutex<HashMap<Duration, ProcessLease>>,
-    /// Sessions' own leases that were seen, by session, and those of processes, by their names.
-    pub watched: Watched,
-    pub watched_processes: Watched,
-    /// Which enlisted session is looked at next.
-    pub looked_at: AtomicUsize,
-    /// When sessions without a version were last kept from being reaped.
-    pub kept: Mutex<Instant>,
-    /// Whether renewals' housekeeping is under way.
-    pub tidying: std::sync::atomic::AtomicBool,
-    /// Leases that could not be given back, and may name a lease of this process, which lives on.
-    pub unreleased: Mutex<Vec<(SessionId, Token)>>,
-}
-
-impl Core {
-    pub fn new(connection: Connection, unseen: Outboxes) -> Self {
-        Self {
-            connection,
-            unseen,
-            slots: Mutex::default(),
-            closed: std::sync::atomic::AtomicBool::new(false),
-            leases: tokio::sync::Mutex::default(),
-            watched: Watched::default(),
-            watched_processes: Watched::default(),
-            looked_at: AtomicUsize::new(0),
-            kept: Mutex::new(Instant::now()),
-            tidying: std::sync::atomic::AtomicBool::new(false),
-            unreleased: Mutex::default(),
-        }
-    }
-
+impl Slots {
     /// The slot of a session, made if there is none.
-    pub fn slot(&self, session: &SessionId) -> Arc<Slot> {
-        let mut slots = self.slots.lock();
+    pub fn get_or_make(&self, session: &SessionId) -> Arc<Slot> {
+        let mut slots = self.0.lock();
         if let Some(slot) = slots.get(session) {
             return slot.clone();
         }
@@ -339,43 +289,24 @@ impl Core {
     }
 
     /// The slot of a session that was written here.
-    pub fn known_slot(&self, session: &SessionId) -> Option<Arc<Slot>> {
-        self.slots.lock().get(session).cloned()
+    pub fn get(&self, session: &SessionId) -> Option<Arc<Slot>> {
+        self.0.lock().get(session).cloned()
     }
 
     /// Drops what is known of a session.
-    pub fn drop_slot(&self, session: &SessionId) {
-        self.slots.lock().remove(session);
+    pub fn remove(&self, session: &SessionId) {
+        self.0.lock().remove(session);
     }
 
-    pub fn all_slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.lock().values().cloned().collect()
-    }
-
-    pub fn open(&self) -> Result<()> {
-        if self.closed.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(Error::new(Kind::Closed, super::LAYER, "the store is closed"));
-        }
-        Ok(())
-    }
-
-    pub fn shut(&self) {
-        self.closed.store(true, std::sync::atomic::Ordering::Release);
-    }
-
-    /// The document of a session, whatever it stands for.
-    pub async fn session(&self, session: &str) -> Result<Option<SessionDoc>> {
-        let filter = mongodb::bson::doc! { "_id": session };
-        let found = self
-            .connection
-            .find(&self.connection.sessions, filter, None, 1)
-            .await?;
-        found.first().map(SessionDoc::parse).transpose()
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.0.lock().values().cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::documents::blank_session;
     use super::*;
     use crate::time::testing::sleep;

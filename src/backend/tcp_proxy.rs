@@ -37,28 +37,28 @@ const TIMES: [&[u8]; 2] = [b"\x09localTime\0", b"\x09now\0"];
 const UPDATE: &[u8] = b"\x02update\0";
 
 /// Forwards a local port to the server until it is cut.
-pub struct Way {
+pub struct TcpProxy {
     pub address: SocketAddr,
     target: String,
     task: Option<JoinHandle<()>>,
     answers: Arc<Answers>,
 }
 
-impl Way {
+impl TcpProxy {
     /// To the server of a `mongodb://host:port…` or `redis://host:port…` URL.
     pub async fn to(url: &str) -> Self {
         let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
         let target = after_scheme.split(['/', '?']).next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut way = Self {
+        let mut proxy = Self {
             address,
             target,
             task: None,
             answers: Arc::default(),
         };
-        way.forward(listener);
-        way
+        proxy.forward(listener);
+        proxy
     }
 
     fn forward(&mut self, listener: TcpListener) {

@@ -9,35 +9,41 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::LAYER;
-use super::apply::backoff;
-use super::commit::{fenced, tombstone_update};
-use super::documents::{SessionDoc, epoch_prefix, long, new_epoch, range};
-use super::outbox::beside_an_outbox;
-use super::state::{Core, Known};
-use crate::backend::{Fence, SessionId};
-use crate::error::{Error, Kind, Result};
+use super::conflicts::Conflicts;
+use super::connection::Connection;
+use super::documents::{SessionDoc, long, new_epoch, tombstone_update};
+use super::metadata::beside_an_outbox;
+use super::slots::{Known, Slots};
+use super::sweep::Collector;
+use crate::backend::{Fence, SessionId, fenced};
+use crate::error::Result;
 
-impl Core {
+/// Ends sessions, and keeps them alive.
+pub(super) struct Lifetime {
+    pub connection: Arc<Connection>,
+    pub slots: Arc<Slots>,
+    pub collector: Arc<Collector>,
+}
+
+impl Lifetime {
     pub(super) async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        self.open()?;
-        let Some(garbage) = self.entomb(session, fence).await? else {
+        let Some(garbage) = self.write_tombstone(session, fence).await? else {
             return Ok(false);
         };
-        self.collect(session, &garbage.epochs).await?;
+        self.collector.collect(session, &garbage.epochs).await?;
         Ok(garbage.existed)
     }
 
     /// Makes the session one that does not exist; what is left of it to remove, `None` for nothing.
-    pub(super) async fn entomb(&self, session: &SessionId, fence: Fence) -> Result<Option<Garbage>> {
-        let slot = self.known_slot(session);
+    pub(super) async fn write_tombstone(&self, session: &SessionId, fence: Fence) -> Result<Option<Garbage>> {
+        let slot = self.slots.get(session);
         let mut known = match &slot {
             Some(slot) => Some(slot.known.lock().await),
             None => None,
         };
-        let deadline = tokio::time::Instant::now() + self.connection.timeout;
-        let mut attempt = 0;
+        let mut conflicts = Conflicts::for_at_most(self.connection.timeout);
         loop {
-            let Some(found) = self.session(session).await? else {
+            let Some(found) = self.connection.session(session).await? else {
                 return Ok(None);
             };
             check(fence, &found)?;
@@ -63,7 +69,7 @@ impl Core {
                         epoch: epoch.clone(),
                         version: 0,
                     });
-                    slot.buried(&epoch);
+                    slot.deleted(&epoch);
                     // Its records would come after the removal and stay.
                     slot.settle().await;
                 }
@@ -71,29 +77,8 @@ impl Core {
                 let epochs = found.garbage.into_iter().chain([found.epoch]).collect();
                 return Ok(Some(Garbage { existed, epochs }));
             }
-            if tokio::time::Instant::now() >= deadline {
-                let message = "gave up after repeated write conflicts";
-                return Err(Error::new(Kind::Unavailable, LAYER, message));
-            }
-            backoff(attempt).await;
-            attempt += 1;
+            conflicts.pause().await?;
         }
-    }
-
-    /// Removes the records and chunks of incarnations that are no more.
-    pub(super) async fn collect(&self, session: &str, epochs: &[Arc<str>]) -> Result<()> {
-        for epoch in epochs {
-            let gone = doc! { "_id": range(&epoch_prefix(session, epoch)) };
-            self.connection
-                .remove(&self.connection.records, gone.clone())
-                .await?;
-            self.connection.remove(&self.connection.staged, gone).await?;
-            let forget = doc! { "$pull": { "garbage": &**epoch } };
-            self.connection
-                .update_session(doc! { "_id": session }, forget)
-                .await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn touch(
@@ -102,7 +87,6 @@ impl Core {
         fence: Fence,
         ttl: Option<Duration>,
     ) -> Result<bool> {
-        self.open()?;
         let now = self.connection.now().await?;
         let mut filter = guard(session, fence);
         filter.insert("version", doc! { "$gt": 0_i64 });
@@ -120,12 +104,12 @@ impl Core {
             doc! { "$unset": { "expiresAt": "" } }
         };
         if self.connection.update_session(filter, update).await? {
-            if let Some(slot) = self.known_slot(session) {
+            if let Some(slot) = self.slots.get(session) {
                 slot.lives_until(expires_at);
             }
             return Ok(true);
         }
-        if let Some(found) = self.session(session).await? {
+        if let Some(found) = self.connection.session(session).await? {
             check(fence, &found)?;
         }
         Ok(false)
@@ -148,7 +132,7 @@ fn guard(session: &str, fence: Fence) -> Document {
 
 fn check(fence: Fence, found: &SessionDoc) -> Result<()> {
     match fence {
-        Fence::Owner(token) if token != found.token => Err(fenced(found.token)),
+        Fence::Owner(token) if token != found.token => Err(fenced(LAYER, Some(found.token))),
         Fence::Shared if found.outbox.is_some() => Err(beside_an_outbox()),
         _ => Ok(()),
     }
