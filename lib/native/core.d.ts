@@ -3,27 +3,6 @@
 
 /** The core, as one thread of JavaScript sees it. */
 export declare class Core {
-  /** `onCompletions` gets batches of answers, framed as `port.rs` says. It does not keep the process alive. */
-  constructor(onCompletions: (arg: Buffer) => void)
-  /** Request: opens a store. JSON `{ store, warnings }`. */
-  openStore(config: string, masterKey: Buffer | undefined | null, previousMasterKeys: Array<Buffer>): number
-  /** Request: opens a session. JSON `{ session, version, updatedAt, token, exists }`. */
-  openSession(store: number, options: string): number
-  /** Request: queues the patch in `frame[..length]`, in the order of the calls, before this returns. Committed. */
-  set(session: number, frame: Uint8Array, length: number, expectedVersion: number): number
-  /** Request: [`Core::set`] with a note that is kept beyond the session's deletion. Committed. */
-  storeImport(session: number, frame: Uint8Array, length: number, expectedVersion: number, note: string): number
-  /**
-   * Reads the records asked for in `frame[..length]`. A positive result is the length of the answer, now in
-   * `frame`, plus one; a negative one is a request number, negated: the answer comes later.
-   */
-  get(session: number, frame: Buffer, length: number): number
-  /** Request: waits for queued patches and gives the handle back; the last one releases the session. */
-  closeSession(session: number): number
-  /** `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle. */
-  sessionInfo(session: number): string
-  /** Request: gives a store back; its last user closes it. */
-  closeStore(store: number): number
   /** Request: everything a session holds. Snapshot, or JSON `null` if it does not exist. */
   storeGet(store: number, sessionId: string): number
   /** Request: commits a patch to any session, opened for it if it is not open here. Committed. */
@@ -64,4 +43,25 @@ export declare class Core {
   reconcileOutbox(store: number): number
   /** How adding a job to the program's queue ended: `error` is null, or says why it failed. */
   queueDone(request: number, error?: string | undefined | null): void
+  /** `onCompletions` gets batches of answers, framed as `port.rs` says. It does not keep the process alive. */
+  constructor(onCompletions: (arg: Buffer) => void)
+  /** Request: opens a store. JSON `{ store, warnings }`. */
+  openStore(config: string, masterKey: Buffer | undefined | null, previousMasterKeys: Array<Buffer>): number
+  /** Request: opens a session. JSON `{ session, version, updatedAt, token, exists }`. */
+  openSession(store: number, options: string): number
+  /** Request: queues the patch in `frame[..length]`, in the order of the calls, before this returns. Committed. */
+  set(session: number, frame: Uint8Array, length: number, expectedVersion: number): number
+  /** Request: [`Core::set`] with a note that is kept beyond the session's deletion. Committed. */
+  storeImport(session: number, frame: Uint8Array, length: number, expectedVersion: number, note: string): number
+  /**
+   * Reads the records asked for in `frame[..length]`. A positive result is the length of the answer, now in
+   * `frame`, plus one; a negative one is a request number, negated: the answer comes later.
+   */
+  get(session: number, frame: Buffer, length: number): number
+  /** Request: waits for queued patches and gives the handle back; the last one releases the session. */
+  closeSession(session: number): number
+  /** `{ version, updatedAt, token, leaseHeld }` as JSON; `null` for a closed handle. */
+  sessionInfo(session: number): string
+  /** Request: gives a store back; its last user closes it. */
+  closeStore(store: number): number
 }
