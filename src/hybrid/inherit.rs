@@ -57,6 +57,11 @@ impl Core {
             }
             let entries = self.entries(session, revision.token).await;
             left = entries.map_err(|error| outbox_out_of_reach(&error))?;
+            // Redis may have been emptied before all was read.
+            let still = self.cache.call(|cache| cache.revision(session)).await;
+            if still.map_err(|error| outbox_out_of_reach(&error))? != fenced_off {
+                complete = former.is_some();
+            }
         } else if former.is_none() {
             let message = "the outbox of the session's last owner was not reserved; open again";
             return Err(Error::new(Kind::Unavailable, LAYER, message));

@@ -118,13 +118,11 @@ impl Keys {
     }
 
     fn warm(&mut self, revision: Revision, records: Vec<(RecordKey, Bytes)>, complete: bool) -> bool {
-        let unchecked = self.mistake == Mistake::CopiesAreFilledUnchecked;
-        if self.revision() != Some(revision) && !unchecked {
+        if self.revision() != Some(revision) {
             return false;
         }
-        let at = self.revision().filter(|_| unchecked).unwrap_or(revision);
-        let copy = self.copy_at(|known| *known == at);
-        copy.revision = at;
+        let copy = self.copy_at(|known| *known == revision);
+        copy.revision = revision;
         copy.records.extend(records);
         copy.complete |= complete;
         true

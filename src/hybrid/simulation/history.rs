@@ -35,8 +35,8 @@ pub struct History {
     reads: Vec<Read>,
     /// Somebody passed an outbox that he did not see.
     pub passed: bool,
-    /// The token when all had come to rest.
-    pub at_rest: Token,
+    /// Whose outbox the primary told of last when all had come to rest: up to where it was applied.
+    pub told_of: Option<Token>,
     /// What did not hold when it was answered.
     violations: Vec<String>,
 }
@@ -187,8 +187,9 @@ impl History {
                     "{number} is a dead letter, and nobody passed its outbox: {commit:?}"
                 ));
             }
-            // The primary says up to where the last takeover applied an outbox, and no longer of one before it.
-            if applied && dead && self.at_rest <= commit.token + 1 {
+            // The primary says up to where the last owner's outbox was applied, and no longer of one before it.
+            let forgotten = self.told_of.is_some_and(|token| token != commit.token);
+            if commit.acknowledged && applied && dead && !forgotten {
                 return Err(format!("{number} is a dead letter, and applied: {commit:?}"));
             }
         }

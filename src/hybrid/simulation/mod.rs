@@ -25,16 +25,12 @@ pub enum Mistake {
     None,
     /// The cache acknowledges a commit, and puts its entry into the outbox a little later.
     AcknowledgedBeforeTheOutboxHasIt,
-    /// The primary takes any commit that leads to its version for one that is sent again, whatever its id.
-    CommitsAreKnownByVersionAlone,
     /// Whoever takes a session over is not told of the outbox, so nothing is repaired.
     TakeoverSkipsTheOutbox,
     /// The primary does not check who commits.
     PrimaryTakesAnyToken,
     /// The cache says who writes to the outbox, and goes on to let them.
     FencingOnlyLooks,
-    /// The cache is filled without a look at what was written since.
-    CopiesAreFilledUnchecked,
     /// Trimming removes entries that the primary does not have.
     TrimmingEmptiesTheOutbox,
 }

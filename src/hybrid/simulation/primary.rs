@@ -62,6 +62,11 @@ impl Document {
         }
     }
 
+    /// Whose outbox it says was applied.
+    pub fn told_of(&self) -> Option<Token> {
+        self.inherited.map(|(token, _)| token)
+    }
+
     fn metadata(&self) -> SessionMetadata {
         SessionMetadata {
             token: self.token,
@@ -123,8 +128,7 @@ impl Document {
             }
             Fence::Shared => return Err(refused(Kind::SessionBusy)),
         }
-        let same_id = self.commit_id == commit.id || self.mistake == Mistake::CommitsAreKnownByVersionAlone;
-        if self.version == commit.version() && same_id {
+        if self.version == commit.version() && self.commit_id == commit.id {
             return Ok(self.head());
         }
         if self.version != commit.base {

@@ -9,6 +9,8 @@ use crate::hybrid::HybridConfig;
 
 /// Cases of a mode; `SIMULATION_CASES` says another number.
 const CASES: u32 = 150_000;
+/// How the violation begins that write-behind is known for.
+const STUCK: &str = "what is pending never gets to the primary";
 /// Within so many cases a mistake must be found.
 const CASES_OF_A_MISTAKE: u32 = 60_000;
 
@@ -21,11 +23,13 @@ fn config(cases: u32) -> Config {
     }
 }
 
-/// The smallest case found that breaks a promise, and which.
-fn find(mut runner: TestRunner, config: HybridConfig, mistake: Mistake) -> Option<(Case, String)> {
-    let found = runner.run(&cases(config), |case| {
-        run(&case, mistake).map_err(TestCaseError::fail)
-    });
+/// The smallest case for which `breaks` is an error, and what it says.
+fn find(
+    mut runner: TestRunner,
+    config: HybridConfig,
+    breaks: impl Fn(&Case) -> Result<(), String>,
+) -> Option<(Case, String)> {
+    let found = runner.run(&cases(config), |case| breaks(&case).map_err(TestCaseError::fail));
     match found {
         Ok(()) => None,
         Err(TestError::Fail(broken, case)) => Some((case, broken.message().to_owned())),
@@ -35,8 +39,12 @@ fn find(mut runner: TestRunner, config: HybridConfig, mistake: Mistake) -> Optio
 
 /// Other cases in each run.
 fn keeps_every_promise(of: HybridConfig) {
+    keeps(of, |case| run(case, Mistake::None));
+}
+
+fn keeps(of: HybridConfig, breaks: impl Fn(&Case) -> Result<(), String>) {
     let count = std::env::var("SIMULATION_CASES").map_or(CASES, |count| count.parse().unwrap());
-    if let Some((case, broken)) = find(TestRunner::new(config(count)), of, Mistake::None) {
+    if let Some((case, broken)) = find(TestRunner::new(config(count)), of, breaks) {
         panic!("{broken}\n{case:#?}");
     }
 }
@@ -46,42 +54,51 @@ fn write_through_keeps_every_promise() {
     keeps_every_promise(through());
 }
 
-/// As below, in some 1 of 300,000 cases.
 #[test]
-#[ignore = "breaks a promise in rare interleavings, which are still to be mended"]
 fn write_through_with_outbox_keeps_every_promise() {
     keeps_every_promise(through_with_outbox());
 }
 
-/// What it finds: a takeover misses entries if the cache is emptied after it has fenced and before it has read them; and
-/// an owner makes dead letters of what its successor applied, once that one has released the session.
+/// All but one: see below.
+#[test]
+fn write_behind_keeps_every_other_promise() {
+    keeps(behind(), |case| {
+        run(case, Mistake::None).or_else(|broken| {
+            if broken.starts_with(STUCK) {
+                Ok(())
+            } else {
+                Err(broken)
+            }
+        })
+    });
+}
+
+/// What it finds, in rare cases of a takeover that failed midway beside a write: an owner that MongoDB has fenced keeps a
+/// commit in memory and in its outbox, and cannot hand it over by itself while it lives.
 #[test]
 #[ignore = "breaks a promise in rare interleavings, which are still to be mended"]
 fn write_behind_keeps_every_promise() {
     keeps_every_promise(behind());
 }
 
-/// Fails if the cases do not find `mistake`, or if what they find is not its doing. The same cases in each run.
+/// Fails if the cases do not find `mistake`: one that breaks a promise with it, and none without. The same cases in each
+/// run.
 fn is_found(mistake: Mistake) {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let runner = TestRunner::new_with_rng(config(CASES_OF_A_MISTAKE), rng);
-    let Some((case, broken)) = find(runner, behind(), mistake) else {
+    let found = find(runner, behind(), |case| match run(case, Mistake::None) {
+        Ok(()) => run(case, mistake),
+        Err(_) => Ok(()),
+    });
+    let Some((case, broken)) = found else {
         panic!("{mistake:?} was not found");
     };
     println!("{mistake:?}: {broken}\n{case:?}");
-    assert_eq!(run(&case, mistake), Err(broken), "it is found again");
-    assert_eq!(run(&case, Mistake::None), Ok(()), "{case:#?}");
 }
 
 #[test]
 fn an_acknowledgement_before_the_outbox_has_it_is_found() {
     is_found(Mistake::AcknowledgedBeforeTheOutboxHasIt);
-}
-
-#[test]
-#[ignore = "finds what write-behind breaks without it"]
-fn a_commit_known_by_its_version_alone_is_found() {
-    is_found(Mistake::CommitsAreKnownByVersionAlone);
 }
 
 #[test]
@@ -97,12 +114,6 @@ fn a_primary_that_takes_any_token_is_found() {
 #[test]
 fn a_fence_that_lets_everybody_pass_is_found() {
     is_found(Mistake::FencingOnlyLooks);
-}
-
-#[test]
-#[ignore = "finds what write-behind breaks without it"]
-fn a_copy_filled_unchecked_is_found() {
-    is_found(Mistake::CopiesAreFilledUnchecked);
 }
 
 #[test]

@@ -246,7 +246,7 @@ impl World {
                 self.history.lock().violation(text);
             }
         }
-        self.history.lock().at_rest = self.document.lock().token;
+        self.history.lock().told_of = self.document.lock().told_of();
         let before = self.history.lock().all_acknowledged();
         let mut last = self.start(self.config.clone());
         let mut preempt = None;
