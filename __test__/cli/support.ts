@@ -37,7 +37,7 @@ export async function json<T = Record<string, unknown>>(
   options: CliOptions = {},
 ): Promise<T> {
   const { code, stdout, stderr } = await cli(t, [...args, '--json'], options);
-  assert.equal(code, 0, stderr);
+  assert.equal(code, 0, stderr + stdout);
   return JSON.parse(stdout) as T;
 }
 

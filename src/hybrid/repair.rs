@@ -57,8 +57,10 @@ impl Core {
             _ => None,
         };
         let ours = found.filter(|found| found.token == slot.token);
-        // An earlier owner could begin anew in a Redis that has forgotten its successor.
-        slot.begin_anew();
+        if ours.is_none() {
+            // An earlier owner could begin anew in a Redis that has forgotten its successor. One that has our fence has not.
+            slot.begin_anew();
+        }
         match self.begin(slot, ours, inherited).await? {
             Installed::No(_) | Installed::Entries => Err(self.ask_who_owns(slot).await),
             Installed::Yes(revision) => {
