@@ -22,10 +22,24 @@ export type Home =
       masterKey: string;
     };
 
+/** Baileys' own function has no end: what it is still writing when its process ends is torn. */
+async function openFiles(folder: string): Promise<Auth> {
+  const { state, saveCreds } = await useMultiFileAuthState(folder);
+  const { keys } = state;
+  const writes = new Set<Promise<void>>();
+  const set: typeof keys.set = async (data) => {
+    const write = Promise.resolve(keys.set(data));
+    writes.add(write);
+    await write.finally(() => writes.delete(write));
+  };
+  const close = async () => void (await Promise.allSettled(writes));
+  return { state: { ...state, keys: { ...keys, set } }, saveCreds, close };
+}
+
 export default async function openHome({ file }: { file: string }): Promise<Auth> {
   const home = JSON.parse(readFileSync(file, 'utf8')) as Home;
   if (home.kind === 'files') {
-    return await useMultiFileAuthState(home.folder);
+    return await openFiles(home.folder);
   }
   const { masterKey } = home;
   const open = async () => {
