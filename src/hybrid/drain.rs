@@ -100,22 +100,21 @@ impl Drain {
             self.applied(slot, metadata.version).await;
             return Ok(());
         }
-        if error.kind() == Kind::Fenced
-            && metadata.is_some_and(|metadata| metadata.outbox == Some(slot.token))
-        {
+        let owner = metadata.as_ref().map(|metadata| metadata.token);
+        // The batch may have been refused for another reason before somebody took the session over.
+        let is_fenced = error.kind() == Kind::Fenced || owner.is_some_and(|owner| owner != slot.token);
+        let error = if is_fenced { fenced(owner) } else { error };
+        let outbox = metadata.as_ref().and_then(|metadata| metadata.outbox);
+        if is_fenced && outbox == Some(slot.token) {
             // The next owner is about to take over what stands in the outbox, or failed to.
-            slot.lose(&fenced(metadata.map(|metadata| metadata.token)));
+            slot.lose(&error);
             return retry(error);
         }
         let inherited = metadata
             .as_ref()
             .map_or(0, |metadata| inherited_from(slot, metadata));
-        let reason = match error.kind() {
-            Kind::Fenced => fenced(metadata.map(|metadata| metadata.token)),
-            _ => error,
-        };
-        self.give_up(slot, inherited, &reason).await;
-        slot.lose(&reason);
+        self.give_up(slot, inherited, &error).await;
+        slot.lose(&error);
         Ok(())
     }
 

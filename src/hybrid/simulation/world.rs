@@ -14,7 +14,7 @@ use super::case::{Action, Case, PROCESSES};
 use super::history::{End, History, number_of, trace};
 use super::network::Network;
 use super::primary::{Document, MemoryPrimary, Outboxes};
-use super::process::{LEASE, Process, Watch, commit, session};
+use super::process::{Process, Watch, commit, session};
 use crate::backend::{Acquire, AcquireOutcome, Acquired, Backend, Owner};
 use crate::error::Kind;
 use crate::hybrid::state::Core;
@@ -24,8 +24,10 @@ use crate::resilience::{Breaker, BreakerConfig};
 
 /// Longer than anything that is under way takes.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How often what must come to pass is tried.
+/// How often what must come to pass is tried, and how long after each other. All in all longer than any lease: a process
+/// may have died while it brought an abandoned outbox to the primary.
 const TRIES: usize = 40;
+const PAUSE: Duration = Duration::from_secs(1);
 
 struct World {
     config: HybridConfig,
@@ -239,7 +241,7 @@ impl World {
                 if flushed.is_ok() {
                     break;
                 }
-                sleep(LEASE).await;
+                sleep(PAUSE).await;
             }
             if let Err(error) = flushed {
                 let text = format!("what is pending never gets to the primary: {error:?}");
@@ -264,7 +266,7 @@ impl World {
                 Ok(Acquired::Held(holder)) => {
                     preempt = Some(holder.token);
                     // The servers may name two holders, of which a request displaces one; the other's lease ends.
-                    sleep(LEASE).await;
+                    sleep(PAUSE).await;
                 }
                 Err(error) => {
                     if error.kind() == Kind::SessionLost {
@@ -274,7 +276,7 @@ impl World {
                         });
                     }
                     opened = Some(Err(error));
-                    sleep(LEASE).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
