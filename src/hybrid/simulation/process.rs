@@ -20,7 +20,7 @@ use crate::record::Change;
 /// How long whoever calls a store waits, as the layer above does. A server may take longer.
 const PATIENCE: Duration = Duration::from_millis(60);
 /// How long a lease lasts.
-pub const LEASE: Duration = Duration::from_millis(200);
+const LEASE: Duration = Duration::from_millis(200);
 
 /// The one session there is.
 pub fn session() -> SessionId {
