@@ -7,7 +7,7 @@
 //! - [`backend`]: where sessions are kept.
 //! - [`resilience`]: time limits, retries and the circuit breaker, around any backend.
 //! - [`hybrid`]: a backend of two: a primary store, and a cache with an outbox in front of it.
-//! - [`observe`]: figures of the process.
+//! - [`observe`]: metrics of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`time`]: time that goes on while the machine sleeps.
 //! - [`config`]: options, as TypeScript hands them over.

@@ -10,7 +10,7 @@ import { type AuthStateResult, openState } from './auth-state.js';
 let notified = false;
 
 /**
- * A session in Redis with MongoDB as the truth; or, without the option `hybrid`, in one embedded store for all
+ * A session in Redis with MongoDB as the primary; or, without the option `hybrid`, in one embedded store for all
  * sessions, under `./baileys_auth`.
  *
  * @throws ConfigError, SessionBusyError, EncryptionError, TimeoutError, StorageError

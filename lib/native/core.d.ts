@@ -30,14 +30,14 @@ export declare class Core {
   storeVerify(store: number): number
   /** Request: answers once the storage does. */
   storePing(store: number): number
-  /** Figures of a store and of the process' memory, as JSON; `null` for a closed store. */
+  /** Metrics of a store and of the process' memory, as JSON; `null` for a closed store. */
   storeStats(store: number): string
-  /** Figures of the whole process in the text format of Prometheus. */
+  /** Metrics of the whole process in the text format of Prometheus. */
   metricsText(): string
   /** Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox. */
   deadLetters(store: number): number
   /**
-   * Request: applies what waits in the outbox now. JSON: the outbox' figures afterwards; `null` for a store
+   * Request: applies what waits in the outbox now. JSON: the outbox' metrics afterwards; `null` for a store
    * without one.
    */
   reconcileOutbox(store: number): number

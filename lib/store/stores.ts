@@ -78,7 +78,7 @@ export interface DeadLetter {
   [fact: string]: unknown;
 }
 
-/** Sessions in Redis, with MongoDB as the truth. Call `connect` before use; `createHybridStore` does. */
+/** Sessions in Redis, with MongoDB as the primary. Call `connect` before use; `createHybridStore` does. */
 export class HybridAuthStore extends VaultStore {
   readonly #parts: readonly VaultStore[];
 
@@ -103,13 +103,13 @@ export class HybridAuthStore extends VaultStore {
     return this.getCircuitBreakerStats().state === 'open';
   }
 
-  /** Figures of MongoDB's circuit breaker. */
+  /** Metrics of MongoDB's circuit breaker. */
   getCircuitBreakerStats(): BreakerStats {
     const { breakers } = this.stats() as { breakers?: Record<string, BreakerStats> };
     return breakers?.mongodb ?? { state: 'closed' };
   }
 
-  /** Figures of the outbox, or null where there is none: without `enableWriteBehind` and `outboxWhenMongoDown`. */
+  /** Metrics of the outbox, or null where there is none: without `enableWriteBehind` and `outboxWhenMongoDown`. */
   getOutboxStats(): OutboxReconcilerStats | null {
     return (this.stats() as { outbox?: OutboxReconcilerStats | null }).outbox ?? null;
   }
@@ -126,7 +126,7 @@ export class HybridAuthStore extends VaultStore {
     await thread.json(thread.core.reconcileOutbox(id));
   }
 
-  /** Figures of the read and write path since the store was opened. */
+  /** Metrics of the read and write path since the store was opened. */
   getMetrics(): HybridMetrics {
     const { metrics = {} } = this.stats() as { metrics?: Record<string, number> };
     const of = (name: string): number => metrics[name] ?? 0;

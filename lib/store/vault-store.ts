@@ -257,7 +257,7 @@ export class VaultStore implements AuthStore {
     return completion.ok;
   }
 
-  /** The store's figures at this moment: sessions, cache, servers, outbox. Costs no storage access. */
+  /** The store's metrics at this moment: sessions, cache, servers, outbox. Costs no storage access. */
   stats(): Record<string, unknown> {
     const { thread, id } = this.use();
     return JSON.parse(thread.core.storeStats(id)) as Record<string, unknown>;

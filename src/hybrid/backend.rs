@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::reconciler;
 use super::redis::RedisCache;
 use super::state::Core;
-use super::stats::{Figures, OutboxStats};
+use super::stats::{HybridMetrics, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::{
@@ -83,8 +83,8 @@ impl HybridBackend {
     }
 
     /// The read and write path since the store was opened.
-    pub fn figures(&self) -> Figures {
-        self.0.counters.figures()
+    pub fn metrics(&self) -> HybridMetrics {
+        self.0.counters.metrics()
     }
 
     /// Commits that were acknowledged and can never be applied, of all processes; the oldest first.

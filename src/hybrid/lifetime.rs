@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::cache::{HeldLease, Renewed};
 use super::slot::Slot;
 use super::state::Core;
-use super::{LAYER, fenced, is_outage};
+use super::{LAYER, fenced, is_outage, still_owner};
 use crate::backend::{Fence, Renewal, SessionId, Token, renewal_limit};
 use crate::error::{Error, Kind, Result};
 use crate::time::Moment;
@@ -166,6 +166,16 @@ impl Core {
         Ok(())
     }
 
+    /// Brings everything of an owner in this process to MongoDB and closes its outbox; `false` as in [`still_owner`].
+    /// Called in the session's turn.
+    pub async fn bring_over(&self, slot: &Slot, caller: Fence) -> Result<bool> {
+        let brought = async {
+            self.drain.flush(slot).await?;
+            self.close_own_outbox(slot).await
+        };
+        still_owner(brought.await, caller)
+    }
+
     /// MongoDB's tombstone first, then Redis. Before, everything pending goes to MongoDB and the outbox is closed:
     /// whatever Redis keeps then is nobody's, and goes at the next open.
     pub async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
@@ -175,20 +185,13 @@ impl Core {
             Fence::Shared => self.sessions.get(session),
         };
         let Some(slot) = slot else {
-            let token = match fence {
-                Fence::Owner(token) => Some(token),
-                Fence::Shared => None,
-            };
-            let existed = self
-                .primary
-                .call(|primary| primary.delete(session, fence))
-                .await?;
-            self.purge(session, token).await?;
-            return Ok(existed);
+            return self.delete_unowned(session, fence).await;
         };
-        let _turn = slot.turn.lock().await;
-        self.drain.flush(&slot).await?;
-        self.close_own_outbox(&slot).await?;
+        let turn = slot.turn.lock().await;
+        if !self.bring_over(&slot, fence).await? {
+            drop(turn);
+            return self.delete_unowned(session, fence).await;
+        }
         let existed = self
             .primary
             .call(|primary| primary.delete(session, fence))
@@ -200,6 +203,19 @@ impl Core {
             slot.set_half_deleted();
         }
         purged.map(|()| existed)
+    }
+
+    async fn delete_unowned(&self, session: &SessionId, fence: Fence) -> Result<bool> {
+        let token = match fence {
+            Fence::Owner(token) => Some(token),
+            Fence::Shared => None,
+        };
+        let existed = self
+            .primary
+            .call(|primary| primary.delete(session, fence))
+            .await?;
+        self.purge(session, token).await?;
+        Ok(existed)
     }
 
     async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
@@ -220,19 +236,17 @@ impl Core {
             Fence::Owner(token) => self.sessions.of_owner(session, token),
             Fence::Shared => self.sessions.get(session),
         };
+        let touch_primary = || self.primary.call(|primary| primary.touch(session, fence, ttl));
         let Some(slot) = slot else {
-            return self
-                .primary
-                .call(|primary| primary.touch(session, fence, ttl))
-                .await;
+            return touch_primary().await;
         };
-        let _turn = slot.turn.lock().await;
-        self.drain.flush(&slot).await?;
+        let turn = slot.turn.lock().await;
+        if !still_owner(self.drain.flush(&slot).await, fence)? {
+            drop(turn);
+            return touch_primary().await;
+        }
         let asked = Moment::now();
-        let touched = self
-            .primary
-            .call(|primary| primary.touch(session, fence, ttl))
-            .await?;
+        let touched = touch_primary().await?;
         if touched {
             slot.lives_for(ttl, asked);
             // A copy that ends too early or too late does not serve.

@@ -51,9 +51,10 @@ mod write;
 pub use backend::HybridBackend;
 pub use config::{HybridConfig, Mode};
 pub use queue::{Job, Queue};
-pub use stats::{Figures, OutboxStats};
+pub use stats::{HybridMetrics, OutboxStats};
 
-use crate::error::{Error, Kind};
+use crate::backend::Fence;
+use crate::error::{Error, Kind, Result};
 
 /// The `layer` of this backend's own errors; those of its servers name the server.
 const LAYER: &str = "hybrid";
@@ -68,4 +69,13 @@ fn is_outage(error: &Error) -> bool {
 
 fn fenced(token: Option<u64>) -> Error {
     crate::backend::fenced(LAYER, token)
+}
+
+/// Whether an owner in this process still is one, by what came of bringing its commits to MongoDB. A caller without a
+/// lease is not answered for an owner that is fenced: MongoDB decides about its call.
+fn still_owner(brought: Result<()>, caller: Fence) -> Result<bool> {
+    match brought {
+        Err(error) if caller == Fence::Shared && error.kind() == Kind::Fenced => Ok(false),
+        brought => brought.map(|()| true),
+    }
 }

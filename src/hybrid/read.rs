@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::LAYER;
 use super::slot::Slot;
 use super::state::Core;
 use super::stats::count;
-use crate::backend::{Cursor, Head, Page, Seen, SessionId};
+use super::{LAYER, still_owner};
+use crate::backend::{Cursor, Fence, Head, Page, Seen, SessionId};
 use crate::error::{Error, Kind, Result};
 use crate::record::RecordKey;
 
@@ -166,7 +166,7 @@ impl Core {
     ) -> Result<Page<(RecordKey, Bytes)>> {
         self.ensure_open()?;
         if let Some(slot) = self.sessions.get(session).filter(|slot| slot.lost().is_none()) {
-            self.drain.flush(&slot).await?;
+            still_owner(self.drain.flush(&slot).await, Fence::Shared)?;
         }
         self.primary
             .call(|primary| primary.scan(session, kind, cursor, limit, Seen::NOTHING))
@@ -178,7 +178,7 @@ impl Core {
         if cursor.is_none() {
             for slot in self.sessions.all() {
                 if slot.lost().is_none() {
-                    self.drain.flush(&slot).await?;
+                    still_owner(self.drain.flush(&slot).await, Fence::Shared)?;
                 }
             }
         }

@@ -30,7 +30,7 @@ pub struct OutboxStats {
 
 /// The read and write path of this process, beyond what owners answer from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
+pub struct HybridMetrics {
     /// Reads that Redis answered whole.
     pub redis_hits: u64,
     /// Reads that it did not, or was not asked for.
@@ -107,9 +107,9 @@ impl Counters {
         }
     }
 
-    pub fn figures(&self) -> Figures {
+    pub fn metrics(&self) -> HybridMetrics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
+        HybridMetrics {
             redis_hits: of(&self.redis_hits),
             redis_misses: of(&self.redis_misses),
             mongo_fallbacks: of(&self.mongo_fallbacks),

@@ -310,15 +310,15 @@ impl Core {
             Some(slot) => Some(slot.turn.lock().await),
             None => None,
         };
-        if let Some(slot) = &slot {
-            self.drain.flush(slot).await?;
-            self.close_own_outbox(slot).await?;
-        }
+        let owner = match &slot {
+            Some(slot) => self.bring_over(slot, Fence::Shared).await?.then_some(slot),
+            None => None,
+        };
         let id = commit.id;
         let head = self.primary.commit(commit).await?;
         count(&self.counters.direct_writes);
-        if let Some(slot) = &slot {
-            slot.reset(head.version, id, head.updated_at);
+        if let Some(owner) = owner {
+            owner.reset(head.version, id, head.updated_at);
         }
         Ok(head)
     }

@@ -166,7 +166,7 @@ impl Core {
         })
     }
 
-    /// Figures of a store and of the process' memory, as JSON; `null` for a closed store.
+    /// Metrics of a store and of the process' memory, as JSON; `null` for a closed store.
     #[napi(catch_unwind)]
     pub fn store_stats(&self, store: u32) -> String {
         let Ok(store) = self.thread.store(store) else {
@@ -193,7 +193,7 @@ impl Core {
         .to_string()
     }
 
-    /// Figures of the whole process in the text format of Prometheus.
+    /// Metrics of the whole process in the text format of Prometheus.
     #[napi(catch_unwind)]
     pub fn metrics_text(&self) -> String {
         let memory = cache::usage();
@@ -237,7 +237,7 @@ impl Core {
         })
     }
 
-    /// Request: applies what waits in the outbox now. JSON: the outbox' figures afterwards; `null` for a store
+    /// Request: applies what waits in the outbox now. JSON: the outbox' metrics afterwards; `null` for a store
     /// without one.
     #[napi(catch_unwind)]
     pub fn reconcile_outbox(&self, store: u32) -> u32 {
@@ -278,13 +278,13 @@ fn outbox_stats(outbox: &HybridBackend) -> Value {
 
 /// The read and write path of hybrid mode.
 fn hybrid_metrics(hybrid: &HybridBackend) -> Value {
-    let figures = hybrid.figures();
+    let metrics = hybrid.metrics();
     json!({
-        "redisHits": figures.redis_hits,
-        "redisMisses": figures.redis_misses,
-        "mongoFallbacks": figures.mongo_fallbacks,
-        "queuePublishes": figures.queue_publishes,
-        "queueFailures": figures.queue_failures,
-        "directWrites": figures.direct_writes,
+        "redisHits": metrics.redis_hits,
+        "redisMisses": metrics.redis_misses,
+        "mongoFallbacks": metrics.mongo_fallbacks,
+        "queuePublishes": metrics.queue_publishes,
+        "queueFailures": metrics.queue_failures,
+        "directWrites": metrics.direct_writes,
     })
 }

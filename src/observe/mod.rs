@@ -1,9 +1,9 @@
-//! Figures of this process, for people and for Prometheus.
+//! Metrics of this process, for people and for Prometheus.
 //!
 //! - [`StoreMetrics`]: counters of one kind of store; recording is one atomic addition.
 //! - [`text`]: all of them in the text format of Prometheus.
 //!
-//! Figures are kept per kind of store, never per session: names of sessions are often telephone numbers.
+//! Metrics are kept per kind of store, never per session: names of sessions are often telephone numbers.
 
 mod histogram;
 pub mod text;
@@ -63,7 +63,7 @@ impl Gauge {
     }
 }
 
-/// Figures of all stores of one kind in this process, since it started.
+/// Metrics of all stores of one kind in this process, since it started.
 #[derive(Debug)]
 pub struct StoreMetrics {
     /// Commits that the storage acknowledged.
@@ -246,7 +246,7 @@ static METRICS: [StoreMetrics; STORES.len()] = [const { StoreMetrics::new() }; S
 /// Counts for backends of any other name; shown nowhere.
 static UNNAMED: StoreMetrics = StoreMetrics::new();
 
-/// The figures of the stores whose backend has this name.
+/// The metrics of the stores whose backend has this name.
 pub fn of(store: &str) -> &'static StoreMetrics {
     let at = STORES.iter().position(|name| *name == store);
     at.map_or(&UNNAMED, |at| &METRICS[at])

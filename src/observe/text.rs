@@ -17,7 +17,7 @@ pub struct ProcessGauge {
     pub value: u64,
 }
 
-/// All figures of this process.
+/// All metrics of this process.
 pub fn render(process: &[ProcessGauge]) -> String {
     let stores: Vec<_> = STORES.iter().copied().zip(&METRICS).collect();
     render_stores(&stores, process)

@@ -79,7 +79,7 @@ pub enum Position {
     Open,
 }
 
-/// Figures of a breaker since it was made.
+/// Metrics of a breaker since it was made.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakerStats {
@@ -309,7 +309,7 @@ impl Breaker {
         }
     }
 
-    /// Figures since it was made.
+    /// Metrics since it was made.
     pub fn stats(&self) -> BreakerStats {
         let state = self.state.lock();
         let Totals {

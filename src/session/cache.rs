@@ -29,7 +29,7 @@ struct Memory {
     budget: usize,
 }
 
-/// Figures of the whole process.
+/// Metrics of the whole process.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     /// Bytes held, overhead included.
@@ -60,7 +60,7 @@ pub fn set_budget(bytes: usize) {
     memory.make_room();
 }
 
-/// Figures of the whole process.
+/// Metrics of the whole process.
 pub fn usage() -> Usage {
     let memory = memory().lock();
     Usage {

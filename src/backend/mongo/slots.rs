@@ -1,6 +1,6 @@
 //! What this process knows of the sessions it writes.
 //!
-//! It is a shortcut, never the truth: every write is guarded by the server's document, and whatever is not known
+//! It is a shortcut, never the authority: every write is guarded by the server's document, and whatever is not known
 //! (another process granted the lease, an answer was lost) is read again.
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,10 +1,10 @@
 -- Takes the lease of a session and reads some of its records.
 -- KEYS: the session's hash, its lease.
--- ARGV: the attempt (16 digits), the owner, the lease in ms, the caller's own token or "", the token of the holder
--- to displace or "", then the records to read.
+-- ARGV: the request ID (16 digits), the owner, the lease in ms, the caller's own token or "", the token of the holder
+-- to preempt or "", then the records to read.
 -- Answer: {"fenced", accepted} | {"held", lease, ms} | {"granted", head, records…}
 local hash, key = KEYS[1], KEYS[2]
-local attempt, claim, displaced = ARGV[1], ARGV[4], ARGV[5]
+local request_id, claim, preempted = ARGV[1], ARGV[4], ARGV[5]
 local head, accepted = unpack(redis.call('HMGET', hash, '@', '@claim'))
 if claim ~= '' and accepted and tonumber(claim) < tonumber(accepted) then
   return { 'fenced', accepted }
@@ -26,9 +26,9 @@ if lease then
   if not holder then
     return { 'corrupt' }
   end
-  -- The answer of this very attempt was lost and the client library sent it again.
-  again = by == attempt and tonumber(holder) == previous
-  if holder ~= displaced and not again then
+  -- The answer of this very request ID was lost and the client library sent it again.
+  again = by == request_id and tonumber(holder) == previous
+  if holder ~= preempted and not again then
     return { 'held', lease, redis.call('PTTL', key) }
   end
   previous = math.max(previous, tonumber(holder))
@@ -44,7 +44,7 @@ if not again then
     redis.call('PERSIST', hash)
   end
   head = token .. tail
-  local owner = attempt .. ' ' .. ARGV[2]
+  local owner = request_id .. ' ' .. ARGV[2]
   -- After a command that needs no memory, a server that is out of it lets the others through: who wants to delete
   -- needs the lease.
   redis.call('DEL', key)

@@ -1,7 +1,7 @@
 -- Begins an ownership whose outbox is empty, and keeps the hot copy if it is of this very version. No entry is removed
 -- that the caller has not seen.
 -- KEYS: hot copy, outbox, lease.
--- ARGV: the token, "version:commit:", the time of the last commit in ms, the lease in ms, attempt and owner, what
+-- ARGV: the token, "version:commit:", the time of the last commit in ms, the lease in ms, request ID and owner, what
 -- "@" holds with everything that the caller has seen of this outbox, or "".
 -- Answer: {0, time of the last commit} | {1, what "@" holds} if a larger token or something else stands there |
 -- {2, what "@" holds} if there are entries that the caller has not seen.

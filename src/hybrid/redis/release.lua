@@ -1,4 +1,4 @@
--- Gives a lease back. KEYS: outbox, lease. ARGV: the token or the attempt of a reservation.
+-- Gives a lease back. KEYS: outbox, lease. ARGV: the token or the request ID of a reservation.
 -- Answer: 0.
 local lease = redis.call('GET', KEYS[2])
 if lease and (string.sub(lease, 1, #ARGV[1] + 1) == ARGV[1] .. ' '

@@ -1,9 +1,9 @@
 -- Makes leases last on. KEYS, for each session: outbox, lease.
--- ARGV: the lease in ms, the owner; for each session the token, the attempt and the version that the owner knows to be
--- in the outbox, or 0.
+-- ARGV: the lease in ms, the owner; for each session the token, the request ID and the version that the owner knows to
+-- be in the outbox, or 0.
 -- Answer, for each session: 0 renewed, 1 somebody else owns the session, 2 not known, 3 somebody else is asking for it,
 -- or "E" and an error.
-local function renew(outbox, key, token, attempt, version)
+local function renew(outbox, key, token, request_id, version)
   local head = redis.call('HGET', outbox, '@')
   local current, stands = string.match(head or '', '^(%d+):(%d+):')
   if not current or tonumber(current) < tonumber(token) then
@@ -17,7 +17,7 @@ local function renew(outbox, key, token, attempt, version)
   end
   local lease = redis.call('GET', key)
   if not lease then
-    redis.call('SET', key, token .. ' ' .. attempt .. ' ' .. ARGV[2], 'PX', ARGV[1])
+    redis.call('SET', key, token .. ' ' .. request_id .. ' ' .. ARGV[2], 'PX', ARGV[1])
   elseif string.sub(lease, 1, #token + 1) == token .. ' ' then
     redis.call('PEXPIRE', key, ARGV[1])
   else

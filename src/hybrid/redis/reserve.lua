@@ -1,8 +1,8 @@
 -- Keeps others from taking a session while its lease is asked for elsewhere. Fences nobody yet.
--- KEYS: outbox, lease. ARGV: the attempt, the owner, the lease in ms, the token of the holder to displace or "", the
--- version that the truth has.
+-- KEYS: outbox, lease. ARGV: the request ID, the owner, the lease in ms, the token of the holder to preempt or "", the
+-- version that the primary has.
 -- Answer: {"held", lease, ms} | {"reserved", what the outbox's "@" holds or "", how the first entry begins that the
--- truth does not have, or ""}
+-- primary does not have, or ""}
 local lease = redis.call('GET', KEYS[2])
 if lease then
   local holder = string.match(lease, '^(%d+) ')

@@ -1,4 +1,4 @@
--- Removes entries that the truth has. KEYS: outbox. ARGV: the token, the versions.
+-- Removes entries that the primary has. KEYS: outbox. ARGV: the token, the versions.
 -- Answer: 0 done, 1 somebody else owns the session, 2 not known.
 local head = redis.call('HGET', KEYS[1], '@')
 local current = head and string.match(head, '^(%d+):')

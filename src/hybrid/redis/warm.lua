@@ -1,4 +1,4 @@
--- Adds records read from the truth to the hot copy, unless anything was written since.
+-- Adds records read from the primary to the copy, unless anything was written since.
 -- KEYS: hot copy, outbox. ARGV: what "@" must hold, the time to live in ms or "0", "1" if the copy is complete with
 -- these, then fields and values.
 -- Answer: 1 if taken.

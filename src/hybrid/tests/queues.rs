@@ -65,5 +65,5 @@ async fn a_queue_that_hangs_holds_nothing_up() {
         get(&servers.primary().await, &session, "a").await.as_deref(),
         Some("1")
     );
-    until("it is counted", async || backend.figures().queue_failures == 1).await;
+    until("it is counted", async || backend.metrics().queue_failures == 1).await;
 }

@@ -360,6 +360,45 @@ async fn nobody_writes_beside_an_outbox() {
     assert!(hybrid.delete(&session, Fence::Shared).await.unwrap());
 }
 
+/// The owner in the same process was succeeded, which says nothing about who needs no lease.
+#[tokio::test]
+async fn calls_without_a_lease_are_not_answered_for_a_fenced_owner() {
+    let name = "calls_without_a_lease_are_not_answered_for_a_fenced_owner";
+    let Some(mut servers) = Servers::start(name).await else {
+        return;
+    };
+    for call in ["commit", "touch", "delete", "scan", "list"] {
+        let session: SessionId = call.into();
+        let (owner, _) = owner_ahead(&mut servers, &session, 2).await;
+        let next = servers.hybrid_with_mongo(&servers.mongo_url, behind()).await;
+        let Acquired::Granted(taken) = opened_when_free(&next, &session).await.unwrap() else {
+            unreachable!("it is free");
+        };
+        assert_eq!(taken.head.version, 3);
+        next.release(&session, taken.token).await.unwrap();
+        servers.mongo.mend().await;
+        let shared = commit(&session, Fence::Shared, 3, vec![change("session", "a", "shared")]);
+        let mut expected = Some("2");
+        match call {
+            "commit" => {
+                expected = Some("shared");
+                assert_eq!(commit_one(&owner, shared).await.unwrap().version, 4);
+            }
+            "touch" => assert!(owner.touch(&session, Fence::Shared, None).await.unwrap()),
+            "delete" => {
+                expected = None;
+                assert!(owner.delete(&session, Fence::Shared).await.unwrap());
+            }
+            "scan" => {
+                let page = owner.scan(&session, None, None, 10, Seen::NOTHING).await.unwrap();
+                assert_eq!(page.items.len(), 1);
+            }
+            _ => assert!(owner.list(None, 10).await.unwrap().items.contains(&session)),
+        }
+        assert_eq!(get(&next, &session, "a").await.as_deref(), expected, "{call}");
+    }
+}
+
 /// Redis forgot, MongoDB is away, and the process must end.
 #[tokio::test]
 async fn what_neither_server_has_is_left_in_a_file() {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::super::WaitReplicas;
 use super::super::testing::{Server, redis_server_found, wait_until};
+use super::topologies::watch;
 use super::*;
 
 /// In which a replica that works confirms, on a busy machine.
@@ -84,6 +85,54 @@ async fn a_commit_is_acknowledged_when_a_replica_has_it() {
     assert!(pair.replica.run::<bool>("EXISTS bv:{t}"));
     assert!(backend.delete(&"t".into(), Fence::Shared).await.unwrap());
     assert!(!pair.replica.run::<bool>("EXISTS bv:{t}"));
+}
+
+/// The master dies the moment that it acknowledged a commit; its replica takes over and has no replica itself.
+#[tokio::test]
+async fn what_a_replica_confirmed_is_there_after_a_failover() {
+    if !redis_server_found("what_a_replica_confirmed_is_there_after_a_failover") {
+        return;
+    }
+    let Pair { mut master, replica } = Pair::start();
+    let sentinel = watch(&master);
+    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port);
+    let backend = RedisBackend::new(&waiting(config(&url), MEDIUM)).unwrap();
+    let token = grant(&backend, "s").await.token;
+    for base in 0..20 {
+        let next = commit("s", token, base, vec![put("a", &base.to_string())]);
+        persist(async || commit_one(&backend, next.clone()).await)
+            .await
+            .unwrap();
+    }
+    master.kill();
+    wait_until("the replica takes over", || {
+        let info = replica.try_run::<String>("INFO replication");
+        info.is_ok_and(|info| info.contains("role:master"))
+    });
+    let read = persist(async || {
+        let keys = [key("a")];
+        backend.read(&"s".into(), &keys, Seen::NOTHING).await
+    });
+    assert_eq!(read.await.unwrap(), [Some(Bytes::from_static(b"19"))]);
+    let next = commit("s", token, 20, vec![put("a", "20")]);
+    let alone = persist(async || match commit_one(&backend, next.clone()).await {
+        Err(error) if error.detail("replicas").is_some() => Ok(error),
+        Err(error) => Err(error),
+        Ok(head) => panic!("nobody else has it: {head:?}"),
+    });
+    unconfirmed::<Head>(Err(alone.await.unwrap()));
+
+    let successor = Pair {
+        replica: Server::start(&["--replicaof", "127.0.0.1", &replica.port.to_string()]),
+        master: replica,
+    };
+    successor.in_sync();
+    let head = persist(async || commit_one(&backend, next.clone()).await)
+        .await
+        .unwrap();
+    assert_eq!(head.version, 21);
+    let copied: String = successor.replica.run("HGET bv:{s} @");
+    assert_eq!(copied.split(':').nth(1), Some("21"));
 }
 
 #[tokio::test]

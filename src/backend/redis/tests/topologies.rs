@@ -1,5 +1,6 @@
 use super::super::Topology;
 use super::super::testing::{Server, redis_server_found, wait_until};
+use super::replicas::Pair;
 use super::*;
 use crate::backend::Tls;
 
@@ -180,28 +181,27 @@ async fn a_cluster_node_that_comes_back_serves_again() {
     assert_eq!(head.version, 2);
 }
 
+/// A sentinel that knows a master, `mymaster`, and its replica.
+pub(super) fn watch(master: &Server) -> Server {
+    let sentinel = Server::start_sentinel(&format!(
+        "sentinel monitor mymaster 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds mymaster 500\n\
+         sentinel failover-timeout mymaster 5000\n",
+        master.port
+    ));
+    wait_until("the sentinel knows the replica", || {
+        sentinel.run::<String>("INFO sentinel").contains("slaves=1")
+    });
+    sentinel
+}
+
 #[tokio::test]
 async fn after_a_failover_the_sentinels_new_master_is_used() {
     if !redis_server_found("after_a_failover_the_sentinels_new_master_is_used") {
         return;
     }
-    let mut master = Server::start(&[]);
-    let port = master.port;
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
-    wait_until("the replica is in sync", || {
-        replica
-            .run::<String>("INFO replication")
-            .contains("master_link_status:up")
-    });
-    let configuration = format!(
-        "sentinel monitor mymaster 127.0.0.1 {port} 1\n\
-         sentinel down-after-milliseconds mymaster 500\n\
-         sentinel failover-timeout mymaster 5000\n"
-    );
-    let sentinel = Server::start_sentinel(&configuration);
-    wait_until("the sentinel knows the replica", || {
-        sentinel.run::<String>("INFO sentinel").contains("slaves=1")
-    });
+    let Pair { mut master, replica } = Pair::start();
+    let sentinel = watch(&master);
     // One sentinel that is not there does not matter.
     let absent = super::super::testing::free_port();
     let url = format!(
