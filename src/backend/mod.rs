@@ -38,7 +38,7 @@ use crate::error::Result;
 use crate::record::{Change, RecordKey};
 
 pub(crate) use keeping::keeping;
-pub use outbox::{AcquireOutcome, DeadLetter, OutboxOpened, SessionMetadata};
+pub use outbox::{AcquireOutcome, DeadLetter, Inherited, OutboxOpened, SessionMetadata};
 pub use owner::Owner;
 pub(crate) use refusals::{
     client_token_refused, fenced, session_closed, session_lost, store_closed, version_mismatch,

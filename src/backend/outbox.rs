@@ -21,8 +21,40 @@ pub struct SessionMetadata {
     pub expires_in: Option<Duration>,
     /// The owner that may have acknowledged patches in an outbox.
     pub outbox: Option<Token>,
-    /// The owner whose outbox was emptied by the next one, and the version that this led to.
-    pub inherited: Option<(Token, u64)>,
+    /// Whose outboxes were emptied or given up.
+    pub inherited: Inherited,
+}
+
+/// The last owners whose outboxes were emptied or given up, and the version up to which the storage has what each of
+/// them acknowledged. So an owner that comes back after several others knows what became of its patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inherited {
+    /// The oldest first; a token of 0 stands for nobody.
+    owners: [(Token, u64); Self::MOST],
+}
+
+impl Inherited {
+    /// Owners that are remembered.
+    pub const MOST: usize = 8;
+
+    /// Adds an owner, the last one.
+    #[must_use]
+    pub fn and(mut self, owner: (Token, u64)) -> Self {
+        self.owners.rotate_left(1);
+        self.owners[Self::MOST - 1] = owner;
+        self
+    }
+
+    /// Up to which version the storage has what this owner acknowledged; `None` if that is not known.
+    pub fn version_of(&self, owner: Token) -> Option<u64> {
+        let known = self.owners.iter().rev().find(|(token, _)| *token == owner);
+        known.map(|(_, version)| *version)
+    }
+
+    /// The last owner and its version.
+    pub fn last(&self) -> Option<(Token, u64)> {
+        self.owners.last().copied().filter(|(token, _)| *token != 0)
+    }
 }
 
 /// How a session was asked for whose last owner may have used an outbox.

@@ -9,7 +9,6 @@ use super::guarded_primary::GuardedPrimary;
 use super::slot::Slot;
 use super::stats::{Counters, count};
 use super::watched_cache::WatchedCache;
-use crate::backend::SessionMetadata;
 use crate::error::{Error, Kind, Result};
 
 /// See the module.
@@ -112,7 +111,8 @@ impl Drain {
         }
         let inherited = metadata
             .as_ref()
-            .map_or(0, |metadata| inherited_from(slot, metadata));
+            .and_then(|metadata| metadata.inherited.version_of(slot.token))
+            .unwrap_or(0);
         self.give_up(slot, inherited, &error).await;
         slot.lose(&error);
         Ok(())
@@ -133,12 +133,4 @@ impl Drain {
             .filter(|commit| commit.version() > inherited);
         self.dead_letters.add(dead, &reason.to_string()).await;
     }
-}
-
-/// Up to which version the next owner took this owner's commits over.
-fn inherited_from(slot: &Slot, metadata: &SessionMetadata) -> u64 {
-    metadata
-        .inherited
-        .filter(|(token, _)| *token == slot.token)
-        .map_or(0, |(_, version)| version)
 }

@@ -10,7 +10,7 @@ use super::cache::{Installed, OutboxFound, Revision};
 use super::slot::{Slot, merge};
 use super::state::Core;
 use super::{LAYER, entry, fenced};
-use crate::backend::{Commit, SessionId, SessionMetadata, Token, session_lost};
+use crate::backend::{Commit, Inherited, SessionId, SessionMetadata, Token, session_lost};
 use crate::error::{Error, Kind, Result};
 
 impl Core {
@@ -147,7 +147,7 @@ impl Core {
         &self,
         slot: &Slot,
         seen: Option<Revision>,
-        inherited: Option<(Token, u64)>,
+        inherited: Inherited,
     ) -> Result<Installed> {
         let (session, lease) = (&slot.session, slot.lease());
         let install = |seen| {
@@ -166,7 +166,8 @@ impl Core {
             return Ok(Installed::No(found));
         };
         let mut entries = self.entries(&slot.session, found.token).await?;
-        let applied = inherited.map_or(0, |(_, version)| version);
+        let known = inherited.version_of(found.token);
+        let applied = known.or_else(|| Some(inherited.last()?.1)).unwrap_or(0);
         entries.retain(|version, _| *version > applied);
         let reason = "the session's document says nothing of this outbox";
         self.dead_letters

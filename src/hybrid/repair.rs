@@ -6,7 +6,7 @@ use super::cache::{Installed, Revision};
 use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, fenced};
-use crate::backend::{OutboxOpened, version_mismatch};
+use crate::backend::{Inherited, OutboxOpened, version_mismatch};
 use crate::error::{Error, Kind, Result};
 
 impl Core {
@@ -54,7 +54,7 @@ impl Core {
             Some(found) if found.token < slot.token => {
                 self.metadata_of(&slot.session, slot.token).await?.inherited
             }
-            _ => None,
+            _ => Inherited::default(),
         };
         let ours = found.filter(|found| found.token == slot.token);
         if ours.is_none() {

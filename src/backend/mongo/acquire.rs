@@ -14,7 +14,7 @@ use super::documents::{
     IDLE, SessionDoc, blank_session, epoch_prefix, long, millis, new_epoch, owner_document,
 };
 use super::holders::Holders;
-use super::metadata::{Outboxes, metadata_of};
+use super::metadata::{Outboxes, metadata_of, push_inherited};
 use super::read::Reader;
 use super::release::Releaser;
 use super::renew::Renewer;
@@ -155,7 +155,7 @@ impl Acquirer {
             "outbox": found.outbox.map(long),
         };
         let mut unset = doc! { "lease": "" };
-        let mut update = Document::new();
+        let (mut update, mut push) = (Document::new(), Document::new());
         let given_up = found.outbox.filter(|_| outboxes == Outboxes::GivenUp);
         if let Some(outbox) = given_up {
             // Its owner writes no more from here on: what it has beyond this version comes too late.
@@ -165,7 +165,7 @@ impl Acquirer {
             } else {
                 0
             };
-            set.insert("inherited", doc! { "token": long(outbox), "v": long(version) });
+            push.extend(push_inherited((outbox, version)));
             unset.insert("outbox", "");
         }
         if !found.exists(now.earliest) {
@@ -180,7 +180,10 @@ impl Acquirer {
                 "version": 0_i64, "updatedAt": 0_i64, "epoch": &*new_epoch(), "commitId": 0_i64, "pending": [],
                 "recent": [],
             });
-            update.insert("$push", doc! { "garbage": &*found.epoch });
+            push.insert("garbage", &*found.epoch);
+        }
+        if !push.is_empty() {
+            update.insert("$push", push);
         }
         update.insert("$set", set);
         update.insert("$unset", unset);

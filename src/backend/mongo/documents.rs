@@ -9,7 +9,7 @@ use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
 use super::clock::Now;
 use super::errors::corrupt;
-use crate::backend::{Head, Owner, Token};
+use crate::backend::{Head, Inherited, Owner, Token};
 use crate::error::{Error, Result};
 use crate::record::{Change, RecordKey};
 
@@ -63,8 +63,7 @@ pub(super) struct SessionDoc {
     pub sweeps: i64,
     /// The owner that may have acknowledged patches which stand in an outbox elsewhere.
     pub outbox: Option<Token>,
-    /// The owner whose outbox was emptied by the next one, and the version that this led to.
-    pub inherited: Option<(Token, u64)>,
+    pub inherited: Inherited,
 }
 
 impl SessionDoc {
@@ -125,11 +124,14 @@ impl SessionDoc {
                 .contains_key("outbox")
                 .then(|| unsigned(document, "outbox"))
                 .transpose()?,
-            inherited: document
-                .get_document("inherited")
-                .ok()
-                .map(|inherited| Ok::<_, Error>((unsigned(inherited, "token")?, unsigned(inherited, "v")?)))
-                .transpose()?,
+            inherited: match document.get("inherited") {
+                None => Inherited::default(),
+                Some(Bson::Array(owners)) => owners.iter().try_fold(Inherited::default(), |all, owner| {
+                    let owner = owner.as_document().ok_or_else(|| corrupt("an earlier owner"))?;
+                    Ok::<_, Error>(all.and((unsigned(owner, "token")?, unsigned(owner, "v")?)))
+                })?,
+                Some(_) => return Err(corrupt("`inherited` is not an array")),
+            },
         })
     }
 

@@ -2,16 +2,16 @@
 //! acknowledged patches which stand in an outbox elsewhere.
 //!
 //! `outbox` is the token of the owner that uses one. While it stands, the document is not removed for being idle:
-//! the whole session may be in the outbox. `inherited` says up to which version the next owner took over what an
-//! earlier owner had put there.
+//! the whole session may be in the outbox. `inherited` says up to which version this database has what
+//! earlier owners had put there.
 
 use std::time::Duration;
 
-use mongodb::bson::DateTime;
+use mongodb::bson::{DateTime, Document, doc};
 
 use super::LAYER;
-use super::documents::SessionDoc;
-use crate::backend::{SessionMetadata, Token};
+use super::documents::{SessionDoc, long};
+use crate::backend::{Inherited, SessionMetadata, Token};
 use crate::error::{Error, Kind};
 
 /// What the document says of a session's owners and versions.
@@ -30,6 +30,13 @@ pub(super) fn metadata_of(session: &SessionDoc, now: DateTime) -> SessionMetadat
         outbox: session.outbox,
         inherited: session.inherited,
     }
+}
+
+/// What a `$push` adds to remember whose outbox was emptied or given up.
+pub(super) fn push_inherited((token, version): (Token, u64)) -> Document {
+    let keep = -(Inherited::MOST as i64);
+    let owner = doc! { "token": long(token), "v": long(version) };
+    doc! { "inherited": { "$each": [owner], "$slice": keep } }
 }
 
 /// Who does not own a session does not change it, and who cannot see its outbox does not open it, while its owner

@@ -3,7 +3,7 @@
 use mongodb::bson::{Document, doc};
 
 use super::documents::{IDLE, SessionDoc, long};
-use super::metadata::{Outboxes, metadata_of};
+use super::metadata::{Outboxes, metadata_of, push_inherited};
 use super::staging::check_sizes;
 use super::{LAYER, MongoBackend};
 use crate::backend::{Acquire, AcquireOutcome, OutboxOpened, SessionId, SessionMetadata, Token};
@@ -55,14 +55,13 @@ impl MongoBackend {
         inherited: Option<(Token, u64)>,
     ) -> Result<OutboxOpened> {
         self.0.connection.ensure_open()?;
-        let mut set = doc! { "outbox": long(token) };
-        if let Some((token, version)) = inherited {
-            set.insert("inherited", doc! { "token": long(token), "v": long(version) });
-        }
         let stands = doc! {
             "_id": &**session, "token": long(token), "version": long(version), "commitId": long(commit_id),
         };
-        let mut update = doc! { "$set": set };
+        let mut update = doc! { "$set": { "outbox": long(token) } };
+        if let Some(owner) = inherited {
+            update.insert("$push", push_inherited(owner));
+        }
         if version == 0 {
             update.insert("$unset", doc! { "expiresAt": "" });
         }
@@ -92,9 +91,8 @@ impl MongoBackend {
         let connection = &self.0.connection;
         let idle = connection.now().await?.plus(IDLE);
         let mut update = doc! { "$unset": { "outbox": "" } };
-        if let Some((token, version)) = inherited {
-            let inherited = doc! { "token": long(token), "v": long(version) };
-            update.insert("$set", doc! { "inherited": inherited });
+        if let Some(owner) = inherited {
+            update.insert("$push", push_inherited(owner));
         }
         let owned = doc! { "_id": &**session, "token": long(token) };
         let unwritten = doc! { "_id": &**session, "token": long(token), "version": 0_i64 };

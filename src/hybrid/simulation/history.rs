@@ -35,8 +35,6 @@ pub struct History {
     reads: Vec<Read>,
     /// Somebody passed an outbox that he did not see.
     pub passed: bool,
-    /// Whose outbox the primary told of last when all had come to rest: up to where it was applied.
-    pub told_of: Option<Token>,
     /// What did not hold when it was answered.
     violations: Vec<String>,
 }
@@ -187,9 +185,7 @@ impl History {
                     "{number} is a dead letter, and nobody passed its outbox: {commit:?}"
                 ));
             }
-            // The primary says up to where the last owner's outbox was applied, and no longer of one before it.
-            let forgotten = self.told_of.is_some_and(|token| token != commit.token);
-            if commit.acknowledged && applied && dead && !forgotten {
+            if commit.acknowledged && applied && dead {
                 return Err(format!("{number} is a dead letter, and applied: {commit:?}"));
             }
         }

@@ -13,7 +13,7 @@ use super::Mistake;
 use super::network::{Network, Server};
 use crate::backend::{
     Acquire, AcquireOutcome, Acquired, Backend, Commit, Cursor, DeadLetter, Fence, Grant, Head, Holder,
-    OutboxOpened, Owner, Page, Renewal, Seen, SessionId, SessionMetadata, Token, version_mismatch,
+    Inherited, OutboxOpened, Owner, Page, Renewal, Seen, SessionId, SessionMetadata, Token, version_mismatch,
 };
 use crate::error::{Error, Kind, Result};
 use crate::hybrid::primary::Primary;
@@ -29,7 +29,7 @@ pub struct Document {
     updated_at: u64,
     lease: Option<(Token, Owner, Instant)>,
     pub outbox: Option<Token>,
-    inherited: Option<(Token, u64)>,
+    inherited: Inherited,
     pub records: BTreeMap<RecordKey, Bytes>,
     pub dead_letters: Vec<DeadLetter>,
     /// Counts writes: a clock that ticks with each.
@@ -62,11 +62,6 @@ impl Document {
         }
     }
 
-    /// Whose outbox it says was applied.
-    pub fn told_of(&self) -> Option<Token> {
-        self.inherited.map(|(token, _)| token)
-    }
-
     fn metadata(&self) -> SessionMetadata {
         SessionMetadata {
             token: self.token,
@@ -96,7 +91,7 @@ impl Document {
         match (self.outbox, outboxes) {
             (Some(_), _) if self.mistake == Mistake::TakeoverSkipsTheOutbox => self.outbox = None,
             (Some(outbox), Outboxes::GivenUp) => {
-                self.inherited = Some((outbox, self.version));
+                self.inherited = self.inherited.and((outbox, self.version));
                 self.outbox = None;
             }
             (Some(outbox), Outboxes::ReadyFor(owner)) if owner != Some(outbox) => {
@@ -160,14 +155,14 @@ impl Document {
             return OutboxOpened::Moved;
         }
         self.outbox = Some(token);
-        self.inherited = inherited.or(self.inherited);
+        self.inherited = inherited.map_or(self.inherited, |owner| self.inherited.and(owner));
         OutboxOpened::Yes
     }
 
     fn close_outbox(&mut self, token: Token, inherited: Option<(Token, u64)>) -> bool {
         if token == self.token {
             self.outbox = None;
-            self.inherited = inherited.or(self.inherited);
+            self.inherited = inherited.map_or(self.inherited, |owner| self.inherited.and(owner));
         }
         token == self.token
     }

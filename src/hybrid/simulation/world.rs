@@ -248,7 +248,6 @@ impl World {
                 self.history.lock().violation(text);
             }
         }
-        self.history.lock().told_of = self.document.lock().told_of();
         let before = self.history.lock().all_acknowledged();
         let mut last = self.start(self.config.clone());
         let mut preempt = None;

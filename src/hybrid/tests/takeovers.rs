@@ -396,6 +396,7 @@ async fn calls_without_a_lease_are_not_answered_for_a_fenced_owner() {
             _ => assert!(owner.list(None, 10).await.unwrap().items.contains(&session)),
         }
         assert_eq!(get(&next, &session, "a").await.as_deref(), expected, "{call}");
+        assert_eq!(owner.outbox_stats().dead_letters, 0, "{call}");
     }
 }
 
