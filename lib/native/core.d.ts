@@ -22,10 +22,28 @@ export declare class Core {
   /** Request: deletes every record of a session but its creds. Committed. */
   storeClear(session: number): number
   /**
-   * Request: seals a session's records anew where they are not sealed with the active key.
-   * JSON `{ resealed, total }`.
+   * Request: seals some of a session's records anew, from `cursor` on (the first without one), where they are not
+   * sealed with the active key. JSON `{ resealed, total, next }`; `next` is the cursor of the next call, `null` after
+   * the last.
    */
-  rotateKey(store: number, sessionId: string): number
+  rotateKey(store: number, sessionId: string, cursor?: string | undefined | null): number
+  /** Request: which keys seal a session's records, whoever has it open. JSON `{ records, stale, keys }`. */
+  storeSeals(store: number, sessionId: string): number
+  /**
+   * Request: who holds a session, as far as that is written down. JSON `{ host, pid, since, expiresInMs, isDead,
+   * isOurs }`, or `null`.
+   */
+  storeHolder(store: number, sessionId: string): number
+  /**
+   * Request: when the active master key was first seen in the storage, in milliseconds since 1970, by this call at
+   * the latest. JSON; `null` without a master key.
+   */
+  storeKeySeen(store: number): number
+  /**
+   * Request: by how much the storage's clock is ahead of this machine's. JSON `{ skewMs, uncertainMs }`, or `null` if
+   * it has no clock of its own.
+   */
+  storeClock(store: number): number
   /** Request: looks whether everything stored is sound and opens. JSON `{ sessions, records }`. */
   storeVerify(store: number): number
   /** Request: answers once the storage does. */

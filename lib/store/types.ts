@@ -68,8 +68,41 @@ export interface VerifyResult {
   records: number;
 }
 
-/** Progress of a key rotation: records sealed again with the active key, of all records. */
+/** Progress of a key rotation: records sealed again with the active key, of all records that were looked at. */
 export interface RotationResult {
   resealed: number;
   total: number;
+}
+
+/** How a key rotation is followed, and broken off. */
+export interface RotationOptions {
+  /** Called after each step of at most some thousand records. */
+  onProgress?: ((soFar: RotationResult) => void) | undefined;
+  /** Ends the rotation between two steps; what was sealed stays so. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Which keys seal a session's records. */
+export interface SessionSeals {
+  records: number;
+  /** Those that are not sealed as new ones would be: with an older key or algorithm, or not at all. */
+  stale: number;
+  /** How many each key seals, by its id; under `plain` those that are stored readable. */
+  keys: Record<string, number>;
+}
+
+/** Who holds a session, as its storage has it written down. */
+export interface SessionHolder {
+  host: string;
+  pid: number;
+  /** When it took the session, by the storage's clock. */
+  since: Date;
+  /** When its lease runs out unless it is renewed; null if it lasts as long as the process. */
+  expiresAt: Date | null;
+  /** The lease has run out, and was not given back: the process was ended, or stands still. */
+  isOver: boolean;
+  /** The process ran on this machine, and is known to have ended. */
+  isDead: boolean;
+  /** It is this process. */
+  isOurs: boolean;
 }

@@ -4,7 +4,9 @@ import { NONE } from '../native/abi.js';
 import { readSnapshot, type Snapshot } from '../native/snapshot.js';
 import type { StoreSettings } from '../options/shared.js';
 import { Connection } from './connection.js';
+import { type Held, holderOf } from './holder.js';
 import { recordsOf, snapshotOf } from './records.js';
+import { RotationReminder } from './rotation-reminder.js';
 import { closedError, Session } from './session.js';
 import type {
   AuthPatch,
@@ -12,14 +14,20 @@ import type {
   AuthStore,
   BatchResult,
   BatchUpdate,
+  RotationOptions,
   RotationResult,
+  SessionHolder,
   SessionId,
+  SessionSeals,
   VerifyResult,
   Versioned,
   VersionedResult,
 } from './types.js';
 
-const DAY = 86_400_000;
+/** What one step of a rotation did, and where the next one begins; null after the last. */
+interface RotationStep extends RotationResult {
+  next: string | null;
+}
 
 /** The settings that a store works with. Not a method: whoever holds a store must not find its keys there. */
 export let settingsOf: (store: VaultStore) => StoreSettings;
@@ -52,12 +60,10 @@ export class VaultStore implements AuthStore {
   #closing: Promise<void> | undefined;
   readonly #sessions = new Set<Session>();
   #ownSession: string | undefined;
-  #rotationDue: number;
+  #reminder: RotationReminder | undefined;
 
   protected constructor(settings: StoreSettings) {
     this.#settings = settings;
-    const { keyRotationDays } = settings.security;
-    this.#rotationDue = keyRotationDays > 0 ? Date.now() + keyRotationDays * DAY : Number.POSITIVE_INFINITY;
   }
 
   /** Opens the store; does nothing when it is open. */
@@ -72,10 +78,18 @@ export class VaultStore implements AuthStore {
 
   private async open(): Promise<void> {
     try {
-      this.#connection = await Connection.open(this.#settings);
+      const connection = await Connection.open(this.#settings);
+      const { thread, id } = connection;
+      this.#connection = connection;
+      this.#reminder = new RotationReminder(
+        this.#settings.security.keyRotationDays,
+        async () => (await thread.json(thread.core.storeKeySeen(id))) as number | null,
+        this.#settings.log,
+      );
     } finally {
       this.#connecting = undefined;
     }
+    this.remindOfRotation();
   }
 
   /**
@@ -279,11 +293,48 @@ export class VaultStore implements AuthStore {
 
   /**
    * Seals with the active master key whatever an older one sealed in the session, without a name the hook's. Reads
-   * and writes go on meanwhile.
+   * and writes go on meanwhile. What was sealed stays so if it is broken off, and the next call goes on from there.
    */
-  async rotateKey(sessionId?: SessionId): Promise<RotationResult> {
+  async rotateKey(
+    sessionId?: SessionId,
+    { onProgress, signal }: RotationOptions = {},
+  ): Promise<RotationResult> {
     const { thread, id } = this.use();
-    return (await thread.json(thread.core.rotateKey(id, this.nameOf(sessionId)))) as RotationResult;
+    const name = this.nameOf(sessionId);
+    const done: RotationResult = { resealed: 0, total: 0 };
+    let cursor: string | null = null;
+    do {
+      signal?.throwIfAborted();
+      // In steps, each a patch of its own: a bot that writes waits for one of them at most.
+      const step = (await thread.json(thread.core.rotateKey(id, name, cursor))) as RotationStep;
+      done.resealed += step.resealed;
+      done.total += step.total;
+      cursor = step.next;
+      onProgress?.({ ...done });
+    } while (cursor !== null);
+    return done;
+  }
+
+  /** Which keys seal a session, without a name the hook's, whoever has it open. */
+  async seals(sessionId?: SessionId): Promise<SessionSeals> {
+    const { thread, id } = this.use();
+    return (await thread.json(thread.core.storeSeals(id, this.nameOf(sessionId)))) as SessionSeals;
+  }
+
+  /**
+   * Who holds a session, without a name the hook's, as far as its storage has that written down; null if nobody does.
+   * Disturbs nobody. In a folder it is this process or nobody.
+   */
+  async holder(sessionId?: SessionId): Promise<SessionHolder | null> {
+    const { thread, id } = this.use();
+    const found = (await thread.json(thread.core.storeHolder(id, this.nameOf(sessionId)))) as Held | null;
+    return found && holderOf(found);
+  }
+
+  /** @internal By how much the storage's clock is ahead of this machine's; null if it has none of its own. */
+  async clockSkew(): Promise<{ skewMs: number; uncertainMs: number } | null> {
+    const { thread, id } = this.use();
+    return (await thread.json(thread.core.storeClock(id))) as { skewMs: number; uncertainMs: number } | null;
   }
 
   /**
@@ -297,13 +348,9 @@ export class VaultStore implements AuthStore {
     return (await thread.json(thread.core.storeVerify(id))) as VerifyResult;
   }
 
-  /** @internal Warns once, when `security.keyRotationDays` have passed. */
+  /** @internal Warns once, when the master key is older than `security.keyRotationDays`. */
   remindOfRotation(): void {
-    if (Date.now() >= this.#rotationDue) {
-      this.#rotationDue = Number.POSITIVE_INFINITY;
-      const { keyRotationDays } = this.#settings.security;
-      this.#settings.log('warn', 'the master key is due for rotation', { keyRotationDays });
-    }
+    this.#reminder?.remind();
   }
 
   static {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::backend::{client_token_refused, fenced, store_closed, version_mismatch};
 use crate::error::{Error, Kind, Result};
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 use crate::time::unix_millis;
 
 const LAYER: &str = "memory";
@@ -32,6 +32,8 @@ pub enum Op {
     CheckLeases,
     Renew,
     Release,
+    Holder,
+    KeySeen,
     Head,
     Read,
     Scan,
@@ -72,6 +74,8 @@ struct Stored {
 #[derive(Default)]
 struct Inner {
     sessions: HashMap<SessionId, Stored>,
+    /// When master keys were first seen, by name.
+    keys: HashMap<KeyId, u64>,
     faults: Vec<(Op, Fault)>,
     /// Calls that wait, with how many may pass.
     held: HashMap<Op, usize>,
@@ -397,6 +401,23 @@ impl Backend for Memory {
             Ok(())
         })
         .await
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        self.call(Op::Holder, |inner| {
+            let lease = inner.stored(session).lease.clone();
+            Ok(lease.map(|(token, owner, until)| Holder {
+                owner,
+                token,
+                expires_in: Some(until.saturating_duration_since(Instant::now())),
+            }))
+        })
+        .await
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        self.call(Op::KeySeen, |inner| Ok(*inner.keys.entry(key).or_insert(now)))
+            .await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Result;
-use crate::record::{Change, RecordKey};
+use crate::record::{Change, KeyId, RecordKey};
 
 pub(crate) use keeping::keeping;
 pub use outbox::{AcquireOutcome, DeadLetter, Inherited, OutboxOpened, SessionMetadata};
@@ -114,6 +114,14 @@ pub struct Holder {
     pub token: Token,
     /// How long its lease still runs, if it runs out at all.
     pub expires_in: Option<Duration>,
+}
+
+impl Holder {
+    /// When it took the session, in milliseconds since the Unix epoch: tokens are taken from the clock, in microseconds.
+    /// One that had to be larger than the token before it says a later time.
+    pub fn since(&self) -> u64 {
+        self.token / 1000
+    }
 }
 
 /// Where a session stands.
@@ -246,6 +254,19 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Gives the lease back, so that the next owner need not wait. Not an error if it is held no more.
     async fn release(&self, session: &SessionId, token: Token) -> Result<()>;
+
+    /// Who holds the session, as far as that is written down; takes nothing, and waits for nobody. A lease that ran out
+    /// and was not given back may be answered as well: nothing is left of it.
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>>;
+
+    /// When the master key of this name was first seen here, in milliseconds since the Unix epoch. If that is now,
+    /// `now` is written down.
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64>;
+
+    /// What the storage's own clock shows, in milliseconds since the Unix epoch; `None` if it goes by this machine's.
+    async fn clock(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 
     /// Where the session stands.
     async fn head(&self, session: &SessionId) -> Result<Head>;

@@ -19,11 +19,11 @@ use super::stats::{HybridMetrics, OutboxStats};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, DeadLetter, Fence, Head, Page, Renewal, Seen,
-    SessionId, Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, DeadLetter, Fence, Head, Holder, Page, Renewal,
+    Seen, SessionId, Token,
 };
 use crate::error::{Kind, Result};
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 use crate::resilience::Breaker;
 use crate::runtime;
 
@@ -159,6 +159,22 @@ impl Backend for HybridBackend {
             .release(session, token)
             .await
             .map_err(|error| error.in_session(session))
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        self.0.ensure_open()?;
+        let holder = self.0.primary.call(|primary| primary.holder(session));
+        holder.await.map_err(|error| error.in_session(session))
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        self.0.ensure_open()?;
+        self.0.primary.call(|primary| primary.key_seen(key, now)).await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        self.0.ensure_open()?;
+        self.0.primary.call(|primary| primary.clock()).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 
 use super::core::{Core, decode, version};
 use super::port::Payload;
+use crate::backend::Owner;
 use crate::hybrid::HybridBackend;
 use crate::observe::{self, text, text::ProcessGauge};
-use crate::record::frame;
+use crate::record::{MasterKey, frame};
+use crate::session::bulk::Rotation;
 use crate::session::{Deletion, OpenOptions, bulk, cache};
+use crate::time::millis;
 
 #[napi]
 impl Core {
@@ -133,18 +136,80 @@ impl Core {
         })
     }
 
-    /// Request: seals a session's records anew where they are not sealed with the active key.
-    /// JSON `{ resealed, total }`.
+    /// Request: seals some of a session's records anew, from `cursor` on (the first without one), where they are not
+    /// sealed with the active key. JSON `{ resealed, total, next }`; `next` is the cursor of the next call, `null` after
+    /// the last.
     #[napi(catch_unwind)]
-    pub fn rotate_key(&self, store: u32, session_id: String) -> u32 {
+    pub fn rotate_key(&self, store: u32, session_id: String, cursor: Option<String>) -> u32 {
         self.in_store(store, move |_, store| async move {
             let session = store
                 .vault()
                 .open_unless_lost(&session_id.into(), &store.options)
                 .await?;
-            let outcome = bulk::rotate(store.vault(), &session).await;
+            let outcome = bulk::rotate(store.vault(), &session, cursor.map(Into::into)).await;
             store.vault().close_session(&session).await;
-            outcome.map(|rotation| Payload::Json(json!(rotation)))
+            outcome.map(
+                |Rotation {
+                     resealed,
+                     total,
+                     next,
+                 }| {
+                    Payload::Json(json!({ "resealed": resealed, "total": total, "next": next.as_deref() }))
+                },
+            )
+        })
+    }
+
+    /// Request: which keys seal a session's records, whoever has it open. JSON `{ records, stale, keys }`.
+    #[napi(catch_unwind)]
+    pub fn store_seals(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            bulk::seals(store.vault(), &session_id.into(), &store.options)
+                .await
+                .map(|seals| Payload::Json(json!(seals)))
+        })
+    }
+
+    /// Request: who holds a session, as far as that is written down. JSON `{ host, pid, since, expiresInMs, isDead,
+    /// isOurs }`, or `null`.
+    #[napi(catch_unwind)]
+    pub fn store_holder(&self, store: u32, session_id: String) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let holder = store.vault().holder(&session_id.into()).await?;
+            Ok(Payload::Json(holder.map_or(Value::Null, |holder| {
+                json!({
+                    "host": holder.owner.host,
+                    "pid": holder.owner.pid,
+                    "since": holder.since(),
+                    "expiresInMs": holder.expires_in.map(millis),
+                    "isDead": holder.owner.is_known_dead(),
+                    "isOurs": holder.owner.instance == Owner::current().instance,
+                })
+            })))
+        })
+    }
+
+    /// Request: when the active master key was first seen in the storage, in milliseconds since 1970, by this call at
+    /// the latest. JSON; `null` without a master key.
+    #[napi(catch_unwind)]
+    pub fn store_key_seen(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let Some(key) = store.options.ring.active().map(MasterKey::id) else {
+                return Ok(Payload::Json(Value::Null));
+            };
+            let seen = store.vault().key_seen(key).await?;
+            Ok(Payload::Json(seen.into()))
+        })
+    }
+
+    /// Request: by how much the storage's clock is ahead of this machine's. JSON `{ skewMs, uncertainMs }`, or `null` if
+    /// it has no clock of its own.
+    #[napi(catch_unwind)]
+    pub fn store_clock(&self, store: u32) -> u32 {
+        self.in_store(store, move |_, store| async move {
+            let skew = store.vault().clock_skew().await?;
+            let skew = skew.map(|(skew, uncertain)| json!({ "skewMs": skew, "uncertainMs": uncertain }));
+            Ok(Payload::Json(skew.unwrap_or(Value::Null)))
         })
     }
 

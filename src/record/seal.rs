@@ -125,6 +125,14 @@ impl Sealer {
         }
     }
 
+    /// The key that sealed these bytes; `None` if none did, or they are no envelope.
+    pub fn key_of(sealed: &[u8]) -> Option<KeyId> {
+        match Envelope::parse(sealed).ok()?.content {
+            Content::Plain { .. } => None,
+            Content::Sealed { key, .. } => Some(key),
+        }
+    }
+
     /// Whether stored bytes are sealed otherwise than new records are: under another key or algorithm, or sealed
     /// where new ones are not, or the reverse. True too of what is no envelope, so that whoever re-seals a session
     /// meets the error instead of passing over it.

@@ -12,11 +12,11 @@ use futures_util::FutureExt;
 
 use super::breaker::Breaker;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Page, Renewal, Seen,
+    SessionId, Token,
 };
 use crate::error::Result;
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 
 /// See the module.
 pub struct Guarded {
@@ -82,6 +82,21 @@ impl Backend for Guarded {
             .call(self.inner.notes(session))
             .await
             .map_err(|error| error.in_session(session))
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        self.breaker
+            .call(self.inner.holder(session))
+            .await
+            .map_err(|error| error.in_session(session))
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        self.breaker.call(self.inner.key_seen(key, now)).await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        self.breaker.call(self.inner.clock()).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

@@ -23,12 +23,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::promised::promised;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Page, Renewal, Seen,
+    SessionId, Token,
 };
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 use crate::time::millis;
 
 /// How often and how fast.
@@ -282,6 +282,19 @@ impl Backend for Retry {
 
     async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
         self.repeat("notes", || self.inner.notes(session)).await
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        self.repeat("holder", || self.inner.holder(session)).await
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        self.repeat("keyRotationDays", || self.inner.key_seen(key, now))
+            .await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        self.repeat("clock", || self.inner.clock()).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token, renewal_limit,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Page, Renewal, Seen,
+    SessionId, Token, renewal_limit,
 };
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 use crate::time::millis;
 
 /// See the module.
@@ -107,6 +107,20 @@ impl Backend for Timeout {
 
     async fn notes(&self, session: &SessionId) -> Result<Vec<String>> {
         self.attempt(self.inner.notes(session)).await
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        self.bounded(self.limits.operation, self.inner.holder(session))
+            .await
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        self.bounded(self.limits.operation, self.inner.key_seen(key, now))
+            .await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        self.attempt(self.inner.clock()).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

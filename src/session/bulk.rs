@@ -3,7 +3,7 @@
 //! All of it goes page by page beside the session's own commits. What they change meanwhile is noted in a journal,
 //! and wins: so a snapshot is what the session held at one version, and sealing anew never brings an old value back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,13 +30,26 @@ pub struct Snapshot {
     pub records: HashMap<RecordKey, Bytes>,
 }
 
-/// How far [`rotate`] came.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+/// What [`rotate`] did in one step.
+#[derive(Debug, Clone)]
 pub struct Rotation {
     /// Records sealed anew.
     pub resealed: usize,
     /// Records looked at.
     pub total: usize,
+    /// Where the next step begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// Which keys seal a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Seals {
+    /// Its records.
+    pub records: usize,
+    /// Those that are not sealed with the active key and algorithm.
+    pub stale: usize,
+    /// How many each key seals, by its name; `plain` are not sealed.
+    pub keys: BTreeMap<String, usize>,
 }
 
 /// What [`verify`] looked at.
@@ -226,39 +239,57 @@ pub async fn clear(vault: &Vault, session: &Arc<Session>) -> Result<Head> {
     outcome.await
 }
 
-/// Seals every record anew that is not sealed with the active key and algorithm, a page at a time.
-pub async fn rotate(vault: &Vault, session: &Arc<Session>) -> Result<Rotation> {
+/// Seals a page of records anew, from `cursor` on, where they are not sealed with the active key and algorithm. Each step
+/// stands by itself: what is under way between two of them is kept, and one that is broken off is begun again at no
+/// cost. After the last one nothing that an older key sealed is left where it was stored.
+pub async fn rotate(vault: &Vault, session: &Arc<Session>, cursor: Option<Cursor>) -> Result<Rotation> {
     settle(vault, session).await?;
     let journal = session.open_journal();
-    let mut rotation = Rotation {
-        resealed: 0,
-        total: 0,
-    };
+    let page = page(vault, session, None, cursor).await?;
+    let total = page.items.len();
+    let mut stale = Vec::new();
+    for (key, sealed) in page.items {
+        if session.sealer().needs_reseal(&sealed) {
+            let value = Some(session.sealer().open(&key, &sealed)?);
+            stale.push(Change { key, value });
+        }
+    }
+    let (reply, outcome) = waiting();
+    let (resealed, schedule) = session.amend(&journal, stale, reply);
+    if schedule {
+        vault.schedule(session.clone());
+    }
+    outcome.await?;
+    // A record whose last change is in doubt was left as it is.
+    journal.read()?;
+    drop(journal);
+    if page.next.is_none() {
+        vault.backend().scrub().await?;
+    }
+    Ok(Rotation {
+        resealed,
+        total,
+        next: page.next,
+    })
+}
+
+/// Which keys seal session `id`, whoever has it open.
+pub async fn seals(vault: &Vault, id: &SessionId, options: &OpenOptions) -> Result<Seals> {
+    let sealer = Sealer::new(options.ring.clone(), options.seal, id)?;
+    let mut seals = Seals::default();
     let mut cursor = None;
     loop {
-        let page = page(vault, session, None, cursor).await?;
-        rotation.total += page.items.len();
-        let mut stale = Vec::new();
-        for (key, sealed) in page.items {
-            if session.sealer().needs_reseal(&sealed) {
-                let value = Some(session.sealer().open(&key, &sealed)?);
-                stale.push(Change { key, value });
-            }
+        let page = vault.backend().scan(id, None, cursor, PAGE, Seen::NOTHING).await;
+        let page = page.map_err(|error| error.in_session(id))?;
+        for (_, sealed) in &page.items {
+            let key = Sealer::key_of(sealed).map_or_else(|| "plain".to_owned(), |key| key.to_string());
+            *seals.keys.entry(key).or_default() += 1;
+            seals.stale += usize::from(sealer.needs_reseal(sealed));
         }
-        let (reply, outcome) = waiting();
-        let (count, schedule) = session.amend(&journal, stale, reply);
-        if schedule {
-            vault.schedule(session.clone());
-        }
-        outcome.await?;
-        rotation.resealed += count;
+        seals.records += page.items.len();
         cursor = page.next;
         if cursor.is_none() {
-            // A record whose last change is in doubt was left as it is.
-            journal.read()?;
-            drop(journal);
-            vault.backend().scrub().await?;
-            return Ok(rotation);
+            return Ok(seals);
         }
     }
 }

@@ -18,11 +18,12 @@ use super::leases::Leases;
 use super::lost::LostSessions;
 use super::session::{OnLost, Session};
 use super::waiting::Waiting;
-use crate::backend::{Backend, Fence, SessionId, Token, store_closed};
+use crate::backend::{Backend, Fence, Holder, SessionId, Token, store_closed};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{self, StoreMetrics};
-use crate::record::{KeyRing, SealOptions};
+use crate::record::{KeyId, KeyRing, SealOptions};
 use crate::runtime::WorkerThread;
+use crate::time::unix_millis;
 
 /// The `layer` of errors of this module.
 pub(super) const LAYER: &str = "session";
@@ -179,6 +180,32 @@ impl Vault {
     /// Every note that was committed with the session, the oldest first.
     pub async fn notes(&self, id: &SessionId) -> Result<Vec<String>> {
         self.backend.notes(id).await
+    }
+
+    /// Who holds session `id`, as far as that is written down.
+    pub async fn holder(&self, id: &SessionId) -> Result<Option<Holder>> {
+        let holder = self.backend.holder(id).await;
+        holder.map_err(|error| error.in_session(id))
+    }
+
+    /// When the master key of this name was first seen in the storage, in milliseconds since the Unix epoch.
+    pub async fn key_seen(&self, key: KeyId) -> Result<u64> {
+        self.backend.key_seen(key, unix_millis()).await
+    }
+
+    /// By how many milliseconds the storage's clock is ahead of this machine's, and how wrong that may be; `None` if it
+    /// has none of its own.
+    pub async fn clock_skew(&self) -> Result<Option<(i64, u64)>> {
+        let asked = unix_millis();
+        let shown = self.backend.clock().await?;
+        let answered = unix_millis();
+        Ok(shown.map(|shown| {
+            let between = asked.midpoint(answered);
+            (
+                shown.wrapping_sub(between).cast_signed(),
+                answered.saturating_sub(asked),
+            )
+        }))
     }
 
     /// Where this vault's work runs.

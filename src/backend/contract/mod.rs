@@ -33,6 +33,8 @@ pub async fn run(backend: &dyn Backend) {
     test.a_token_never_granted_is_fenced().await;
     test.a_held_session_is_held().await;
     test.leases_that_stand_are_told_from_others().await;
+    test.who_holds_a_session_is_told().await;
+    test.a_key_is_as_old_as_it_was_first_seen().await;
     test.an_expired_lease_is_free().await;
     test.the_callers_own_token_only_grows().await;
     test.a_commit_sent_again_is_the_same_commit().await;

@@ -9,6 +9,7 @@ use super::{LONG, PATIENCE, Test, acquire, client_token_refused, fenced_by, key,
 use crate::backend::contract::renewals;
 use crate::backend::{Acquire, Acquired, Fence, Token};
 use crate::error::Kind;
+use crate::record::MasterKey;
 
 impl Test<'_> {
     pub(super) async fn records_asked_for_come_with_the_lease(&self) {
@@ -135,6 +136,74 @@ impl Test<'_> {
         self.put(&one, second, 0, &[("session", "a", "1")]).await.unwrap();
         self.backend.release(&one, second).await.unwrap();
         assert_eq!(self.backend.check_leases(&asked).await.unwrap(), [false, false]);
+    }
+
+    pub(super) async fn who_holds_a_session_is_told(&self) {
+        let session = self.session("holder");
+        let holder = async || self.backend.holder(&session).await.unwrap();
+        assert!(holder().await.is_none(), "nobody has had it");
+        let request = acquire(&session);
+        let owner = request.owner.clone();
+        let first = self.granted_to(request).await;
+        let Some(found) = holder().await else {
+            assert!(!first.expires, "somebody has a lease");
+            return;
+        };
+        assert_eq!(found.token, first.token);
+        if first.expires {
+            assert_eq!(found.owner, owner);
+            let left = found.expires_in.expect("this lease runs out");
+            assert!(
+                left <= LONG + Duration::from_secs(1) && left > LONG / 2,
+                "{left:?}"
+            );
+        } else {
+            assert_eq!((found.owner.pid, found.expires_in), (owner.pid, None));
+        }
+        // Asking takes nothing from the owner, nor does being renewed or writing hide it.
+        self.put(&session, first.token, 0, &[("session", "a", "1")])
+            .await
+            .unwrap();
+        let renewed = self
+            .backend
+            .renew(&renewals(&[(session.clone(), first.token)]), LONG)
+            .await;
+        assert!(renewed.iter().all(Result::is_ok), "{renewed:?}");
+        assert_eq!(holder().await.map(|holder| holder.token), Some(first.token));
+        self.backend.release(&session, first.token).await.unwrap();
+        assert!(holder().await.is_none(), "it was given back");
+        if first.expires {
+            let short = Duration::from_millis(50);
+            let lost = Acquire {
+                lease: short,
+                ..acquire(&session)
+            };
+            self.granted_to(lost).await;
+            let deadline = Instant::now() + PATIENCE;
+            while holder()
+                .await
+                .is_some_and(|holder| holder.expires_in > Some(Duration::ZERO))
+            {
+                assert!(Instant::now() < deadline, "it still stands");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    pub(super) async fn a_key_is_as_old_as_it_was_first_seen(&self) {
+        let [one, other] = [(); 2].map(|()| {
+            let mut secret = [0; MasterKey::LEN];
+            getrandom::fill(&mut secret).unwrap();
+            MasterKey::from_bytes("masterKey", &secret).unwrap().id()
+        });
+        for (key, now, seen) in [
+            (one, 2000, 2000),
+            (one, 9000, 2000),
+            (other, 9000, 9000),
+            (one, 1000, 2000),
+        ] {
+            assert_eq!(self.backend.key_seen(key, now).await.unwrap(), seen);
+        }
     }
 
     pub(super) async fn an_expired_lease_is_free(&self) {

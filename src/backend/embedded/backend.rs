@@ -14,6 +14,7 @@ use super::database::{Beside, Database};
 use super::failure::LAYER;
 use super::files::Files;
 use super::grants::Grants;
+use super::key_ages;
 use super::listing::{self, Range};
 use super::lock::FolderLock;
 use super::maintenance;
@@ -23,11 +24,11 @@ use super::session::{self, Now};
 use super::store::{Store, on_blocking_thread};
 use super::wal_monitor::WalMonitor;
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Owner, Page, Renewal,
+    Seen, SessionId, Token,
 };
 use crate::error::Result;
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 
 /// Sessions in a `SQLite` database of a folder.
 ///
@@ -172,6 +173,24 @@ impl Backend for Embedded {
     async fn release(&self, session: &SessionId, token: Token) -> Result<()> {
         self.store.grants.end(session, token);
         Ok(())
+    }
+
+    /// This process has the folder, so nobody else has a session in it. A folder that is shared has no owners.
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        let granted = self.store.with(|_| Ok(self.store.grants.current(session)));
+        let token = granted.map_err(|error| error.in_session(session))?;
+        Ok(token.map(|token| Holder {
+            owner: Owner::current().clone(),
+            token,
+            expires_in: None,
+        }))
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        match self.reading(|db, _| key_ages::seen(db, key))? {
+            Some(seen) => Ok(seen),
+            None => self.writing(|db, _| key_ages::see(db, key, now)),
+        }
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

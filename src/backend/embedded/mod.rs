@@ -13,6 +13,7 @@ mod database;
 mod failure;
 mod files;
 mod grants;
+mod key_ages;
 mod listing;
 mod lock;
 mod maintenance;

@@ -12,7 +12,9 @@ use super::acquire::Acquirer;
 use super::apply::Applier;
 use super::commit::Committer;
 use super::connection::Connection;
+use super::documents::millis;
 use super::holders::Holders;
+use super::key_ages;
 use super::lifetime::Lifetime;
 use super::metadata::{Outboxes, beside_an_outbox};
 use super::read::Reader;
@@ -22,11 +24,11 @@ use super::slots::Slots;
 use super::staging::Staging;
 use super::sweep::{Collector, sweep_now_and_then};
 use crate::backend::{
-    Acquire, AcquireOutcome, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal,
-    Seen, SessionId, Token,
+    Acquire, AcquireOutcome, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Page,
+    Renewal, Seen, SessionId, Token,
 };
 use crate::error::Result;
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 use crate::runtime;
 
 /// Sessions in `MongoDB`. Cheap to clone; clones share everything.
@@ -198,6 +200,19 @@ impl Backend for MongoBackend {
             self.parts()?.releaser.release(session, token).await
         })
         .await
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        about(session, async { self.parts()?.holders.standing(session).await }).await
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        key_ages::seen(&self.parts()?.connection, key, now).await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        let now = self.parts()?.connection.now().await?;
+        Ok(Some(millis(now.server)))
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

@@ -215,7 +215,7 @@ pub(super) fn owner_document(owner: &Owner) -> Document {
     }
 }
 
-fn parse_owner(document: &Document) -> Result<Owner> {
+pub(super) fn parse_owner(document: &Document) -> Result<Owner> {
     let text = |field| document.get_str(field).unwrap_or_default().to_owned();
     Ok(Owner {
         host: text("host"),

@@ -8,7 +8,7 @@ use mongodb::bson::{DateTime, Document, doc};
 
 use super::clock::Now;
 use super::connection::Connection;
-use super::documents::{SessionDoc, long};
+use super::documents::{SessionDoc, long, parse_owner, unsigned};
 use super::watched::{self, Watched};
 use crate::backend::{Acquire, Holder, SessionId, Token};
 use crate::error::{Error, Result};
@@ -97,6 +97,61 @@ impl Holders {
             runs.then(|| id.to_owned())
         });
         Ok(running.collect())
+    }
+
+    /// Who holds the session, as it is written down: nothing is removed. With no time left if all leases ran out.
+    pub(super) async fn standing(&self, session: &SessionId) -> Result<Option<Holder>> {
+        let asked = Moment::now();
+        let fields = Some(doc! { "token": 1, "owner": 1, "leaseUntil": 1, "leaseLasts": 1, "lease": 1 });
+        let filter = doc! { "_id": &**session, "owner": { "$ne": null } };
+        let found = self
+            .connection
+            .find(&self.connection.sessions, filter, fields, 1)
+            .await?;
+        let Some(found) = found.first() else {
+            return Ok(None);
+        };
+        let Ok(owner) = found.get_document("owner") else {
+            return Ok(None);
+        };
+        let now = self.connection.now().await?;
+        let (lease, token) = (found.get_str("lease").ok(), unsigned(found, "token")?);
+        let own = found.get_datetime("leaseUntil").ok().copied();
+        let own = own.filter(|until| {
+            let state = watched::of_session(long(token), Some(until.timestamp_millis()), lease);
+            let lasts = found.get_i64("leaseLasts").ok();
+            !self.sessions.has_outlived(session, state, lasts, asked)
+        });
+        let process = match lease {
+            Some(lease) => self.end_seen_of_process_lease(lease).await?,
+            None => None,
+        };
+        let left = |until: DateTime| until.timestamp_millis() - now.earliest.timestamp_millis();
+        let left = own.into_iter().chain(process).map(left).max().unwrap_or(0);
+        Ok(Some(Holder {
+            owner: parse_owner(owner)?,
+            token,
+            expires_in: Some(Duration::from_millis(u64::try_from(left).unwrap_or(0))),
+        }))
+    }
+
+    /// Until when a process' lease lasts by what is written down.
+    async fn end_seen_of_process_lease(&self, lease: &str) -> Result<Option<DateTime>> {
+        let asked = Moment::now();
+        let leases = &self.connection.leases;
+        let found = self
+            .connection
+            .find(leases, doc! { "_id": lease }, None, 1)
+            .await?;
+        let until = found.first().and_then(|found| {
+            let until = found.get_datetime("until").ok().copied()?;
+            let lasts = found.get_i64("lasts").ok();
+            let outlived = self
+                .processes
+                .has_outlived(lease, watched::of_process(found), lasts, asked);
+            (!outlived).then_some(until)
+        });
+        Ok(until)
     }
 
     /// Who holds the session, unless it is free or may be taken. The document was asked for at `asked`.

@@ -30,6 +30,7 @@ mod documents;
 mod errors;
 mod holders;
 mod installation;
+mod key_ages;
 mod lifetime;
 mod metadata;
 mod outbox;

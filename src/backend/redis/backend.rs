@@ -16,13 +16,13 @@ use super::errors::{LAYER, at_keys, error, from_script};
 use super::keys::{HEAD, HeadField, Keys, glob_escape, is_own_field};
 use super::large::{self, Shrinking};
 use super::scripts::milliseconds;
-use super::{held, scripts};
+use super::{held, key_ages, scripts};
 use crate::backend::{
-    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Page, Renewal, Seen, SessionId,
-    Token, fenced, session_lost,
+    Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, Fence, Head, Holder, Page, Renewal, Seen,
+    SessionId, Token, fenced, session_lost,
 };
 use crate::error::{Error, Kind, Result};
-use crate::record::RecordKey;
+use crate::record::{KeyId, RecordKey};
 
 /// How long a caller's own fencing token outlives the deleted session it belonged to.
 const CLAIM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -188,6 +188,23 @@ impl Backend for RedisBackend {
             .await
             .map(|_| ())
             .map_err(|fault| Error::from(fault).in_session(session))
+    }
+
+    async fn holder(&self, session: &SessionId) -> Result<Option<Holder>> {
+        let deadline = self.client.begin()?;
+        held::holder(&self.client.link, &self.keys.lease(session), deadline)
+            .await
+            .map_err(|error| self.about(session, error))
+    }
+
+    async fn key_seen(&self, key: KeyId, now: u64) -> Result<u64> {
+        let (name, deadline) = (self.keys.key_seen(key), self.client.begin()?);
+        key_ages::seen(&self.client.link, &name, now, deadline).await
+    }
+
+    async fn clock(&self) -> Result<Option<u64>> {
+        let deadline = self.client.begin()?;
+        key_ages::clock(&self.client.link, deadline).await.map(Some)
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {

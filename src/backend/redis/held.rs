@@ -1,13 +1,16 @@
-//! Which leases still stand.
+//! Which leases still stand, and who holds them.
+
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
-use super::answers::unexpected;
+use super::answers::{parse_lease, unexpected};
 use super::connection::Link;
-use crate::backend::Token;
-use crate::error::Result;
+use super::errors::error;
+use crate::backend::{Holder, Token};
+use crate::error::{Kind, Result};
 
 /// Leases asked about by one command.
 const ASKED_AT_ONCE: usize = 200;
@@ -42,4 +45,27 @@ async fn some_held(link: &Link, leases: &[(String, Token)], deadline: Instant) -
         matches!(found, Value::BulkString(lease) if lease.starts_with(format!("{token} ").as_bytes()))
     });
     Ok(held.collect())
+}
+
+/// Who holds the lease at `key`.
+pub(super) async fn holder(link: &Link, key: &str, deadline: Instant) -> Result<Option<Holder>> {
+    // In this order: a lease that is renewed in between has more left than is said, and none is made up.
+    let expires_in = match link.send(cmd("PTTL").arg(key), deadline).await? {
+        Value::Int(-2) => return Ok(None),
+        Value::Int(left) => u64::try_from(left).ok().map(Duration::from_millis),
+        _ => return Err(unexpected()),
+    };
+    match link.send(cmd("GET").arg(key), deadline).await? {
+        Value::Nil => Ok(None),
+        Value::BulkString(lease) => {
+            let unreadable = || error(Kind::Corrupt, "the session's lease cannot be read");
+            let (token, owner) = parse_lease(&lease).ok_or_else(unreadable)?;
+            Ok(Some(Holder {
+                owner,
+                token,
+                expires_in,
+            }))
+        }
+        _ => Err(unexpected()),
+    }
 }

@@ -1,6 +1,7 @@
 //! Names of keys and the head of a session, as written down in `docs/internals/redis.md`.
 
 use crate::backend::{Head, SessionId, Token};
+use crate::record::KeyId;
 
 /// Field of a session's hash: `token:version:commit id:flag:updated at:earlier commit ids`. Record fields begin
 /// with their type's length, so none of up to 64 bytes begins with `@` (64).
@@ -46,6 +47,11 @@ impl Keys {
         let mut key = self.hash(session);
         key.push_str(":lease");
         key
+    }
+
+    /// When a master key was first seen. No key of a session ends so.
+    pub fn key_seen(&self, key: KeyId) -> String {
+        format!("{}:{{keys}}:{key}:seen", self.prefix)
     }
 
     /// A hash and a string that no session has; `installation` names whose, as in hybrid mode.

@@ -18,6 +18,7 @@ mod dial;
 mod errors;
 mod greeting;
 mod held;
+mod key_ages;
 mod keys;
 mod large;
 mod portion;

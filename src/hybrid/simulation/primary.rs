@@ -17,7 +17,7 @@ use crate::backend::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::hybrid::primary::Primary;
-use crate::record::{Change, RecordKey};
+use crate::record::{Change, KeyId, RecordKey};
 
 /// What the server has.
 #[derive(Default)]
@@ -307,6 +307,14 @@ impl Backend for MemoryPrimary {
             Ok(())
         })
         .await
+    }
+
+    async fn holder(&self, _: &SessionId) -> Result<Option<Holder>> {
+        unreachable!("no case asks who holds the session")
+    }
+
+    async fn key_seen(&self, _: KeyId, _: u64) -> Result<u64> {
+        unreachable!("no case asks how old a key is")
     }
 
     async fn head(&self, _: &SessionId) -> Result<Head> {

@@ -130,7 +130,7 @@ async fn sealing_anew_never_brings_an_old_value_back() {
     let session = bench.vault.open(&ID.into(), &with_new_key).await.unwrap();
     bench.memory.hold(Op::Scan);
     let (vault, rotated) = (bench.vault.clone(), session.clone());
-    let rotation = tokio::spawn(async move { bulk::rotate(&vault, &rotated).await });
+    let rotation = tokio::spawn(async move { bulk::rotate(&vault, &rotated, None).await });
     bench
         .memory
         .called(Op::Scan, bench.memory.calls(Op::Scan) + 1)
@@ -149,8 +149,40 @@ async fn sealing_anew_never_brings_an_old_value_back() {
         let plain = sealed.map(|sealed| new_key_only.open(&key("session", id), &sealed).unwrap());
         assert_eq!(plain.as_deref(), value.map(str::as_bytes), "{id}");
     }
-    let again = bulk::rotate(&bench.vault, &session).await.unwrap();
+    let again = bulk::rotate(&bench.vault, &session, None).await.unwrap();
     assert_eq!((again.resealed, again.total), (0, 2));
+}
+
+#[tokio::test]
+async fn sealing_anew_goes_on_step_by_step() {
+    let bench = Bench::new();
+    let session = bench.open().await;
+    filled(&bench, &session).await;
+    bench.vault.close_session(&session).await;
+    let with_new_key = OpenOptions {
+        ring: ring(&[8, 7]),
+        ..options()
+    };
+    let (old, new) = (ring(&[7]), ring(&[8]));
+    let [old, new] = [&old, &new].map(|ring| ring.active().unwrap().id().to_string());
+    let counted = async || {
+        let seals = bulk::seals(&bench.vault, &ID.into(), &with_new_key)
+            .await
+            .unwrap();
+        let of = |key: &str| seals.keys.get(key).copied().unwrap_or(0);
+        assert_eq!((seals.records, seals.stale), (2501, of(&old)));
+        (of(&old), of(&new))
+    };
+    assert_eq!(counted().await, (2501, 0));
+    let session = bench.vault.open(&ID.into(), &with_new_key).await.unwrap();
+    let mut cursor = None;
+    for (resealed, left) in [(1000, 1501), (1000, 501), (501, 0)] {
+        let step = bulk::rotate(&bench.vault, &session, cursor).await.unwrap();
+        assert_eq!((step.resealed, step.total), (resealed, resealed));
+        assert_eq!(counted().await, (left, 2501 - left));
+        cursor = step.next;
+    }
+    assert!(cursor.is_none(), "that was the last");
 }
 
 #[tokio::test]
