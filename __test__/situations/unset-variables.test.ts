@@ -32,6 +32,11 @@ const REFUSED: readonly [field: string, call: string][] = [
     'previousMasterKeys[0]',
     `vault.useMultiFileAuthState(FOLDER, { masterKey: KEY, previousMasterKeys: [e.OLD_KEY] })`,
   ],
+  [
+    'security.masterKeyCommand',
+    `vault.useMultiFileAuthState(FOLDER, { security: { masterKeyCommand: e.KEY_COMMAND } })`,
+  ],
+  ['masterKey', `vault.useMultiFileAuthState(FOLDER, { masterKey: () => e.MASTER_KEY })`],
   ['security.environment', `vault.useMultiFileAuthState(FOLDER, { security: { environment: e.NODE_ENV } })`],
   ['folder', `vault.useMultiFileAuthState(e.AUTH_FOLDER)`],
   [

@@ -1,13 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
-import { parseMasterKey } from '../options/security.js';
+import {
+  type KeySource,
+  parseCommand,
+  parseMasterKey,
+  parsePrintedKey,
+  parsePrintedKeys,
+} from '../options/master-keys.js';
+import { masterKeyFrom, previousMasterKeysFrom } from '../store/master-keys.js';
 import type { OptionSpecs } from './command.js';
 import { usage } from './errors.js';
 import { askSecret } from './prompt.js';
 
-/** Master keys come from the environment, a file or a prompt: whoever lists processes sees a command line. */
+/** Master keys come from the environment, a file, a program or a prompt: whoever lists processes sees a command line. */
 
-const KEY_FILE_BYTES = 32;
+/** Milliseconds that a program may take to print keys: it may ask somebody for a passphrase. */
+const COMMAND_LIMIT = 60_000;
 
 /** The options that say where keys come from. */
 export const KEY_OPTIONS = {
@@ -32,7 +40,7 @@ export interface KeySources {
   file: readonly [option: string, path: string | undefined];
   ask: readonly [option: string, asked: boolean];
   previous: readonly [option: string, path: string | undefined];
-  /** Variables that may hold the master key; the first that is set counts. */
+  /** Variables that may hold the master key, or with `_COMMAND` a program that prints it; the first that is set counts. */
   variables: readonly string[];
   previousVariables: readonly string[];
 }
@@ -46,7 +54,7 @@ export interface Keys {
 /** @throws CliError, ConfigError naming the option, file or variable, never what it holds */
 export async function readKeys(sources: KeySources, env: NodeJS.ProcessEnv): Promise<Keys> {
   const masterKey = await masterKeyOf(sources, env);
-  const previousMasterKeys = previousKeysOf(sources, env);
+  const previousMasterKeys = await previousKeysOf(sources, env);
   if (masterKey === undefined && previousMasterKeys !== undefined) {
     throw usage('previous master keys are given, but no master key', `Set ${sources.variables[0]}.`);
   }
@@ -63,11 +71,7 @@ async function masterKeyOf(sources: KeySources, env: NodeJS.ProcessEnv): Promise
     throw usage(`${fileOption} and ${askOption} cannot be given together`);
   }
   if (path !== undefined) {
-    const content = readKeyFile(fileOption, path);
-    return parseMasterKey(
-      fileOption,
-      content.length === KEY_FILE_BYTES ? content : content.toString('latin1').trim(),
-    );
+    return parsePrintedKey(fileOption, readKeyFile(fileOption, path));
   }
   if (asked) {
     return parseMasterKey(
@@ -75,36 +79,63 @@ async function masterKeyOf(sources: KeySources, env: NodeJS.ProcessEnv): Promise
       await askSecret('Master key', `Use ${fileOption}, or ${sources.variables[0]}.`),
     );
   }
-  const variable = variableOf(sources.variables, env);
-  return variable === undefined ? undefined : parseMasterKey(variable.name, variable.value.trim());
+  const found = variableOf(sources.variables, env);
+  if (found === undefined || 'value' in found) {
+    return found && parseMasterKey(found.name, found.value.trim());
+  }
+  return await masterKeyFrom(found.source, COMMAND_LIMIT);
 }
 
-function previousKeysOf(sources: KeySources, env: NodeJS.ProcessEnv): Buffer[] | undefined {
+async function previousKeysOf(sources: KeySources, env: NodeJS.ProcessEnv): Promise<Buffer[] | undefined> {
   const [option, path] = sources.previous;
-  const variable = path === undefined ? variableOf(sources.previousVariables, env) : undefined;
-  const text = path === undefined ? variable?.value : readKeyFile(option, path).toString('latin1');
-  const name = variable?.name ?? option;
-  return text
-    ?.split(/[\s,]+/)
-    .filter(Boolean)
-    .map((key, at) => parseMasterKey(`${name}[${at}]`, key));
+  if (path !== undefined) {
+    return parsePrintedKeys(option, readKeyFile(option, path).toString('latin1'));
+  }
+  const found = variableOf(sources.previousVariables, env);
+  if (found === undefined || 'value' in found) {
+    return found && parsePrintedKeys(found.name, found.value);
+  }
+  return await previousMasterKeysFrom(found.source, COMMAND_LIMIT);
 }
+
+type Variable = { name: string; value: string } | { source: KeySource };
 
 /** The first of these variables that is set. One that is set to nothing is a mistake that would change what is read. */
-function variableOf(
-  names: readonly string[],
-  env: NodeJS.ProcessEnv,
-): { name: string; value: string } | undefined {
+function variableOf(names: readonly string[], env: NodeJS.ProcessEnv): Variable | undefined {
   for (const name of names) {
-    const value = env[name];
-    if (value === '') {
-      throw new ConfigError(name, 'is set but empty: give it a value, or unset it');
+    const commandName = `${name}_COMMAND`;
+    const [value, command] = [name, commandName].map((each) => {
+      if (env[each] === '') {
+        throw new ConfigError(each, 'is set but empty: give it a value, or unset it');
+      }
+      return env[each];
+    });
+    if (value !== undefined && command !== undefined) {
+      throw new ConfigError(commandName, `cannot be set beside ${name}: unset one of them`);
     }
     if (value !== undefined) {
       return { name, value };
     }
+    if (command !== undefined) {
+      return { source: { field: commandName, command: commandOf(commandName, command) } };
+    }
   }
   return undefined;
+}
+
+/** A program and its arguments, separated by spaces; or a list of them in JSON, if there are spaces in one. */
+function commandOf(name: string, text: string): readonly [string, ...string[]] {
+  const trimmed = text.trim();
+  if (!trimmed.startsWith('[')) {
+    return parseCommand(name, trimmed.split(/\s+/));
+  }
+  let words: unknown;
+  try {
+    words = JSON.parse(trimmed);
+  } catch {
+    throw new ConfigError(name, 'expected a program and its arguments, or a list of them in JSON');
+  }
+  return parseCommand(name, words);
 }
 
 function readKeyFile(option: string, path: string): Buffer {

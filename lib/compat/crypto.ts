@@ -1,5 +1,6 @@
 import { isEmpty } from '../options/check.js';
-import { missingKey, parseMasterKey, resolveSecurity } from '../options/security.js';
+import { missingKey, parseMasterKey } from '../options/master-keys.js';
+import { resolveSecurity } from '../options/security.js';
 import type { MasterKey, SecurityConfig } from '../options/types.js';
 
 /** The store's options that a service stands for. Not a method: whoever holds the service must not find its keys there. */
@@ -55,7 +56,8 @@ export class CryptoService {
 
   /** Whether there is a key to seal with, or none is needed. */
   isHealthy(): boolean {
-    return this.#active !== undefined || this.#config.enableEncryption === false;
+    const { enableEncryption, masterKeyCommand } = this.#config;
+    return this.#active !== undefined || enableEncryption === false || !isEmpty(masterKeyCommand);
   }
 }
 
@@ -73,7 +75,10 @@ export async function createCryptoService(
   const [masterKey] = key;
   if (masterKey !== undefined && !isEmpty(masterKey)) {
     await service.initialize(masterKey);
-  } else if (config.enableEncryption === true || (key.length > 0 && config.enableEncryption !== false)) {
+  } else if (
+    (config.enableEncryption === true && isEmpty(config.masterKeyCommand)) ||
+    (key.length > 0 && config.enableEncryption !== false)
+  ) {
     throw missingKey('masterKey', key.length > 0 ? undefined : 'enableEncryption');
   }
   return service;

@@ -284,7 +284,7 @@ export class FolderLifeCycle {
       records: records.length,
       folder: into,
     });
-    if ((await this.move(files, note.into)) && this.settings.security.masterKey !== null) {
+    if ((await this.move(files, note.into)) && this.settings.security.encryption !== null) {
       this.log(
         'warn',
         `the imported files hold readable keys: when all is well, remove them (rm -r '${into}')`,

@@ -1,9 +1,14 @@
 import { UNSUPPORTED_COMPRESSION } from '../compat/dialects/store-core.js';
 import { ConfigError } from '../errors.js';
-import { fields, flag, integer, isEmpty, join, oneOf, optional, pick, refuse } from './check.js';
-
-const KEY_BYTES = 32;
-const KEY_SHAPE = '64 hex characters or a Buffer of 32 bytes';
+import { fields, flag, integer, isEmpty, join, oneOf, optional, pick } from './check.js';
+import {
+  KEY_SHAPE,
+  type KeySource,
+  missingKey,
+  parseCommand,
+  parseMasterKey,
+  parseMasterKeys,
+} from './master-keys.js';
 
 const SECURITY_FIELDS = [
   'enableEncryption',
@@ -15,6 +20,8 @@ const SECURITY_FIELDS = [
   'environment',
   'logger',
   'acceptPlain',
+  'masterKeyCommand',
+  'previousMasterKeysCommand',
 ] as const;
 
 /** The objects that an option may be given in, each with its path. */
@@ -22,7 +29,11 @@ export type OptionSources = readonly { path: string; options: Record<string, unk
 
 export interface SecuritySettings {
   masterKey: Buffer | null;
+  /** Where the master key comes from when the store connects, in place of `masterKey`. */
+  masterKeySource: KeySource | null;
   previousMasterKeys: Buffer[];
+  /** Likewise. */
+  previousMasterKeysSource: KeySource | null;
   encryption: 'secretbox' | 'aes-256-gcm' | null;
   compression: 'snappy' | 'gzip' | null;
   acceptPlain: boolean;
@@ -41,30 +52,44 @@ export function resolveSecurity(sources: OptionSources): SecuritySettings {
   const encryption = pick('enableEncryption', withSection);
   const enabled = optional(encryption.value, undefined, (value) => flag(encryption.field, value));
   const key = pick('masterKey', sources);
+  const previous = pick('previousMasterKeys', sources);
   if (key.named && isEmpty(key.value) && enabled !== false) {
     throw missingKey(key.field);
   }
-  const masterKey = isEmpty(key.value) ? null : parseMasterKey(key.field, key.value);
-  const previous = pick('previousMasterKeys', sources);
-  const previousMasterKeys = optional(previous.value, [], (value) => parseKeys(previous.field, value));
-  if (masterKey === null && previousMasterKeys.length > 0) {
-    throw new ConfigError(key.field, `is required with ${previous.field}: new records are sealed with it`);
+  const given = isEmpty(key.value) ? undefined : key.value;
+  const masterKeySource = sourceOf(key.field, given, at('masterKeyCommand'), security, enabled !== false);
+  const previousMasterKeysSource = sourceOf(
+    previous.field,
+    previous.value,
+    at('previousMasterKeysCommand'),
+    security,
+    enabled !== false,
+  );
+  const masterKey = given === undefined || masterKeySource !== null ? null : parseMasterKey(key.field, given);
+  const previousMasterKeys =
+    previousMasterKeysSource !== null
+      ? []
+      : optional(previous.value, [], (value) => parseMasterKeys(previous.field, value));
+  const hasKey = masterKey !== null || masterKeySource !== null;
+  if (!hasKey && (previousMasterKeys.length > 0 || previousMasterKeysSource !== null)) {
+    const field = previousMasterKeysSource?.field ?? previous.field;
+    throw new ConfigError(key.field, `is required with ${field}: new records are sealed with it`);
   }
 
   const environment = optional(security.environment, undefined, (value) =>
     oneOf(at('environment'), value, ['development', 'production', 'test']),
   );
-  if (masterKey === null && enabled === true) {
+  if (!hasKey && enabled === true) {
     throw missingKey(key.field, encryption.field);
   }
-  if (masterKey === null && enabled === undefined && environment === undefined && 'environment' in security) {
+  if (!hasKey && enabled === undefined && environment === undefined && 'environment' in security) {
     throw new ConfigError(
       at('environment'),
       "is named but empty, as where its environment variable is not set: expected 'development', 'production' or " +
         "'test', a masterKey, or enableEncryption: false to store sessions readable",
     );
   }
-  if (masterKey === null && enabled === undefined && environment === 'production') {
+  if (!hasKey && enabled === undefined && environment === 'production') {
     throw new ConfigError(
       key.field,
       `is required in production: expected ${KEY_SHAPE}, or ${at('enableEncryption')}: false to store sessions readable`,
@@ -78,8 +103,10 @@ export function resolveSecurity(sources: OptionSources): SecuritySettings {
   const compress = optional(compression.value, false, (value) => flag(compression.field, value));
   return {
     masterKey,
+    masterKeySource,
     previousMasterKeys,
-    encryption: masterKey !== null && enabled !== false ? algorithm : null,
+    previousMasterKeysSource,
+    encryption: hasKey && enabled !== false ? algorithm : null,
     compression: resolveCompression(at('compressionAlgorithm'), security.compressionAlgorithm, compress),
     acceptPlain: optional(security.acceptPlain, false, (value) => flag(at('acceptPlain'), value)),
     keyRotationDays: optional(security.keyRotationDays, 0, (value) =>
@@ -100,38 +127,28 @@ function resolveCompression(field: string, value: unknown, enabled: boolean): 's
   return enabled ? algorithm : null;
 }
 
-/** A key that is named but empty, or that another option (`requiredBy`) needs. */
-export function missingKey(field: string, requiredBy?: string): ConfigError {
-  return requiredBy === undefined
-    ? new ConfigError(
-        field,
-        `is named but empty, as where its environment variable is not set: expected ${KEY_SHAPE}; to store sessions ` +
-          'readable, leave it out, or give enableEncryption: false',
-      )
-    : new ConfigError(field, `is required by ${requiredBy}: expected ${KEY_SHAPE}`);
-}
-
-/** A copy of the key's 32 bytes, in memory of its own: of the pool, other Buffers' `buffer` would show it. */
-export function parseMasterKey(field: string, value: unknown): Buffer {
-  const key = Buffer.alloc(KEY_BYTES);
-  if (typeof value === 'string' && /^[0-9a-fA-F]{64}$/.test(value)) {
-    key.write(value, 'hex');
-    return key;
+/** Where keys come from that are not given themselves; null if they are, or there are none. */
+function sourceOf(
+  field: string,
+  given: unknown,
+  commandField: string,
+  security: Record<string, unknown>,
+  isNeeded: boolean,
+): KeySource | null {
+  const name = commandField.slice(commandField.lastIndexOf('.') + 1);
+  const command = security[name];
+  if (isEmpty(command)) {
+    if (name in security && isNeeded) {
+      throw new ConfigError(
+        commandField,
+        'is named but empty, as where its environment variable is not set: expected an array of a program and its ' +
+          'arguments; to have none, leave it out',
+      );
+    }
+    return typeof given === 'function' ? { field, ask: given as () => unknown } : null;
   }
-  if (value instanceof Uint8Array && value.length === KEY_BYTES) {
-    key.set(value);
-    return key;
+  if (given !== undefined) {
+    throw new ConfigError(commandField, `cannot be given beside ${field}`);
   }
-  if (typeof value === 'string' || value instanceof Uint8Array) {
-    const unit = typeof value === 'string' ? 'characters' : 'bytes';
-    throw new ConfigError(field, `expected ${KEY_SHAPE}`, { got: `${value.length} ${unit}` });
-  }
-  throw refuse(field, KEY_SHAPE, value);
-}
-
-function parseKeys(field: string, value: unknown): Buffer[] {
-  if (!Array.isArray(value)) {
-    throw refuse(field, `an array of keys, each ${KEY_SHAPE}`, value);
-  }
-  return value.map((key, index) => parseMasterKey(`${field}[${index}]`, key));
+  return { field: commandField, command: parseCommand(commandField, command) };
 }

@@ -2,10 +2,11 @@ import { IDLE_HYBRID_OPTIONS } from '../compat/dialects/store-core.js';
 import { ConfigError } from '../errors.js';
 import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.js';
 import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
+import { parseMasterKey } from './master-keys.js';
 import { type MongoLocation, mongoLocation, mongoNames } from './mongo-location.js';
 import { type RedisLocation, redisLocation, redisNames } from './redis-location.js';
 import { idleNote, type Notes, type ServerFields } from './section.js';
-import { type OptionSources, parseMasterKey } from './security.js';
+import type { OptionSources } from './security.js';
 import {
   resolveFencingToken,
   resolveQueue,
@@ -112,8 +113,10 @@ export function resolveHybridStore(
     throw new ConfigError('redis', 'expected a store of Redis and a store of MongoDB');
   }
   const section = fields('config', config, HYBRID_FIELDS, ALSO_HYBRID);
-  const { masterKey, previousMasterKeys } = redis.security;
-  const services = masterKey === null ? {} : { masterKey, previousMasterKeys };
+  const { masterKey, previousMasterKeys, masterKeySource, previousMasterKeysSource } = redis.security;
+  // Of keys that are not there yet, this says that there will be some.
+  const later = { masterKey: () => undefined };
+  const services = masterKey !== null ? { masterKey, previousMasterKeys } : masterKeySource && later;
   const { masterKey: own, previousMasterKeys: _, ...rest } = section;
   if (!isEmpty(own) && !(masterKey?.equals(parseMasterKey('config.masterKey', own)) ?? false)) {
     throw new ConfigError(
@@ -124,12 +127,20 @@ export function resolveHybridStore(
   const settings = joinedStore(
     'config',
     rest,
-    storeSources(rest, services),
+    storeSources(rest, services ?? {}),
     { location: redis.config.redis, fields: redis.fields.redis },
     { location: mongo.config.mongodb, fields: mongo.fields.mongodb },
     { idle: [], warnings: [] },
   );
-  return { ...settings, config: { ...settings.config, security: redis.config.security } };
+  const found = settings.security.masterKeySource;
+  if (found !== null && !('ask' in found && found.ask === later.masterKey)) {
+    throw new ConfigError(found.field, 'is to be given to createRedisStore, which seals for both');
+  }
+  return {
+    ...settings,
+    security: { ...settings.security, previousMasterKeys, masterKeySource, previousMasterKeysSource },
+    config: { ...settings.config, security: redis.config.security },
+  };
 }
 
 const storeSources = (section: Record<string, unknown>, services: Record<string, unknown>): OptionSources => [

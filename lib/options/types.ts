@@ -69,7 +69,10 @@ export interface SecurityConfig {
   enableEncryption: boolean;
   /** `'secretbox'` (XSalsa20-Poly1305, default) or `'aes-256-gcm'` (some 8 times faster with AES-NI). New writes only. */
   encryptionAlgorithm: 'secretbox' | 'aes-256-gcm';
-  /** Days after which a running process warns, once, that the master key should be rotated. Default 0: never. */
+  /**
+   * Warns, once in each process, when the master key is older than so many days: when it was first seen in this store
+   * is written down there. Default 0: never, and nothing is written down.
+   */
   keyRotationDays: number;
   /** Compress the records that become smaller by it. Default false: the encoding is compact, so it seldom pays. */
   enableCompression: boolean;
@@ -86,6 +89,14 @@ export interface SecurityConfig {
    * such a record is an EncryptionError, because anybody who can write to the server could have put it there.
    */
   acceptPlain?: boolean | undefined;
+  /**
+   * A program, with its arguments, that prints the master key: 64 hex characters, or 32 bytes. In place of `masterKey`.
+   * It is run without a shell each time the store connects, and must end within `openTimeout`, or a second if that is
+   * longer. Whatever goes wrong is a ConfigError, and the store does not open.
+   */
+  masterKeyCommand?: readonly string[] | undefined;
+  /** Likewise for `previousMasterKeys`: a program that prints them, one a line, in hex characters. */
+  previousMasterKeysCommand?: readonly string[] | undefined;
 }
 
 /** A pino-like, console-like or structured logger. */
@@ -108,11 +119,15 @@ export type MasterKey = string | Uint8Array;
 export interface SharedOptions {
   /**
    * Key that seals records: 64 hex characters or 32 bytes. Left out: records are stored readable. Named but undefined or
-   * empty, as where its environment variable is not set, it is a ConfigError, unless `enableEncryption` is false.
+   * empty, as where its environment variable is not set, it is a ConfigError, unless `enableEncryption` is false. A
+   * function is asked each time the store connects, and must answer within `openTimeout`, or a second if that is longer.
    */
-  masterKey?: MasterKey | undefined;
+  masterKey?: MasterKey | (() => MasterKey | Promise<MasterKey>) | undefined;
   /** Keys that older records were sealed with; reading finds the right one by its id. `rotateKey` re-seals. */
-  previousMasterKeys?: readonly MasterKey[] | undefined;
+  previousMasterKeys?:
+    | readonly MasterKey[]
+    | (() => readonly MasterKey[] | Promise<readonly MasterKey[]>)
+    | undefined;
   /** Sealing and compression. */
   security?: Partial<SecurityConfig> | undefined;
   /** Same as `security.enableEncryption`. */

@@ -4,6 +4,7 @@ import { type CoreThread, coreThread } from '../native/thread.js';
 import type { LogLevel } from '../options/logger.js';
 import type { StoreSettings } from '../options/shared.js';
 import type { PersistJob } from '../options/types.js';
+import { keysOf } from './master-keys.js';
 
 const log = (settings: StoreSettings, { level, message, fields }: NativeEvent): void =>
   settings.log(level as LogLevel, String(message), (fields ?? {}) as Record<string, unknown>);
@@ -66,7 +67,7 @@ export class Connection {
         settings.log('warn', notice, {});
       }
     }
-    const { masterKey, previousMasterKeys } = settings.security;
+    const { masterKey, previousMasterKeys } = await keysOf(settings);
     const request = thread.core.openStore(JSON.stringify(settings.config), masterKey, previousMasterKeys);
     // The core waits for a server that is not up yet. Its events meanwhile name the request: there is no store yet.
     const stopListening = thread.listen((event) => {

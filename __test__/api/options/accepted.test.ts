@@ -53,6 +53,17 @@ describe('accepted options', () => {
     const plain = { compression: null, acceptPlain: false };
     assert.deepEqual(sealing({ masterKey: KEY }), { ...plain, encryption: 'secretbox' });
     assert.deepEqual(sealing({ masterKey: KEY, enableEncryption: false }), { ...plain, encryption: null });
+    const command = { masterKeyCommand: ['pass', 'show', 'key'] };
+    for (const coming of [
+      { masterKey: () => KEY },
+      { security: { ...command, environment: 'production' } },
+    ]) {
+      assert.deepEqual(sealing(coming), { ...plain, encryption: 'secretbox' });
+    }
+    assert.deepEqual(sealing({ enableEncryption: false, security: { masterKeyCommand: '' } }), {
+      ...plain,
+      encryption: null,
+    });
     assert.deepEqual(sealing({ security: { environment: 'production', enableEncryption: false } }), {
       ...plain,
       encryption: null,

@@ -25,6 +25,15 @@ describe('types of the options', () => {
     for (const options of Object.values(typed)) {
       assert.throws(() => folder(options), ConfigError);
     }
+    const asked = {
+      masterKey: async () => KEY,
+      previousMasterKeys: () => [Buffer.alloc(32)],
+      security: { keyRotationDays: 90 },
+    } satisfies UseMultiFileAuthStateOptions;
+    assert.notEqual(folder(asked).security.masterKeySource, null);
+    // @ts-expect-error a command as a text
+    const text = { security: { masterKeyCommand: 'pass' } } satisfies UseMultiFileAuthStateOptions;
+    assert.throws(() => folder(text), ConfigError);
     // @ts-expect-error no session id
     const noSession = { redis: { redisUrl: REDIS } } satisfies UseRedisAuthStateOptions;
     assert.throws(() => resolveRedisHook(noSession), ConfigError);
