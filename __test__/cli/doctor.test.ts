@@ -482,8 +482,32 @@ for (const { name, needs, make } of SERVERS) {
         findings.filter(({ sessionId }) => sessionId === 'bot-1'),
         [],
       );
+      assert.ok(!codesOf({ findings }).includes('LEASE_STALE'), 'a bot that runs holds its session');
       bot.child.stdin.end('write\n');
       assert.equal((await bot.ended).stdout, 'open\nwritten\n');
+    });
+
+    it('names the session of one that was killed', async (t) => {
+      const place = await make(t);
+      await json(t, ['import', folder, '--store', place.address, '--as', 'bot-1'], SEALED);
+      const lease = { ttl: { lockTtl: 600 } };
+      const bot = await holdSession(t, place.bot('bot-1', { masterKey: KEY, ...lease }));
+      bot.child.kill('SIGKILL');
+      await bot.ended;
+      const { findings } = await diagnose(t, place.address, SEALED);
+      const stale = findings.filter(({ code }) => code === 'LEASE_STALE');
+      assert.deepEqual(
+        stale.map(({ sessionId }) => sessionId),
+        ['bot-1'],
+      );
+      assert.match(stale[0]?.what ?? '', new RegExp(`process ${bot.child.pid} on .* has ended`));
+      found.add('LEASE_STALE');
+      // The next bot that ends in order leaves nothing.
+      const next = await holdSession(t, place.bot('bot-1', { masterKey: KEY, ...lease }));
+      next.child.stdin.end('close\n');
+      await next.ended;
+      const { findings: after } = await diagnose(t, place.address, SEALED);
+      assert.ok(!codesOf({ findings: after }).includes('LEASE_STALE'));
     });
   });
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
 import { makeFolder } from '../situations/support.js';
@@ -31,6 +32,7 @@ interface Summary {
   preKeys: { stored: number; uploaded: number; next: number };
   records: number;
   types: Record<string, { records: number; bytes: number; sha256: string }>;
+  holder?: { host: string; pid: number; since: string; leaseEnds: string; state: string } | null;
   creds?: unknown;
 }
 
@@ -77,6 +79,7 @@ for (const { name, needs, make } of PLACES) {
       }
       const { creds, ...summary } = JSON.parse(shown.stdout) as Summary;
       assert.equal(creds, undefined);
+      assert.equal(summary.holder, null);
       assert.deepEqual(summary.account.paired, true);
       assert.ok(Math.abs(Date.parse(summary.lastWrite) - Date.now()) < 120_000);
       for (const [type, group] of Object.entries(made.keys)) {
@@ -92,6 +95,8 @@ for (const { name, needs, make } of PLACES) {
       });
       // The same values have the same digests, wherever they are.
       const own = await json<Summary>(t, ['show', '--store', `multi-file:${folder}`]);
+      // Baileys' own function locks nothing: nobody can say.
+      assert.ok(!('holder' in own));
       assert.deepEqual(summary.types, own.types);
 
       const verified = await json(t, ['verify', ...store], SEALED);
@@ -141,15 +146,30 @@ for (const { name, needs, make } of SERVERS) {
       const bot = await holdSession(t, place.bot('bot-1', { masterKey: KEY }));
       bot.child.stdin.write('write\n');
       await bot.says('written');
-      for (const words of [['list'], ['list', '--long'], ['show', 'bot-1'], ['verify']]) {
+      for (const words of [['list'], ['verify']]) {
         await json(t, [...words, ...store], SEALED);
       }
+      const shown = await json<Summary>(t, ['show', 'bot-1', ...store], SEALED);
+      const { sessions } = await json<{ sessions: Summary[] }>(t, ['list', '--long', ...store], SEALED);
+      for (const holder of [shown.holder, sessions[0]?.holder]) {
+        assert.deepEqual(
+          { ...holder, since: undefined, leaseEnds: undefined },
+          { host: hostname(), pid: bot.child.pid, since: undefined, leaseEnds: undefined, state: 'holds' },
+        );
+        const [since, ends] = [holder?.since, holder?.leaseEnds].map((time) => Date.parse(time as string));
+        assert.ok(Math.abs((since as number) - Date.now()) < 60_000, holder?.since);
+        assert.ok((ends as number) > Date.now() - 5_000, holder?.leaseEnds);
+      }
+      const text = await cli(t, ['show', 'bot-1', ...store], SEALED);
+      assert.match(text.stdout, new RegExp(`^held by +process ${bot.child.pid} on `, 'm'));
       await refused(t, 4, 'SESSION_BUSY', ['delete', 'bot-1', ...store, '--yes', '--timeout', '1'], SEALED);
       bot.child.stdin.end('write\n');
       const { stdout, stderr } = await bot.ended;
       assert.equal(stdout, 'open\nwritten\nwritten\n', stderr);
-      const { types } = await json<Summary>(t, ['show', 'bot-1', ...store], SEALED);
+      const { types, holder } = await json<Summary>(t, ['show', 'bot-1', ...store], SEALED);
       assert.equal(types.session?.records, 2);
+      // The process ended without closing its store.
+      assert.notEqual(holder?.state, 'holds');
     });
   });
 }

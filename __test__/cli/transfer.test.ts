@@ -244,14 +244,18 @@ for (const { name, needs, make } of SERVERS) {
       await json(t, ['import', tree, '--store', from.address], SEALED);
       const words = ['copy', '--from', from.address, '--to', to.address, '--timeout', '1'];
       const bot = await holdSession(t, from.bot('bot-1', { masterKey: KEY }));
-      const { code, stdout } = await cli(t, [...words, '--json'], SEALED);
-      assert.equal(code, 8);
-      const { copied, notDone } = JSON.parse(stdout) as Report;
-      assert.equal(copied, 1);
-      assert.deepEqual(
-        notDone.map(({ sessionId, code }) => [sessionId, code]),
-        [['bot-1', 'SESSION_BUSY']],
-      );
+      // The dry run says before what is refused then.
+      for (const dryRun of [['--dry-run'], []]) {
+        const { code, stdout } = await cli(t, [...words, ...dryRun, '--json'], SEALED);
+        assert.equal(code, 8);
+        const { copied, notDone } = JSON.parse(stdout) as Report;
+        assert.equal(copied, 1);
+        assert.deepEqual(
+          notDone.map(({ sessionId, code }) => [sessionId, code]),
+          [['bot-1', 'SESSION_BUSY']],
+        );
+        assert.match(notDone[0]?.message ?? '', new RegExp(`held by process ${bot.child.pid} on `));
+      }
       bot.child.stdin.end('write\n');
       assert.equal((await bot.ended).stdout, 'open\nwritten\n');
 

@@ -1,6 +1,7 @@
 import { type Digests, differences, digestsOf, Totals } from './digest.js';
 import { eachSession, type Outcome } from './each-session.js';
 import { CliError, noSuchSession } from './errors.js';
+import { refuseHeld } from './holders.js';
 import type { Output } from './output.js';
 import type { SessionStore, StoredSession } from './stores/store.js';
 import { moment } from './text.js';
@@ -52,6 +53,8 @@ async function copySession({ from, to, nameIn, dryRun }: CopyOptions, sessionId:
   }
   if (dryRun) {
     const source = present(await from.read(sessionId), sessionId, from);
+    await refuseHeld(from, sessionId);
+    await refuseHeld(to, name);
     return { outcome: 'copied', digests: digestsOf(source.records) };
   }
   return await from.hold(sessionId, async (found) => {

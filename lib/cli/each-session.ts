@@ -1,5 +1,6 @@
 import { CliError, EXIT, exitCodeOf } from './errors.js';
 import type { Output } from './output.js';
+import type { Progress } from './progress.js';
 import { describe } from './report.js';
 import type { Style } from './style.js';
 
@@ -18,6 +19,8 @@ interface Work {
   jobs?: number | undefined;
   /** What is done, for the progress bar: `copying`. */
   doing: string;
+  /** Moved by the work itself, in place of a bar that counts sessions. */
+  progress?: Progress | undefined;
   output: Output;
   signal: AbortSignal;
 }
@@ -30,13 +33,13 @@ export interface Outcome {
 
 /** Does something for every session, several at a time. One that fails is noted and holds up no other. */
 export async function eachSession(
-  { sessions, jobs = DEFAULT_JOBS, doing, output, signal }: Work,
+  { sessions, jobs = DEFAULT_JOBS, doing, progress: own, output, signal }: Work,
   work: (sessionId: string) => Promise<void>,
 ): Promise<Outcome> {
   const notDone: NotDone[] = [];
   const queue = sessions.values();
   let done = 0;
-  const progress = output.progress(doing, sessions.length);
+  const progress = own ?? output.progress(doing, sessions.length);
   const worker = async (): Promise<void> => {
     while (!signal.aborted) {
       const { value: sessionId, done: isOver } = queue.next();
@@ -50,7 +53,9 @@ export async function eachSession(
         notDone.push({ sessionId, code, message });
       }
       done += 1;
-      progress.step();
+      if (own === undefined) {
+        progress.step();
+      }
     }
   };
   try {

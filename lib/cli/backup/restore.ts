@@ -2,6 +2,7 @@ import { isObject, isSameIdentity } from '../../folder/identity.js';
 import { CREDS_TYPE } from '../../store/records.js';
 import { differences, digestsOf } from '../digest.js';
 import { CliError } from '../errors.js';
+import { refuseHeld } from '../holders.js';
 import { vaultOf } from '../stores/open.js';
 import type { SessionStore, StoredSession } from '../stores/store.js';
 import { moment } from '../text.js';
@@ -46,7 +47,9 @@ export async function restoreSession(
   if (current !== undefined && !force) {
     refuseNewer(entry, whole, current, name);
   }
-  if (!dryRun) {
+  if (dryRun) {
+    await refuseHeld(to, name);
+  } else {
     await (current === undefined
       ? to.create(name, session)
       : to.hold(name, (held) => replace(to, name, session, held, { entry, whole, force })));

@@ -1,5 +1,6 @@
 import { defineCommand } from '../command.js';
 import { noSuchSession } from '../errors.js';
+import { refuseHeld } from '../holders.js';
 import { confirm } from '../prompt.js';
 import { describe } from '../report.js';
 import { STORE_OPTIONS, vaultOf, withStore } from '../stores/open.js';
@@ -27,6 +28,10 @@ export const deleteSession = defineCommand({
         throw noSuchSession(sessionId, store.shown);
       }
       const what = await describeSession(store, sessionId);
+      if (!options.yes) {
+        // Before it is asked for nothing.
+        await refuseHeld(store, sessionId);
+      }
       if (!options.yes && !(await confirm(`Delete ${what} from ${store.shown} for good?`, '--yes'))) {
         return {
           data: { store: store.shown, sessionId, deleted: false },

@@ -1,6 +1,8 @@
+import type { SessionHolder } from '../../store/types.js';
 import { defineCommand } from '../command.js';
 import { eachSession, notDoneLines } from '../each-session.js';
 import { EXIT } from '../errors.js';
+import { holderData, shortHolder } from '../holders.js';
 import { STORE_OPTIONS, withStore } from '../stores/open.js';
 import type { Style } from '../style.js';
 import { type SessionSummary, summaryOf } from '../summary.js';
@@ -9,6 +11,8 @@ import { bytes, moment, plural, table } from '../text.js';
 interface Row {
   sessionId: string;
   summary?: SessionSummary;
+  /** Undefined where the store does not know. */
+  holder?: SessionHolder | null | undefined;
   error?: { code: string; message: string };
 }
 
@@ -22,7 +26,7 @@ export const list = defineCommand({
     long: {
       kind: 'flag',
       short: 'l',
-      about: 'read each session, and show its account, records and last write',
+      about: 'read each session, and show its account, who holds it, its records and last write',
     },
   },
   examples: ['list --store ./auth_info', 'list --long --store env:REDIS_URL'],
@@ -42,7 +46,8 @@ export const list = defineCommand({
           const session = await store.read(sessionId);
           // One that was deleted since is no session any more.
           if (session !== undefined) {
-            found.set(sessionId, { sessionId, summary: summaryOf(sessionId, session) });
+            const holder = await store.holder?.(sessionId);
+            found.set(sessionId, { sessionId, summary: summaryOf(sessionId, session), holder });
           }
         },
       );
@@ -53,7 +58,11 @@ export const list = defineCommand({
       return {
         data: {
           store: store.shown,
-          sessions: rows.map(({ sessionId, summary, error }) => summary ?? { sessionId, error }),
+          sessions: rows.map(({ sessionId, summary, holder, error }) =>
+            summary === undefined
+              ? { sessionId, error }
+              : { ...summary, ...(holder !== undefined && { holder: holder && holderData(holder) }) },
+          ),
         },
         text: (style) =>
           [
@@ -78,6 +87,9 @@ const render = (rows: readonly Row[], style: Style): string =>
             ? (summary?.account?.id ?? style('dim', 'not paired'))
             : style('red', error.code),
       },
+      ...(rows.some(({ holder }) => holder !== undefined)
+        ? [{ title: 'HELD BY', of: ({ holder }: Row) => shortHolder(holder ?? null) }]
+        : []),
       { title: 'VERSION', of: ({ summary }) => String(summary?.version ?? '–'), right: true },
       { title: 'RECORDS', of: ({ summary }) => String(summary?.records ?? '–'), right: true },
       { title: 'SIZE', of: ({ summary }) => (summary ? bytes(summary.bytes) : '–'), right: true },

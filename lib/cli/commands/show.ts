@@ -1,6 +1,8 @@
 import { CREDS_TYPE } from '../../store/records.js';
+import type { SessionHolder } from '../../store/types.js';
 import { defineCommand } from '../command.js';
 import { noSession, noSuchSession, usage } from '../errors.js';
+import { holderData, holderText } from '../holders.js';
 import { nearest } from '../parse.js';
 import { writeBufferJson } from '../stores/buffer-json.js';
 import { STORE_OPTIONS, withStore } from '../stores/open.js';
@@ -29,16 +31,18 @@ export const show = defineCommand({
         throw noSuchSession(sessionId, store.shown);
       }
       const summary = summaryOf(sessionId, found);
+      const holder = await store.holder?.(sessionId);
       const creds = found.records.find(({ type }) => type === CREDS_TYPE)?.value;
       const revealed = options.reveal ? writeBufferJson(creds ?? null, CREDS_TYPE, 2) : undefined;
       return {
         data: {
           store: store.shown,
           ...summary,
+          ...(holder !== undefined && { holder: holder && holderData(holder) }),
           ...(revealed !== undefined && { creds: JSON.parse(revealed) as unknown }),
         },
         text: (style) =>
-          [render(summary, style), ...(revealed === undefined ? [] : ['', revealed])].join('\n'),
+          [render(summary, holder, style), ...(revealed === undefined ? [] : ['', revealed])].join('\n'),
       };
     }),
 });
@@ -74,7 +78,7 @@ export async function oneSession(store: SessionStore, name: string | undefined):
   return only;
 }
 
-function render(summary: SessionSummary, style: Style): string {
+function render(summary: SessionSummary, holder: SessionHolder | null | undefined, style: Style): string {
   const { account, preKeys, lastWrite, oldestSession } = summary;
   const head = facts(
     [
@@ -82,6 +86,7 @@ function render(summary: SessionSummary, style: Style): string {
       ['account', account?.id == null ? 'not paired' : [account.id, account.name].filter(Boolean).join(', ')],
       ...(account?.lid == null ? [] : ([['lid', account.lid]] as const)),
       ...(account?.platform == null ? [] : ([['phone', account.platform]] as const)),
+      ...(holder === undefined ? [] : ([['held by', holderText(holder)]] as const)),
       ['version', summary.version === null ? 'not counted here' : String(summary.version)],
       ['last write', lastWrite === null ? 'not known' : moment(Date.parse(lastWrite))],
       ...(oldestSession === null ? [] : ([['oldest chat', moment(Date.parse(oldestSession))]] as const)),

@@ -177,6 +177,13 @@ export const CATALOGUE = {
     meaning: 'Redis keeps sessions in memory, or in snapshots alone: a restart loses them.',
     action: 'Set appendonly yes.',
   },
+  LEASE_STALE: {
+    severity: 'warning',
+    meaning:
+      'The process that had the session ended without giving it back, as after a crash. Nothing is lost by that.',
+    action:
+      'Start the bot: it takes the session over. Look why it ended, and close the store when a bot is stopped.',
+  },
   STORE_WARNING: {
     severity: 'warning',
     meaning: 'The store itself warns when it is opened.',

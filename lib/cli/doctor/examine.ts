@@ -3,6 +3,7 @@ import type { RecordEntry } from '../../codec/index.js';
 import { isObject } from '../../folder/identity.js';
 import { CREDS_TYPE } from '../../store/records.js';
 import { noSuchSession } from '../errors.js';
+import { isAlive, leftBehind } from '../holders.js';
 import { describe } from '../report.js';
 import { MultiFileSessions } from '../stores/multi-file.js';
 import type { SessionStore } from '../stores/store.js';
@@ -86,6 +87,7 @@ export class Examination {
       );
       return [...findings, ...about, ...this.twice(store, sessionId, records)];
     }
+    const stale = await this.staleLease(store, sessionId);
     let found: Awaited<ReturnType<SessionStore['read']>>;
     try {
       found = await store.read(sessionId);
@@ -94,12 +96,13 @@ export class Examination {
       if (code === undefined) {
         throw error;
       }
-      return [{ code, sessionId, what: describe(error).message }];
+      return [{ code, sessionId, what: describe(error).message }, ...stale];
     }
     if (found === undefined) {
       throw noSuchSession(sessionId, store.shown);
     }
     return [
+      ...stale,
       ...(store instanceof VaultSessions && !this.hasKey
         ? [
             {
@@ -112,6 +115,13 @@ export class Examination {
       ...examineRecords(sessionId, found.records),
       ...this.twice(store, sessionId, found.records),
     ];
+  }
+
+  private async staleLease(store: SessionStore, sessionId: string): Promise<Finding[]> {
+    const holder = (await store.holder?.(sessionId)) ?? null;
+    return holder === null || isAlive(holder)
+      ? []
+      : [{ code: 'LEASE_STALE', sessionId, what: leftBehind(holder) }];
   }
 
   /** Two copies of one identity, in one store or in two. */

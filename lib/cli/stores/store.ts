@@ -1,4 +1,5 @@
 import type { RecordEntry } from '../../codec/index.js';
+import type { SessionHolder } from '../../store/types.js';
 
 /** Everything of a session at one moment. */
 export interface StoredSession {
@@ -17,6 +18,8 @@ export interface SessionStore {
   exists(sessionId: string): Promise<boolean>;
   /** Reads a session beside whoever holds it, whom that does not disturb; undefined if there is none. */
   read(sessionId: string): Promise<StoredSession | undefined>;
+  /** Who has a session, as far as the store knows; null if nobody does. Missing where nothing says so. */
+  holder?(sessionId: string): Promise<SessionHolder | null>;
   /**
    * Runs `work` with a session that nobody else has meanwhile.
    *

@@ -8,6 +8,7 @@ import { FOLDER_SESSION, resolveServerless } from '../../options/embedded.js';
 import { resolveHybridHook, resolveMongoStore, resolveRedisStore } from '../../options/servers.js';
 import { snapshotOf } from '../../store/records.js';
 import { EmbeddedAuthStore, HybridAuthStore, MongoAuthStore, RedisAuthStore } from '../../store/stores.js';
+import type { RotationOptions, RotationResult, SessionHolder } from '../../store/types.js';
 import { Prepared, type VaultStore } from '../../store/vault-store.js';
 import { CliError } from '../errors.js';
 import type { Keys } from '../keys.js';
@@ -63,6 +64,10 @@ export class VaultSessions implements SessionStore {
     return found && { records: found.records, version: found.info.version, updatedAt: found.info.updatedAt };
   }
 
+  holder(sessionId: string): Promise<SessionHolder | null> {
+    return this.vault.holder(sessionId);
+  }
+
   async hold<T>(sessionId: string, work: (session: StoredSession | undefined) => Promise<T>): Promise<T> {
     const session = await this.vault.openSession(sessionId);
     try {
@@ -105,6 +110,16 @@ export class VaultSessions implements SessionStore {
 
   readBack(sessionId: string): Promise<StoredSession | undefined> {
     return this.read(sessionId);
+  }
+
+  /** Seals a session anew, and lets nobody else have it meanwhile. */
+  async rotate(sessionId: string, options: RotationOptions): Promise<RotationResult> {
+    const session = await this.vault.openSession(sessionId);
+    try {
+      return await this.vault.rotateKey(sessionId, options);
+    } finally {
+      await this.vault.closeSession(session);
+    }
   }
 
   /** Deletes a session, and the `creds.json` that says so to other programs; whether there was one. */
