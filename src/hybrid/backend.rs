@@ -174,7 +174,7 @@ impl Backend for HybridBackend {
 
     async fn clock(&self) -> Result<Option<u64>> {
         self.0.ensure_open()?;
-        self.0.primary.call(|primary| primary.clock()).await
+        self.0.primary.call(Backend::clock).await
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
