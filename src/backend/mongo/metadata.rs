@@ -34,7 +34,7 @@ pub(super) fn metadata_of(session: &SessionDoc, now: DateTime) -> SessionMetadat
 
 /// What a `$push` adds to remember whose outbox was emptied or given up.
 pub(super) fn push_inherited((token, version): (Token, u64)) -> Document {
-    let keep = -(Inherited::MOST as i64);
+    let keep = -long(Inherited::MOST as u64);
     let owner = doc! { "token": long(token), "v": long(version) };
     doc! { "inherited": { "$each": [owner], "$slice": keep } }
 }
