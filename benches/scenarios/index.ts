@@ -1,6 +1,7 @@
 import { hybrid } from './hybrid.js';
 import { keys } from './keys.js';
 import { memory } from './memory.js';
+import { move } from './move.js';
 import { open } from './open.js';
 import { peers } from './peers.js';
 import { redis } from './redis.js';
@@ -9,4 +10,4 @@ import type { Scenario } from './scenario.js';
 import { storm } from './storm.js';
 
 /** To add one, append it. */
-export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, peers, hybrid, scale];
+export const SCENARIOS: readonly Scenario[] = [keys, open, storm, memory, redis, peers, hybrid, scale, move];

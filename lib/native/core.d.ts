@@ -55,11 +55,6 @@ export declare class Core {
   /** Request: outbox entries that can never be applied. JSON array; `null` for a store without an outbox. */
   deadLetters(store: number): number
   /**
-   * Request: the versions of a session that Redis has acknowledged and MongoDB does not have. JSON array; `null` for a
-   * store without an outbox.
-   */
-  outboxLag(store: number, sessionId: string): number
-  /**
    * Request: applies what waits in the outbox now. JSON: the outbox' metrics afterwards; `null` for a store
    * without one.
    */
