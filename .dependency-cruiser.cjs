@@ -34,9 +34,15 @@ const LIB = [
   },
   {
     name: 'native',
-    files: 'native/',
+    files: 'native/[^/]+\\.ts$',
     may: ['errors', 'codec', 'program'],
     why: 'Talks to the addon in its own terms. Options and stores are translated before they get here.',
+  },
+  {
+    name: 'foreign',
+    files: 'native/foreign/',
+    may: ['errors', 'native'],
+    why: "Hands over other libraries' keys, documents and rows as they are. What they mean is the command line's to know.",
   },
   {
     name: 'dialects',
@@ -89,7 +95,7 @@ const LIB = [
   {
     name: 'cli',
     files: 'cli/',
-    may: ['errors', 'codec', 'program', 'baileys', 'options', 'store', 'import', 'folder'],
+    may: ['errors', 'codec', 'program', 'baileys', 'foreign', 'options', 'store', 'import', 'folder'],
     why: 'The command line uses stores as a program does. Nothing imports it: whoever runs a bot does not load it.',
   },
   {

@@ -251,6 +251,22 @@ impl From<&SecuritySection> for SealOptions {
     }
 }
 
+/// A server with another library's data, to be read.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForeignSection {
+    /// As for a store of ours.
+    pub url: String,
+    /// Of MongoDB; the one in the URL, if none is named.
+    pub database: Option<String>,
+    /// Certificates, with a URL that asks for TLS.
+    pub tls: Option<TlsSection>,
+    /// Milliseconds one call to the server may take.
+    pub operation_timeout: u64,
+    /// Milliseconds to wait for a server that is not up.
+    pub open_timeout: u64,
+}
+
 /// Options of opening a session.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -7,6 +7,7 @@
 //! - [`backend`]: where sessions are kept.
 //! - [`resilience`]: time limits, retries and the circuit breaker, around any backend.
 //! - [`hybrid`]: a backend of two: a primary store, and a cache with an outbox in front of it.
+//! - [`foreign`]: reads what other libraries have stored.
 //! - [`observe`]: metrics of the process.
 //! - [`runtime`]: the threads all of it runs on.
 //! - [`time`]: time that goes on while the machine sleeps.
@@ -19,6 +20,7 @@ pub mod answer;
 pub mod backend;
 pub mod config;
 pub mod error;
+pub mod foreign;
 pub mod hybrid;
 pub mod node;
 pub mod observe;

@@ -55,6 +55,14 @@ const MODULES: Module[] = [
     why: 'Wraps any backend, so it must not know which one.',
   },
   {
+    name: 'foreign',
+    may: [
+      ...['error', 'runtime', 'config', 'resilience'],
+      ...['backend', 'backend/embedded', 'backend/redis', 'backend/mongo'],
+    ],
+    why: "Reads other libraries' data by the storages' connections. It knows nothing of sessions, and writes nothing.",
+  },
+  {
     name: 'hybrid',
     may: ['error', 'runtime', 'time', 'record', 'backend', 'backend/redis', 'backend/mongo', 'resilience'],
     why: 'Joins two storages, each behind its own circuit breaker.',
@@ -76,7 +84,7 @@ const MODULES: Module[] = [
     name: 'node',
     may: [
       ...['error', 'answer', 'time', 'observe', 'record', 'backend', 'config', 'resilience', 'session'],
-      ...['hybrid', 'stores'],
+      ...['runtime', 'hybrid', 'foreign', 'stores'],
     ],
     why: 'The boundary to JavaScript: it converts. Nothing below may depend on N-API.',
   },

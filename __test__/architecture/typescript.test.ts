@@ -61,6 +61,7 @@ const WRONG: Record<string, [file: string, imported: string]> = {
   'lib: hooks': ['lib/hooks/redis.ts', '../index.js'],
   'lib: entry points': ['lib/index.ts', './folder/life-cycle.js'],
   'lib: cli': ['lib/cli/run.ts', '../hooks/redis.js'],
+  'lib: foreign': ['lib/native/foreign/redis.ts', '../../store/session.js'],
   'lib: conformance': ['lib/conformance/case.ts', '../store/session.js'],
   scripts: ['scripts/run.mjs', '../lib/errors.js'],
   benches: ['benches/run.ts', '../__test__/support/say.mjs'],

@@ -54,6 +54,25 @@ describe('an address', () => {
     },
     'multi-file:./dir': { kind: 'multi-file', folder: resolve('dir') },
     'bot.json': { kind: 'json', file: resolve('bot.json') },
+    'sqlite:./auth.db': {
+      kind: 'foreign',
+      library: 'sqlite',
+      shown: 'sqlite:./auth.db',
+      place: resolve('auth.db'),
+    },
+    'baileys-redis-auth:rediss://h:1/2?session=DB1&layout=keys&tlsCa=ca.pem&family=4': {
+      kind: 'foreign',
+      library: 'baileys-redis-auth',
+      place: 'rediss://h:1/2?family=4',
+      choices: { session: 'DB1', layout: 'keys' },
+      tls: { ca: 'ca.pem' },
+    },
+    'fazer:redis+sentinel://a,b/main?keyPrefix=x': {
+      kind: 'foreign',
+      library: 'fazer',
+      place: 'redis+sentinel://a,b/main',
+      choices: { keyPrefix: 'x' },
+    },
     'json:backup': { kind: 'json', file: resolve('backup') },
   };
 
@@ -76,11 +95,8 @@ describe('an address', () => {
     const LATER = [
       'postgres://h/db',
       'postgresql://h/db',
-      'sqlite:./auth.db',
       'luoarch-redis://h',
       'luoarch-mongodb://h',
-      'baileys-redis-auth:redis://h',
-      'fazer:redis://h',
       'mongo-baileys:mongodb://h',
     ];
     for (const text of LATER) {
@@ -106,6 +122,9 @@ describe('an address', () => {
 
   it('that is incomplete is refused', () => {
     assert.throws(() => parse('multi-file:'), { code: 'USAGE' });
+    assert.throws(() => parse('sqlite:'), { code: 'USAGE' });
+    assert.throws(() => parse('fazer:mongodb://h'), { code: 'USAGE', message: /expected fazer:redis:/ });
+    assert.throws(() => parse('baileys-redis-auth:h:6379'), { code: 'USAGE' });
     assert.throws(() => parse('hybrid:redis://h'), { message: /expected hybrid:redis:\/\/…\+mongodb/ });
     assert.throws(() => parse('hybrid:http://h+mongodb://h'), { code: 'USAGE' });
     assert.throws(() => parse('embedded:auth?keyPrefix=x'), { message: /no option of a folder/ });
@@ -123,6 +142,8 @@ describe('a password', () => {
     `mongodb://h/?tlsCertificateKeyFilePassword=${SECRET}`,
     `hybrid:redis://h+mongodb://bot:${SECRET}@h`,
     `hybrid:redis://:${SECRET}@h+mongodb://h`,
+    `fazer:redis://:${SECRET}@h`,
+    `baileys-redis-auth:redis://h?password=${SECRET}`,
   ];
 
   for (const url of URLS) {
@@ -134,7 +155,7 @@ describe('a password', () => {
       for (const address of [fromVariable('X', { X: url }), parse('env:X', { X: url })]) {
         assert.ok(!address.shown.includes(SECRET), address.shown);
         assert.ok(address.shown.includes('***'), address.shown);
-        assert.ok(JSON.stringify('options' in address && address.options).includes(SECRET));
+        assert.ok(JSON.stringify('options' in address ? address.options : address).includes(SECRET));
       }
     });
   }

@@ -10,6 +10,7 @@ import { it } from 'node:test';
 import { COMMANDS } from '../../lib/cli/commands/index.js';
 import { makeFolder } from '../situations/support.js';
 import { describeWith, startRedis } from '../support/services.js';
+import { writeHash, writeSqlite } from './foreign/writers.js';
 import { environment, KEY, MAIN, makeSession, OLD_KEY, ROOT, writeFolder } from './support.js';
 
 const GUIDE = join(ROOT, 'docs/guides/cli.md');
@@ -47,12 +48,14 @@ describeWith(['redis'], 'docs/guides/cli.md', () => {
     chmodSync(join(folder, 'auth_info_baileys'), 0o755);
     await writeFolder(join(folder, 'sessions/sales'), await makeSession());
     await writeFolder(join(folder, 'sessions/support'), await makeSession());
+    await writeSqlite(join(folder, 'auth.db'), await makeSession(8));
     writeFileSync(join(folder, 'old.keys'), `${KEY}\n`);
     writeFileSync(join(folder, 'new.key'), `${OLD_KEY}\n`);
     // One that persists: of any other each command warns.
     const redis = await startRedis({ persist: true });
     t.after(() => redis.stop());
     const store = redis.url;
+    await writeHash(store, 'DB1', await makeSession());
     const env = environment({ BAILEYS_VAULT_MASTER_KEY: KEY, BAILEYS_VAULT_STORE: store });
     const run = (command: string): string => {
       const { stdout, stderr } = spawnSync(

@@ -27,6 +27,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   CONFIG_INVALID: EXIT.usage,
   INVALID_VALUE: EXIT.usage,
   STORE_UNKNOWN: EXIT.usage,
+  SOURCE_ONLY: EXIT.usage,
   SESSION_NOT_FOUND: EXIT.notFound,
   STORE_NOT_FOUND: EXIT.notFound,
   SESSION_BUSY: EXIT.busy,

@@ -21,6 +21,8 @@ export function programHelp(commands: readonly Command[], style: Style): string 
     '  mongodb://host:27017, mongodb+srv://…  MongoDB',
     '  hybrid:redis://…+mongodb://…           Redis in front of MongoDB',
     "  multi-file:./dir                       a folder of Baileys' own useMultiFileAuthState, or a tree of them",
+    '  sqlite:./auth.db, fazer:redis://…,     stores of other libraries, to read and copy from',
+    '  baileys-redis-auth:redis://…',
     '  env:NAME                               the one that the variable NAME names',
     '',
     style('bold', 'Environment:'),

@@ -82,4 +82,41 @@ export declare class Core {
   sessionInfo(session: number): string
   /** Request: gives a store back; its last user closes it. */
   closeStore(store: number): number
+  /** Request: connects to a Redis server with another library's data; `options` as `ForeignSection`. JSON: its handle. */
+  foreignRedisOpen(options: string): number
+  /** Request: the same for MongoDB. */
+  foreignMongoOpen(options: string): number
+  /**
+   * Request: opens an SQLite file as it is at this moment; waits for its writer up to `timeout` milliseconds. JSON:
+   * its handle.
+   */
+  foreignSqliteOpen(path: string, timeout: number): number
+  /** Request: closes a source; lists that are being read from it are given up. */
+  foreignClose(source: number): number
+  /** Request: the next page of a list. Answer: for keys and documents, bytes; for rows, their cells. */
+  foreignNext(source: number, list: number): number
+  /** Request: gives up a list that was not read to its end. */
+  foreignEnd(source: number, list: number): number
+  /** Request: begins to list keys that match a pattern. JSON: the list. */
+  foreignRedisScan(source: number, pattern: Buffer): number
+  /** Request: the type of a key. JSON. */
+  foreignRedisType(source: number, key: Buffer): number
+  /** Request: what keys hold. Answer: bytes for each, in the order of `keys`. */
+  foreignRedisGet(source: number, keys: Array<Buffer>): number
+  /** Request: the fields of a hash. Answer: bytes, a field and its value in turn. */
+  foreignRedisHash(source: number, key: Buffer): number
+  /** Request: the members of a set. Answer: bytes. */
+  foreignRedisMembers(source: number, key: Buffer): number
+  /** Request: milliseconds that a key lives on. JSON; `null` for ever. */
+  foreignRedisTtl(source: number, key: Buffer): number
+  /** Request: the names of the collections. JSON. */
+  foreignMongoCollections(source: number): number
+  /** Request: begins to read documents; `query` is JSON `{ filter, projection, sort }`. JSON: the list. */
+  foreignMongoFind(source: number, collection: string, query: string): number
+  /** Request: the names of the tables. JSON. */
+  foreignSqliteTables(source: number): number
+  /** Request: the columns of a table. JSON `[{ name, declared }]`. */
+  foreignSqliteColumns(source: number, table: string): number
+  /** Request: begins to read rows; `query` is JSON `{ columns, equals: [[column, value]] }`. JSON: the list. */
+  foreignSqliteRows(source: number, table: string, query: string): number
 }

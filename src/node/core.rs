@@ -16,6 +16,7 @@ use napi_derive::napi;
 use serde_json::json;
 
 use super::port::{Payload, Port};
+use super::source;
 use super::thread::{SessionHandle, Thread};
 use crate::answer::Answer;
 use crate::backend::Fence;
@@ -193,7 +194,7 @@ impl Core {
     }
 
     /// Numbers a request and has `work` see to its answer, now or later. A panic is an answer too.
-    fn request<T: 'static>(
+    pub(super) fn request<T: 'static>(
         &self,
         payload: impl FnOnce(T) -> Payload + Send + 'static,
         work: impl FnOnce(Answer<T>),
@@ -282,6 +283,7 @@ impl Drop for Core {
             let worker = store.vault().worker().clone();
             worker.spawn(async move { store.close().await });
         }
+        source::close(self.thread.sources.lock().drain().map(|(_, source)| source));
     }
 }
 

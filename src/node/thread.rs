@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::port::{Payload, Port, describe};
+use super::source::Source;
 use crate::backend::{session_closed, store_closed};
 use crate::error::{Error, Result};
 use crate::hybrid::Job;
@@ -26,6 +27,7 @@ pub(super) struct Thread {
     last_handle: AtomicU32,
     pub(super) stores: Mutex<HashMap<u32, Arc<StoreHandle>>>,
     pub(super) sessions: Mutex<HashMap<u32, SessionHandle>>,
+    pub(super) sources: Mutex<HashMap<u32, Source>>,
     pub(super) jobs: PendingJobs,
 }
 
@@ -44,6 +46,7 @@ impl Thread {
             last_handle: AtomicU32::new(0),
             stores: Mutex::default(),
             sessions: Mutex::default(),
+            sources: Mutex::default(),
             jobs: PendingJobs::default(),
         }
     }

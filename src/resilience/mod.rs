@@ -20,6 +20,7 @@
 pub mod breaker;
 mod guarded;
 mod promised;
+mod reach;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use breaker::{Breaker, BreakerConfig, BreakerStats};
 pub use guarded::Guarded;
+pub use reach::{away, until_reachable};
 pub use retry::{Jitter, Retry, RetryPolicy};
 pub use timeout::{TimeLimits, Timeout};
 

@@ -1,7 +1,7 @@
 //! Makes a backend of its options, with what protects it from outages.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::queue::JobRelay;
 use crate::backend::Backend;
@@ -12,10 +12,6 @@ use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
 use crate::hybrid::{HybridBackend, HybridConfig, Mode, Queue};
 use crate::resilience::{self, Breaker};
-use crate::time::Backoff;
-
-/// Pauses before a server that is not up yet is tried again.
-const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
 /// A backend ready for use.
 pub(super) struct Connection {
@@ -33,30 +29,10 @@ pub(super) async fn connect_by(
     config: &StoreConfig,
     tell: impl Fn(&Error) + Send,
 ) -> Result<Connection> {
-    let mut pauses = PAUSES;
-    let mut told = String::new();
-    loop {
-        match connect(config).await {
-            Err(error) if away(&error) && config.backend != BackendKind::Embedded => {
-                let pause = pauses.next_pause();
-                if Instant::now() + pause >= deadline {
-                    return Err(error);
-                }
-                let text = error.to_string();
-                if text != told {
-                    tell(&error);
-                    told = text;
-                }
-                tokio::time::sleep(pause).await;
-            }
-            answer => return answer,
-        }
+    if config.backend == BackendKind::Embedded {
+        return connect(config).await;
     }
-}
-
-/// Whether the server may be there later.
-pub(super) fn away(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
+    resilience::until_reachable(deadline, tell, || connect(config)).await
 }
 
 async fn connect(config: &StoreConfig) -> Result<Connection> {

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::connect::{Connection, away, connect_by};
+use super::connect::{Connection, connect_by};
 use super::request::OpenRequest;
 use super::settings::SharedSettings;
 use super::store::{Event, Listeners, Store};
 use crate::config::{StoreConfig, ms};
 use crate::error::{Error, Result};
+use crate::resilience::away;
 use crate::session::{LostSessions, OpenOptions, Session, Settings, Vault, cache};
 
 /// What stands in the registry for a location.

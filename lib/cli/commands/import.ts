@@ -7,12 +7,20 @@ import { checkSealed, TRANSFER_OPTIONS, transfer } from './transfer.js';
 
 export const importSessions = defineCommand({
   name: 'import',
-  summary: "Imports folders of Baileys' own useMultiFileAuthState, or what export wrote",
+  summary:
+    "Imports folders of Baileys' own useMultiFileAuthState, stores of other libraries, or what export wrote",
   description:
-    'The source is a folder with a creds.json, a folder of such folders, or a JSON file of export. Nothing in it is ' +
-    'changed. The session of a folder is called "default", those below it by their paths; --as gives one another name, ' +
+    'The source is a folder with a creds.json, a folder of such folders, a store of another library, or a JSON file of ' +
+    'export. Nothing in it is changed. The session of a folder is called "default", those below it by their paths; --as gives one another name, ' +
     'which is the sessionId that the bot will open. Stop the bot first.',
-  args: [{ name: 'source', about: 'a folder or a JSON file', required: true, path: true }],
+  args: [
+    {
+      name: 'source',
+      about: 'a folder, a JSON file, or a store of another library; see baileys-vault --help',
+      required: true,
+      path: true,
+    },
+  ],
   options: {
     ...STORE_OPTIONS,
     as: { kind: 'text', value: '<name>', about: 'what the session is called in the store, if it is one' },
@@ -21,43 +29,54 @@ export const importSessions = defineCommand({
   examples: [
     'import ./auth_info_baileys --store redis://localhost:6379 --as bot-1',
     'import ./sessions --store mongodb://localhost:27017 --dry-run',
+    'import baileys-redis-auth:redis://localhost:6379 --store ./vault',
+    'import env:OLD_REDIS_URL --store ./vault',
   ],
   async run({ args, options, env, output, signal }) {
     const to = addressOf('--store', options.store, 'BAILEYS_VAULT_STORE', env);
     const keys = await readKeys(STORE_KEYS(options), env);
     checkSealed(to, keys, options.plain, 'BAILEYS_VAULT_MASTER_KEY or --master-key-file');
+    const { timeout } = options;
     const source = await openSessions({
-      ...{ address: filesOf(args[0] as string, env), keys: {}, timeout: options.timeout, output },
+      address: sourceOf(args[0] as string, env),
+      keys: {},
+      timeout,
+      output,
     });
-    const sessions = await source.list();
-    if (sessions.length === 0) {
-      throw noSession(source.shown);
-    }
-    if (options.as !== undefined && sessions.length > 1) {
-      throw usage(
-        `--as names one session, and ${source.shown} holds ${sessions.length}`,
-        'Import them one by one.',
+    return await using(source, async () => {
+      const sessions = await source.list();
+      if (sessions.length === 0) {
+        throw noSession(source.shown);
+      }
+      if (options.as !== undefined && sessions.length > 1) {
+        throw usage(
+          `--as names one session, and ${source.shown} holds ${sessions.length}`,
+          'Import them one by one: baileys-vault copy takes the names of those that are to be copied.',
+        );
+      }
+      const create = options['dry-run'] ? 'dry-run' : 'really';
+      const target = await openSessions({ address: to, keys, timeout, output, create });
+      return await using(target, () =>
+        transfer({
+          ...{ from: source, to: target, sessions, options, output, signal },
+          nameIn: (sessionId) => options.as ?? sessionId,
+        }),
       );
-    }
-    const create = options['dry-run'] ? 'dry-run' : 'really';
-    const target = await openSessions({ address: to, keys, timeout: options.timeout, output, create });
-    return await using(target, () =>
-      transfer({
-        ...{ from: source, to: target, sessions, options, output, signal },
-        nameIn: (sessionId) => options.as ?? sessionId,
-      }),
-    );
+    });
   },
 });
 
 /** A bare path means files here; everything else is copied. */
-function filesOf(source: string, env: NodeJS.ProcessEnv): Address {
+function sourceOf(source: string, env: NodeJS.ProcessEnv): Address {
   const address = parseAddress('source', source, env);
   if (address.kind === 'embedded') {
     return parseAddress('source', `multi-file:${address.shown}`, env);
   }
-  if (address.kind !== 'multi-file' && address.kind !== 'json') {
-    throw usage(`${address.shown} is no folder or file`, 'From store to store there is: baileys-vault copy');
+  if ('options' in address) {
+    throw usage(
+      `${address.shown} is a store of Baileys Vault`,
+      'From store to store there is: baileys-vault copy',
+    );
   }
   return address;
 }

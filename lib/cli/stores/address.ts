@@ -1,8 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigError } from '../../errors.js';
-import { decoded, joinUrl, type ServerUrl, splitUrl } from '../../options/url.js';
+import { type ServerUrl, splitUrl } from '../../options/url.js';
 import { CliError, usage } from '../errors.js';
+import { type ForeignAddress, isLibrary, LIBRARIES, readForeign } from './foreign/address.js';
+import { given, hasPassword, type Sealing, server, takeOptions, withoutPassword } from './server-url.js';
 
 /** Where sessions are, as a user names it. */
 export type Address =
@@ -13,13 +15,8 @@ export type Address =
       security: Sealing;
     }
   | { kind: 'multi-file'; shown: string; folder: string }
-  | { kind: 'json'; shown: string; file: string };
-
-/** How new records are sealed; part of an address, so that two stores of one command may differ. */
-export interface Sealing {
-  encryptionAlgorithm?: string;
-  compressionAlgorithm?: string;
-}
+  | { kind: 'json'; shown: string; file: string }
+  | ForeignAddress;
 
 /** Stores that this release can open, for errors. */
 const KNOWN = [
@@ -31,11 +28,11 @@ const KNOWN = [
   'hybrid:redis://…+mongodb://…',
   'multi-file:./folder',
   'json:./file.json',
+  ...LIBRARIES.map(({ example }) => example),
 ].join(', ');
 
 /** Named in a URL as they will be once they can be read. */
-const LATER =
-  /^(postgres|postgresql|sqlite|luoarch-redis|luoarch-mongodb|baileys-redis-auth|fazer|mongo-baileys|evolution)$/;
+const LATER = /^(postgres|postgresql|luoarch-redis|luoarch-mongodb|mongo-baileys|evolution)$/;
 
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
 const REDIS = /^(rediss?|valkeys?|unix)([+-](sentinel|cluster))?$/;
@@ -78,6 +75,9 @@ function read(option: string, text: string): Address {
   }
   if (REDIS.test(scheme)) {
     return redis(text);
+  }
+  if (isLibrary(scheme)) {
+    return readForeign(option, scheme, rest);
   }
   switch (scheme) {
     case 'embedded':
@@ -180,49 +180,6 @@ function hybrid(option: string, text: string): Address {
   };
 }
 
-const given = (options: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-
-interface Taken {
-  options: Record<string, unknown>;
-  security: Sealing;
-}
-
-/** Our own options of a URL, and the URL without them: what else is in its query is for the server's client. */
-function server(text: string, names: Readonly<Record<string, string>>): Taken & { url: string } {
-  const url = splitUrl(text);
-  const { options, security } = takeOptions(url, names);
-  const { ca, cert, key, ...rest } = options;
-  const tls = given({ ca, cert, key });
-  return {
-    options: { ...rest, ...(Object.keys(tls).length > 0 && { tls }) },
-    security,
-    url: joinUrl(url),
-  };
-}
-
-const SEALING: Readonly<Record<string, keyof Sealing>> = {
-  encryptionAlgorithm: 'encryptionAlgorithm',
-  compressionAlgorithm: 'compressionAlgorithm',
-};
-
-function takeOptions(url: ServerUrl, names: Readonly<Record<string, string>>): Taken {
-  const taken: Taken = { options: {}, security: {} };
-  url.query = url.query.filter(([name, value]) => {
-    const sealing = Object.hasOwn(SEALING, name) ? SEALING[name] : undefined;
-    if (sealing !== undefined) {
-      taken.security[sealing] = decoded(value);
-      return false;
-    }
-    const own = Object.hasOwn(names, name) ? names[name] : undefined;
-    if (own !== undefined) {
-      taken.options[own] = decoded(value);
-    }
-    return own === undefined;
-  });
-  return taken;
-}
-
 function refuseOthers(option: string, { query }: ServerUrl): void {
   const other = query[0]?.[0];
   if (other !== undefined) {
@@ -231,31 +188,4 @@ function refuseOthers(option: string, { query }: ServerUrl): void {
       'Known: durability, encryptionAlgorithm, compressionAlgorithm',
     );
   }
-}
-
-const SECRET = /password|passwd|passphrase/i;
-const PARTS = /\+(?=mongodb(\+srv)?:\/\/)/i;
-
-/** The servers' URLs in an address: of `hybrid:` there are two. */
-const urlsIn = (text: string): string[] =>
-  text
-    .replace(/^hybrid:/i, '')
-    .split(PARTS)
-    .filter((part) => part?.includes('://') === true);
-
-function hasPassword(text: string): boolean {
-  return urlsIn(text).some((part) => {
-    const { password, query } = splitUrl(part);
-    return password !== '' || query.some(([name]) => SECRET.test(name));
-  });
-}
-
-/** A server's URL as it may be shown. */
-function withoutPassword(text: string): string {
-  const url = splitUrl(text);
-  return joinUrl({
-    ...url,
-    password: url.password === '' ? '' : '***',
-    query: url.query.map(([name, value]) => [name, SECRET.test(name) ? '***' : value]),
-  });
 }

@@ -3,6 +3,8 @@ import { usage } from '../errors.js';
 import { KEY_OPTIONS, type KeySources, type Keys, readKeys } from '../keys.js';
 import type { Output } from '../output.js';
 import { type Address, fromVariable, parseAddress } from './address.js';
+import { openForeign } from './foreign/open.js';
+import { sourceOnly } from './foreign/source.js';
 import { JsonSession } from './json-file.js';
 import { MultiFileSessions } from './multi-file.js';
 import { NoStore } from './no-store.js';
@@ -95,7 +97,13 @@ export async function openSessions({
   single = false,
   warn = (text) => output.warn(text),
 }: OpenSessions): Promise<SessionStore> {
+  const wait = timeout * 1000;
   switch (address.kind) {
+    case 'foreign':
+      if (create !== undefined) {
+        throw sourceOnly(address.shown);
+      }
+      return await openForeign(address, { keys, timeout: wait, warn });
     case 'multi-file':
       return new MultiFileSessions(address.shown, address.folder, single, warn);
     case 'json':
@@ -106,7 +114,6 @@ export async function openSessions({
       }
       break;
   }
-  const wait = timeout * 1000;
   return await VaultSessions.open(address, { keys, timeout: wait, warn, create: create === 'really' });
 }
 

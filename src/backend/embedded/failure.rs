@@ -12,6 +12,16 @@ pub const LAYER: &str = "embedded";
 
 /// An error of `SQLite` on the database at `path`.
 pub(super) fn database(path: &Path, connection: Option<&Connection>, error: &rusqlite::Error) -> Error {
+    database_of(LAYER, path, connection, error)
+}
+
+/// The same for a database that is no store of ours.
+pub(crate) fn database_of(
+    layer: &'static str,
+    path: &Path,
+    connection: Option<&Connection>,
+    error: &rusqlite::Error,
+) -> Error {
     let (kind, hint) = match error {
         rusqlite::Error::SqliteFailure(failure, _) => {
             // SAFETY: the handle is valid for as long as the connection is borrowed, and the call only reads it.
@@ -25,7 +35,7 @@ pub(super) fn database(path: &Path, connection: Option<&Connection>, error: &rus
         | rusqlite::Error::Utf8Error(..) => (Kind::Corrupt, "a value in the database is malformed"),
         _ => (Kind::Internal, "the database refused a call"),
     };
-    let failed = Error::new(kind, LAYER, format!("{hint} ({})", path.display())).because(error);
+    let failed = Error::new(kind, layer, format!("{hint} ({})", path.display())).because(error);
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => failed.with("sqliteCode", failure.extended_code),
         _ => failed,

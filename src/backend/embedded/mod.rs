@@ -30,3 +30,4 @@ mod wal_monitor;
 pub use backend::Embedded;
 pub use config::{Durability, EmbeddedConfig};
 pub use failure::LAYER as NAME;
+pub(crate) use failure::database_of as sqlite_error;

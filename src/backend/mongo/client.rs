@@ -84,6 +84,36 @@ pub(super) async fn options(config: &MongoConfig) -> Result<ClientOptions> {
     Ok(options)
 }
 
+/// Where the server is, for its errors.
+pub(super) fn hosts_of(options: &ClientOptions) -> String {
+    let hosts: Vec<_> = options.hosts.iter().map(ToString::to_string).collect();
+    hosts.join(", ")
+}
+
+/// Does `work` in one of `places`, bounds the wait for both, and maps the driver's error.
+pub(super) fn bounded<T>(
+    places: Option<&Semaphore>,
+    limit: Duration,
+    work: impl Future<Output = mongodb::error::Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    // Large: the driver's futures are.
+    let work = Box::pin(work);
+    let placed = async move {
+        let _place = match places {
+            // An error would say that there are no places any more; they are never taken away.
+            Some(places) => places.acquire().await.ok(),
+            None => None,
+        };
+        work.await
+    };
+    async move {
+        match tokio::time::timeout(limit, placed).await {
+            Ok(answer) => answer.map_err(|error| from_driver(&error)),
+            Err(_) => Err(timed_out()),
+        }
+    }
+}
+
 /// The client for this configuration, made with `options` if there is none; to be given back.
 pub(super) fn share(config: &MongoConfig, mut options: ClientOptions) -> Result<(Shared, ClientKey)> {
     let key = key_of(config);

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::client::{self, ClientKey, Shared};
 use super::clock::{Clock, Now};
 use super::documents::SessionDoc;
-use super::errors::{DUPLICATE_KEY, corrupt, from_code, from_driver, timed_out, unacknowledged};
+use super::errors::{DUPLICATE_KEY, about, corrupt, from_code, timed_out, unacknowledged};
 use super::primary::Primaries;
 use super::tls::misunderstanding;
 use super::{LAYER, MongoConfig};
@@ -102,8 +102,7 @@ impl Connection {
         }
         let write_concern = write_concern_document(&concern, config.operation_timeout);
 
-        let hosts: Vec<_> = options.hosts.iter().map(ToString::to_string).collect();
-        let hosts = hosts.join(", ");
+        let hosts = client::hosts_of(&options);
         let asked = options.clone();
         let (shared, key) = client::share(config, options)?;
         let Shared {
@@ -180,30 +179,16 @@ impl Connection {
 
     /// Bounds a wait by `operation_timeout`, and maps the driver's error.
     pub async fn bounded<T>(&self, work: impl Future<Output = mongodb::error::Result<T>>) -> Result<T> {
-        // Large: the driver's futures are.
-        let work = Box::pin(work);
-        let placed = async {
-            let _place = match URGENT.try_with(|()| ()) {
-                Ok(()) => None,
-                // An error would say that there are no places any more; they are never taken away.
-                Err(_) => self.places.acquire().await.ok(),
-            };
-            work.await
+        let places = match URGENT.try_with(|()| ()) {
+            Ok(()) => None,
+            Err(_) => Some(&*self.places),
         };
-        match tokio::time::timeout(self.timeout, placed).await {
-            Ok(answer) => answer.map_err(|error| self.about(from_driver(&error))),
-            Err(_) => Err(self.about(timed_out())),
-        }
+        let answer = client::bounded(places, self.timeout, work).await;
+        answer.map_err(|error| self.about(error))
     }
 
-    /// Names the server where an error is of the server and not of the data.
     fn about(&self, error: Error) -> Error {
-        match error.kind() {
-            Kind::Config | Kind::Unavailable | Kind::Timeout | Kind::StorageFull => {
-                error.at_server(&self.hosts)
-            }
-            _ => error,
-        }
+        about(error, &self.hosts)
     }
 
     /// Sees to it that reads show everything that was acknowledged by the primaries before this one; how many of them

@@ -167,6 +167,14 @@ pub(super) fn timed_out() -> Error {
     Error::new(Kind::Timeout, LAYER, "no answer within operationTimeout")
 }
 
+/// Names the server where an error is of the server and not of the data.
+pub(super) fn about(error: Error, hosts: &str) -> Error {
+    match error.kind() {
+        Kind::Config | Kind::Unavailable | Kind::Timeout | Kind::StorageFull => error.at_server(hosts),
+        _ => error,
+    }
+}
+
 pub(super) fn corrupt(what: &'static str) -> Error {
     Error::new(Kind::Corrupt, LAYER, what)
 }

@@ -11,7 +11,7 @@
 //!   holds which, and `watched`: for how long its lease has not been renewed.
 //! - `read`, `lifetime`, `sweep`: the other calls.
 //! - `metadata`: what a session's document says of owners, versions and outboxes; `outbox`: how hybrid mode reads and
-//!   writes that; `installation`: what it calls this database; `dead_letters`: what it could not keep elsewhere.
+//!   writes that; `reader`: any other collection, read as it is; `installation`: what it calls this database; `dead_letters`: what it could not keep elsewhere.
 //! - `backend`: implements `Backend` by delegating to all of it.
 //!
 //! `docs/internals/mongodb.md` says why a patch is atomic although several documents change.
@@ -36,6 +36,7 @@ mod metadata;
 mod outbox;
 mod primary;
 mod read;
+mod reader;
 mod release;
 mod renew;
 mod slots;
@@ -48,6 +49,9 @@ mod watched;
 
 pub use backend::MongoBackend;
 pub use config::MongoConfig;
+
+// For collections that are no store of ours.
+pub(crate) use reader::{Pages, Reader};
 
 /// The `layer` of this backend's errors.
 const LAYER: &str = "mongodb";

@@ -39,7 +39,7 @@ pub(crate) fn record(value: Value) -> Result<Option<Bytes>> {
 }
 
 /// Cursor and elements of SCAN and HSCAN.
-pub(super) fn read_scan(answer: Value) -> Result<(String, Vec<Value>)> {
+pub(crate) fn read_scan(answer: Value) -> Result<(String, Vec<Value>)> {
     if let Value::Array(mut parts) = answer
         && let (Some(Value::Array(items)), Some(Value::BulkString(cursor))) = (parts.pop(), parts.pop())
         && let Ok(cursor) = String::from_utf8(cursor)

@@ -213,7 +213,12 @@ impl Channel {
 
     /// Whether there ever was a connection.
     pub fn was_connected(&self) -> bool {
-        self.state.lock().generation > 0
+        self.generation() > 0
+    }
+
+    /// How many connections there were.
+    pub fn generation(&self) -> u64 {
+        self.state.lock().generation
     }
 
     /// Whether there is one.

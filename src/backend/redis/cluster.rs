@@ -181,6 +181,23 @@ impl Cluster {
             .unwrap_or_default())
     }
 
+    /// The node that serves a key, if that is known.
+    pub fn node_of(&self, key: &[u8]) -> Option<Address> {
+        let nodes = self.nodes.lock();
+        nodes.map.as_ref()?.node(slot_of(key)).cloned()
+    }
+
+    /// How many connections there were to a node.
+    pub fn generation(&self, node: &Address) -> u64 {
+        self.channel(node).generation()
+    }
+
+    /// Asks which node serves which slot, and gives a digest of it.
+    pub async fn slots(&self, deadline: Instant) -> Result<u64, Fault> {
+        self.learn(deadline).await?;
+        Ok(self.nodes.lock().map.as_ref().map_or(0, SlotMap::digest))
+    }
+
     /// A number for the node that serves this key.
     pub fn part_of(&self, key: &[u8]) -> usize {
         let nodes = self.nodes.lock();

@@ -107,6 +107,32 @@ impl Link {
         matches!(&self.way, Way::One(channel) if channel.was_connected())
     }
 
+    /// Counts the connections to that node, or to the only server there is: a cursor of an earlier one means nothing to
+    /// this one, which may lead to another server.
+    pub fn generation(&self, node: Option<&Address>) -> u64 {
+        match (&self.way, node) {
+            (Way::One(channel), _) => channel.generation(),
+            (Way::Cluster(cluster), Some(node)) => cluster.generation(node),
+            (Way::Cluster(_), None) => 0,
+        }
+    }
+
+    /// The node of a cluster that serves a key, as far as that is known.
+    pub fn node_of(&self, key: &[u8]) -> Option<Address> {
+        match &self.way {
+            Way::One(_) => None,
+            Way::Cluster(cluster) => cluster.node_of(key),
+        }
+    }
+
+    /// Which node serves which slot, asked anew; 0 where there is one server.
+    pub async fn slots(&self, deadline: Instant) -> Result<u64, Fault> {
+        match &self.way {
+            Way::One(_) => Ok(0),
+            Way::Cluster(cluster) => cluster.slots(deadline).boxed().await,
+        }
+    }
+
     /// Whether replicas must confirm what is sent.
     pub fn wants_replicas(&self) -> bool {
         self.replicas.is_some()

@@ -35,9 +35,10 @@ pub use backend::RedisBackend;
 pub use config::{Address, Login, RedisConfig, Topology, WaitReplicas};
 
 // For another protocol on the same connections, which hybrid mode has.
-pub(crate) use answers::{parse_lease, record, unexpected};
+pub(crate) use answers::{parse_lease, read_scan, record, unexpected};
 pub(crate) use batch::{Item, Reply, commit as commit_together, put};
 pub(crate) use client::Client;
+pub(crate) use connection::{Fault, Link};
 pub(crate) use errors::{at_keys, error, from_script};
 pub(crate) use held::held as leases_held;
 pub(crate) use keys::{HEAD, Keys};

@@ -1,5 +1,7 @@
 //! Which node of a cluster serves a key.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use redis::{Cmd, Value};
 
 use super::config::Address;
@@ -68,6 +70,18 @@ impl SlotMap {
         if let (Some(place), Some(at)) = (place, self.places.get_mut(usize::from(slot))) {
             *at = place;
         }
+    }
+
+    /// Equal for maps that say the same.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for place in &self.places {
+            let node = usize::from(*place)
+                .checked_sub(1)
+                .and_then(|at| self.nodes.get(at));
+            node.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// The nodes that serve slots, in a fixed order.

@@ -1,0 +1,84 @@
+/** Stores of other libraries, as a user names them: the library, a colon, and where its store is. They are sources only. */
+import { resolve } from 'node:path';
+import { usage } from '../../errors.js';
+import { server, withoutPassword } from '../server-url.js';
+
+/** A library whose stores can be read, and how one is named. */
+interface Library {
+  name: LibraryName;
+  /** How an address of one looks, for people. */
+  example: string;
+  of: 'redis' | 'mongodb' | 'path';
+  /** Options in the query of a URL. */
+  options: readonly string[];
+}
+
+export type LibraryName = 'baileys-redis-auth' | 'fazer' | 'sqlite';
+
+export const LIBRARIES: readonly Library[] = [
+  { name: 'sqlite', example: 'sqlite:./auth.db', of: 'path', options: [] },
+  {
+    name: 'baileys-redis-auth',
+    example: 'baileys-redis-auth:redis://…',
+    of: 'redis',
+    options: ['session', 'layout', 'keyPrefix'],
+  },
+  { name: 'fazer', example: 'fazer:redis://…', of: 'redis', options: ['session', 'keyPrefix'] },
+];
+
+/** Where another library's store is. */
+export interface ForeignAddress {
+  kind: 'foreign';
+  library: LibraryName;
+  shown: string;
+  /** A server's URL, which may hold a password, or the path of a file or folder. */
+  place: string;
+  /** What the query says, by the names of the library's row above. */
+  choices: Readonly<Record<string, string>>;
+  /** Paths of PEM files. */
+  tls: { ca?: string; cert?: string; key?: string } | undefined;
+}
+
+export const isLibrary = (scheme: string): scheme is LibraryName =>
+  LIBRARIES.some(({ name }) => name === scheme);
+
+const TLS_OPTIONS = { tlsCa: 'ca', tlsCert: 'cert', tlsKey: 'key' };
+const SCHEMES = {
+  redis: /^(rediss?|valkeys?|unix)([+-](sentinel|cluster))?:\/\//i,
+  mongodb: /^mongodb(\+srv)?:\/\//i,
+};
+
+/**
+ * @param option what the address was given by, for errors
+ * @param rest the address behind the library's name
+ */
+export function readForeign(option: string, name: LibraryName, rest: string): ForeignAddress {
+  const { of, options, example } = LIBRARIES.find((library) => library.name === name) as Library;
+  if (of === 'path') {
+    if (rest === '') {
+      throw usage(`${option} needs a path: ${example}`);
+    }
+    return {
+      kind: 'foreign',
+      library: name,
+      shown: `${name}:${rest}`,
+      place: resolve(rest),
+      choices: {},
+      tls: undefined,
+    };
+  }
+  if (!SCHEMES[of].test(rest)) {
+    throw usage(`${option}: expected ${example}`);
+  }
+  const names = { ...Object.fromEntries(options.map((known) => [known, known])), ...TLS_OPTIONS };
+  const { options: taken, url } = server(rest, names);
+  const { tls, ...choices } = taken as Record<string, string> & { tls?: ForeignAddress['tls'] };
+  return {
+    kind: 'foreign',
+    library: name,
+    shown: `${name}:${withoutPassword(rest)}`,
+    place: url,
+    choices,
+    tls,
+  };
+}

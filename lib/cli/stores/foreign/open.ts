@@ -1,0 +1,18 @@
+import type { SessionStore } from '../store.js';
+import type { ForeignAddress } from './address.js';
+import { FazerSessions } from './fazer.js';
+import { RedisAuthSessions } from './redis-auth.js';
+import type { SourceSettings } from './source.js';
+import { SqliteSessions } from './sqlite.js';
+
+/** Opens another library's store to read it. */
+export async function openForeign(address: ForeignAddress, settings: SourceSettings): Promise<SessionStore> {
+  switch (address.library) {
+    case 'sqlite':
+      return await SqliteSessions.open(address, settings);
+    case 'baileys-redis-auth':
+      return await RedisAuthSessions.open(address, settings);
+    case 'fazer':
+      return await FazerSessions.open(address, settings);
+  }
+}
