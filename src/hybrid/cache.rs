@@ -160,8 +160,8 @@ pub trait Cache: Send + Sync + 'static {
     /// Removes entries that the primary has, if the owner still is `token`.
     async fn trim(&self, session: &SessionId, token: Token, versions: &[u64]) -> Result<()>;
 
-    /// Removes what is here of a session that was deleted.
-    async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()>;
+    /// Removes what is here of a session that was deleted, unless its outbox has got entries since it was at `seen`.
+    async fn purge(&self, session: &SessionId, seen: Option<Revision>) -> Result<()>;
 
     /// Keeps others from taking the session for `lease`, unless somebody has it; what is in its outbox beyond
     /// `version`. Fences nobody.

@@ -66,8 +66,9 @@ impl Drain {
         let trimmed = self
             .cache
             .call(|cache| cache.trim(&slot.session, slot.token, &untrimmed));
-        if trimmed.await.is_ok() {
-            slot.trimmed(&untrimmed);
+        match trimmed.await {
+            Ok(()) => slot.trimmed(&untrimmed),
+            Err(_) => slot.set_unanswered(),
         }
     }
 

@@ -192,13 +192,9 @@ impl Core {
             drop(turn);
             return self.delete_unowned(session, fence).await;
         }
-        let existed = self
-            .primary
-            .call(|primary| primary.delete(session, fence))
-            .await?;
-        let existed = slot.take_half_deleted() || existed;
-        slot.reset(0, 0, 0);
-        let purged = self.purge(session, Some(slot.token)).await;
+        let (deleted, purged) = self.delete_and_purge(session, fence).await?;
+        let existed = slot.take_half_deleted() || deleted;
+        slot.begin_at_nothing();
         if purged.is_err() && existed {
             slot.set_half_deleted();
         }
@@ -206,28 +202,29 @@ impl Core {
     }
 
     async fn delete_unowned(&self, session: &SessionId, fence: Fence) -> Result<bool> {
-        let token = match fence {
-            Fence::Owner(token) => Some(token),
-            Fence::Shared => None,
-        };
+        let (existed, purged) = self.delete_and_purge(session, fence).await?;
+        purged.map(|()| existed)
+    }
+
+    /// Whether MongoDB had the session, and what became of Redis' copy.
+    async fn delete_and_purge(&self, session: &SessionId, fence: Fence) -> Result<(bool, Result<()>)> {
+        // Looked at before: what comes to Redis afterwards is of a session that begins anew, and stays.
+        let seen = self.cache.call(|cache| cache.revision(session)).await;
         let existed = self
             .primary
             .call(|primary| primary.delete(session, fence))
             .await?;
-        self.purge(session, token).await?;
-        Ok(existed)
-    }
-
-    async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
-        let purged = self.cache.call(|cache| cache.purge(session, token));
-        purged.await.map_err(|cause| {
+        let seen = seen.unwrap_or_default();
+        let purged = self.cache.call(|cache| cache.purge(session, seen));
+        let purged = purged.await.map_err(|cause| {
             let message = "the session is deleted in MongoDB; Redis' copy, which is not used any more, could not be \
                            removed";
             Error::new(Kind::Unavailable, LAYER, message)
                 .with("deletedIn", serde_json::json!(["mongodb"]))
                 .with("notDeletedIn", serde_json::json!(["redis"]))
                 .because(&cause)
-        })
+        });
+        Ok((existed, purged))
     }
 
     pub async fn touch(&self, session: &SessionId, fence: Fence, ttl: Option<Duration>) -> Result<bool> {

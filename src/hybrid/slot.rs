@@ -79,6 +79,10 @@ struct State {
     lost: Option<Error>,
     /// Deleted in MongoDB, but Redis could not be told.
     half_deleted: bool,
+    /// Redis may still get something that was sent to the outbox and not answered.
+    unanswered: bool,
+    /// The session began anew while that was so: what arrives late could not be told from what is new.
+    without_outbox: bool,
 }
 
 /// Commits on their way to MongoDB. There is none while nothing is: most sessions are idle most of the time.
@@ -118,6 +122,8 @@ impl Slot {
                 expires_at: None,
                 lost: None,
                 half_deleted: false,
+                unanswered: false,
+                without_outbox: false,
             }),
         }
     }
@@ -219,6 +225,16 @@ impl Slot {
         self.state.lock().half_deleted = true;
     }
 
+    /// Something was sent to the outbox, and not answered.
+    pub fn set_unanswered(&self) {
+        self.state.lock().unanswered = true;
+    }
+
+    /// Whether versions may be met a second time, so that this owner acknowledges nothing by the outbox alone.
+    pub fn is_without_outbox(&self) -> bool {
+        self.state.lock().without_outbox
+    }
+
     /// Whether the session may have outlived its time to live: then MongoDB alone decides.
     pub fn may_have_expired(&self) -> bool {
         self.state.lock().expires_at.is_some_and(|at| at <= Moment::now())
@@ -269,7 +285,14 @@ impl Slot {
         state.doubt = None;
     }
 
-    /// The session begins anew, or stands elsewhere than was known.
+    /// The session was deleted, and begins anew.
+    pub fn begin_at_nothing(&self) {
+        self.reset(0, 0, 0);
+        let mut state = self.state.lock();
+        state.without_outbox |= state.unanswered;
+    }
+
+    /// The session stands elsewhere than was known.
     pub fn reset(&self, version: u64, commit_id: u64, updated_at: u64) {
         let mut state = self.state.lock();
         let token = state.revision.token;

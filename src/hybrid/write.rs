@@ -157,7 +157,7 @@ impl Core {
         if !self.config.uses_outbox() {
             return Err(closed(Kind::Config, "no outbox is allowed"));
         }
-        if slot.may_have_expired() || commit.base != slot.revision().version {
+        if slot.may_have_expired() || slot.is_without_outbox() || commit.base != slot.revision().version {
             return Err(closed(
                 Kind::Unavailable,
                 "only MongoDB can say whether this commit may be made",
@@ -219,6 +219,7 @@ impl Core {
                 }
                 Err(error) => {
                     slot.set_ready(false);
+                    slot.set_unanswered();
                     let sent = matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
                     return Err(if sent {
                         Closed::InDoubt(error)

@@ -154,7 +154,7 @@ impl Acquirer {
             // Its owner may have announced one after its lease ran out.
             "outbox": found.outbox.map(long),
         };
-        let mut unset = doc! { "lease": "" };
+        let mut unset = doc! { "lease": "", "outboxStep": "" };
         let (mut update, mut push) = (Document::new(), Document::new());
         let given_up = found.outbox.filter(|_| outboxes == Outboxes::GivenUp);
         if let Some(outbox) = given_up {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::LAYER;
+use super::clock::Now;
 use super::conflicts::Conflicts;
 use super::connection::Connection;
 use super::documents::{SessionDoc, long, new_epoch, tombstone_update};
@@ -47,6 +48,9 @@ impl Lifetime {
                 return Ok(None);
             };
             check(fence, &found)?;
+            if found.outbox.is_some() {
+                return Err(beside_an_outbox());
+            }
             if found.version == 0 {
                 // Deleted before, but perhaps not to the end: then this finishes it, and says so.
                 let epochs = found.garbage;
@@ -57,13 +61,10 @@ impl Lifetime {
             }
             let now = self.connection.now().await?;
             let epoch = new_epoch();
-            let mut filter = guard(session, fence);
-            filter.insert("epoch", &*found.epoch);
             if let Some(known) = &mut known {
                 **known = None;
             }
-            let update = tombstone_update(&found.epoch, &epoch, now);
-            if self.connection.update_session(filter, update).await? {
+            if self.bury(session, fence, &found, &epoch, now).await? {
                 if let (Some(slot), Some(known)) = (&slot, &mut known) {
                     **known = Some(Known {
                         epoch: epoch.clone(),
@@ -79,6 +80,24 @@ impl Lifetime {
             }
             conflicts.pause().await?;
         }
+    }
+
+    /// Makes a tombstone of the session that was `found`, which lets the incarnation `epoch` begin. `false` if it is not
+    /// as it was found: should this arrive late, it must not take what was written since.
+    pub(super) async fn bury(
+        &self,
+        session: &SessionId,
+        fence: Fence,
+        found: &SessionDoc,
+        epoch: &str,
+        now: Now,
+    ) -> Result<bool> {
+        let mut filter = guard(session, fence);
+        filter.insert("epoch", &*found.epoch);
+        filter.insert("version", long(found.version));
+        filter.insert("outbox", Bson::Null);
+        let update = tombstone_update(&found.epoch, epoch, now);
+        self.connection.update_session(filter, update).await
     }
 
     pub(super) async fn touch(

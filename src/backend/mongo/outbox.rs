@@ -1,6 +1,8 @@
 //! Reading and writing what stands in a session's document of an outbox elsewhere.
 
-use mongodb::bson::{Document, doc};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use mongodb::bson::{Bson, Document, doc};
 
 use super::documents::{IDLE, SessionDoc, long};
 use super::metadata::{Outboxes, metadata_of, push_inherited};
@@ -12,6 +14,16 @@ use crate::record::Change;
 
 /// Sessions looked at by one call of [`MongoBackend::abandoned_outboxes`].
 const PAGE: usize = 1000;
+
+/// Numbers what this process says of outboxes, so that of two updates of one owner the later one counts, in whichever
+/// order they arrive.
+pub(super) static STEP: AtomicI64 = AtomicI64::new(1);
+
+/// The session of the owner with `token`, if nothing later than `step` was said of its outbox.
+fn before(session: &str, token: Token, step: i64) -> Document {
+    let earlier = doc! { "$not": { "$gte": step } };
+    doc! { "_id": session, "token": long(token), "outboxStep": earlier }
+}
 
 impl MongoBackend {
     /// What is written down of the session; `None` if it has no document.
@@ -55,10 +67,10 @@ impl MongoBackend {
         inherited: Option<(Token, u64)>,
     ) -> Result<OutboxOpened> {
         self.0.connection.ensure_open()?;
-        let stands = doc! {
-            "_id": &**session, "token": long(token), "version": long(version), "commitId": long(commit_id),
-        };
-        let mut update = doc! { "$set": { "outbox": long(token) } };
+        let step = STEP.fetch_add(1, Ordering::Relaxed);
+        let mut stands = before(session, token, step);
+        stands.extend(doc! { "version": long(version), "commitId": long(commit_id) });
+        let mut update = doc! { "$set": { "outbox": long(token), "outboxStep": step } };
         if let Some(owner) = inherited {
             update.insert("$push", push_inherited(owner));
         }
@@ -87,15 +99,29 @@ impl MongoBackend {
         token: Token,
         inherited: Option<(Token, u64)>,
     ) -> Result<bool> {
+        let step = STEP.fetch_add(1, Ordering::Relaxed);
+        self.close_outbox_at(step, session, token, inherited).await
+    }
+
+    pub(super) async fn close_outbox_at(
+        &self,
+        step: i64,
+        session: &SessionId,
+        token: Token,
+        inherited: Option<(Token, u64)>,
+    ) -> Result<bool> {
         self.0.connection.ensure_open()?;
         let connection = &self.0.connection;
         let idle = connection.now().await?.plus(IDLE);
-        let mut update = doc! { "$unset": { "outbox": "" } };
+        let mut update = doc! { "$set": { "outboxStep": step }, "$unset": { "outbox": "" } };
         if let Some(owner) = inherited {
             update.insert("$push", push_inherited(owner));
         }
-        let owned = doc! { "_id": &**session, "token": long(token) };
-        let unwritten = doc! { "_id": &**session, "token": long(token), "version": 0_i64 };
+        let owned = before(session, token, step);
+        // Another one must not come in between.
+        let unwritten = doc! {
+            "_id": &**session, "token": long(token), "version": 0_i64, "outbox": Bson::Null,
+        };
         let statements = vec![
             doc! { "q": owned, "u": update },
             doc! { "q": unwritten, "u": { "$set": { "expiresAt": idle } } },

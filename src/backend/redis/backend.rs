@@ -26,6 +26,8 @@ use crate::record::{KeyId, RecordKey};
 
 /// How long a caller's own fencing token outlives the deleted session it belonged to.
 const CLAIM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Answer of `delete.lua`: the session is not as it was seen.
+const CHANGED_SINCE: i64 = 2;
 
 /// Sessions in Redis or Valkey: one server, behind sentinels, or a cluster.
 pub struct RedisBackend {
@@ -34,6 +36,17 @@ pub struct RedisBackend {
 }
 
 impl RedisBackend {
+    /// What `@` holds.
+    async fn head_field(&self, session: &SessionId) -> Result<Option<Vec<u8>>> {
+        let command = cmd("HGET").arg(self.keys.hash(session)).arg(HEAD).to_owned();
+        let answer = self.client.send(&command).await;
+        match answer.map_err(|error| self.about(session, error))? {
+            Value::Nil => Ok(None),
+            Value::BulkString(head) => Ok(Some(head)),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Checks the options; connects when it is first used.
     pub fn new(config: &RedisConfig) -> Result<Self> {
         Ok(Self {
@@ -208,17 +221,12 @@ impl Backend for RedisBackend {
     }
 
     async fn head(&self, session: &SessionId) -> Result<Head> {
-        let answer = self
-            .client
-            .send(cmd("HGET").arg(self.keys.hash(session)).arg(HEAD))
-            .await;
-        match answer.map_err(|error| self.about(session, error))? {
-            Value::Nil => Ok(Head::default()),
-            Value::BulkString(head) => match HeadField::parse(&head) {
-                Some(head) => Ok(head.head()),
-                None => Err(corrupt_head().in_session(session)),
-            },
-            _ => Err(unexpected()),
+        let Some(head) = self.head_field(session).await? else {
+            return Ok(Head::default());
+        };
+        match HeadField::parse(&head) {
+            Some(head) => Ok(head.head()),
+            None => Err(corrupt_head().in_session(session)),
         }
     }
 
@@ -293,16 +301,23 @@ impl Backend for RedisBackend {
 
     async fn delete(&self, session: &SessionId, fence: Fence) -> Result<bool> {
         let deadline = self.client.begin()?;
-        let (answer, unconfirmed) = scripts::DELETE
-            .run_confirmed(&self.client.commits, deadline, |command| {
-                command
-                    .arg(2)
-                    .arg(self.keys.hash(session))
-                    .arg(self.keys.lease(session));
-                command.arg(fence_argument(fence));
-            })
-            .await
-            .map_err(|fault| self.about(session, fault.into()))?;
+        let (answer, unconfirmed) = loop {
+            let seen = self.head_field(session).await?.unwrap_or_default();
+            let answer = scripts::DELETE
+                .run_confirmed(&self.client.commits, deadline, |command| {
+                    command
+                        .arg(2)
+                        .arg(self.keys.hash(session))
+                        .arg(self.keys.lease(session));
+                    command.arg(fence_argument(fence)).arg(&*seen);
+                })
+                .await
+                .map_err(|fault| self.about(session, fault.into()))?;
+            // Until somebody writes no more, or the time is over.
+            if answer.0 != Value::Int(CHANGED_SINCE) {
+                break answer;
+            }
+        };
         let deleted = read_done(session, fence, &answer)?;
         match unconfirmed {
             Some(unconfirmed) => Err(unconfirmed.in_session(session)),

@@ -334,15 +334,15 @@ impl Cache for RedisCache {
         }
     }
 
-    async fn purge(&self, session: &SessionId, token: Option<Token>) -> Result<()> {
-        let token = token.map(|token| token.to_string()).unwrap_or_default();
+    async fn purge(&self, session: &SessionId, seen: Option<Revision>) -> Result<()> {
+        let seen = seen.as_ref().map(revision::write).unwrap_or_default();
         let answer = scripts::PURGE
             .run(&self.client.link, self.client.begin()?, |command| {
                 command
                     .arg(2)
                     .arg(self.keys.copy(session))
                     .arg(self.keys.outbox(session))
-                    .arg(&token);
+                    .arg(&seen);
             })
             .await;
         Ok(answer.map(drop)?)

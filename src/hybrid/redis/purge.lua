@@ -1,12 +1,13 @@
--- Removes the copy and the outbox of a session that was deleted; who owns it goes on at version 0.
--- KEYS: hot copy, outbox. ARGV: the token, or "" for anybody.
--- Answer: 0 done, 1 a larger token stands there.
+-- Removes the copy and the outbox of a session that was deleted; who owns it goes on at version 0. No entry is removed
+-- that the caller has not seen: a later owner may have added it since.
+-- KEYS: hot copy, outbox. ARGV: what "@" held before the session was deleted, or "".
+-- Answer: 0 done, 1 there are other entries.
 local head = redis.call('HGET', KEYS[2], '@')
-local current = head and string.match(head, '^(%d+):')
-if current and ARGV[1] ~= '' and tonumber(current) > tonumber(ARGV[1]) then
+if head ~= ARGV[1] and redis.call('HLEN', KEYS[2]) > (head and 1 or 0) then
   return 1
 end
 redis.call('UNLINK', KEYS[1], KEYS[2])
+local current = head and string.match(head, '^(%d+):')
 if current then
   local becomes = current .. ':0:0000000000000000:0'
   redis.call('HSET', KEYS[2], '@', becomes)

@@ -141,6 +141,31 @@ impl Keys {
         }
     }
 
+    fn purge(&mut self, seen: Option<Revision>) {
+        let head = self.revision();
+        let entries = self.outbox.iter().flat_map(|outbox| &outbox.entries);
+        if head != seen && entries.count() > 0 {
+            return;
+        }
+        self.copy = None;
+        self.outbox = None;
+        if let Some(Revision { token, .. }) = head {
+            let revision = Revision {
+                token,
+                ..Revision::default()
+            };
+            self.outbox = Some(Outbox {
+                revision,
+                entries: BTreeMap::new(),
+            });
+            self.copy = Some(Copy {
+                revision,
+                complete: true,
+                records: BTreeMap::new(),
+            });
+        }
+    }
+
     fn reserve(
         &mut self,
         request_id: u64,
@@ -356,8 +381,8 @@ impl Cache for MemoryCache {
         self.call(move |keys| keys.trim(token, &versions)).await
     }
 
-    async fn purge(&self, _: &SessionId, _: Option<Token>) -> Result<()> {
-        unreachable!("no case deletes the session")
+    async fn purge(&self, _: &SessionId, seen: Option<Revision>) -> Result<()> {
+        self.call(move |keys| keys.purge(seen)).await
     }
 
     async fn reserve(

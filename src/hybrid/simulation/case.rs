@@ -24,6 +24,8 @@ pub enum Action {
     Renew { process: usize },
     /// An owner gives the session back.
     Release { process: usize },
+    /// An owner deletes the session, or somebody who needs no lease does.
+    Delete { process: usize, owns: bool },
     /// A process brings outboxes of dead owners to the primary, as it does now and then.
     Adopt { process: usize },
     /// A process dies.
@@ -63,7 +65,7 @@ pub struct Case {
 fn action() -> impl Strategy<Value = Action> {
     let process = 0..PROCESSES;
     // By number rather than by a strategy for each: a case is made in a few microseconds.
-    (0_u8..32, process, any::<u8>()).prop_map(|(kind, process, drawn)| {
+    (0_u8..34, process, any::<u8>()).prop_map(|(kind, process, drawn)| {
         let server = if drawn.is_multiple_of(2) {
             Server::Primary
         } else {
@@ -89,7 +91,11 @@ fn action() -> impl Strategy<Value = Action> {
             27 => Action::Evict,
             28 | 29 => Action::Cut(server),
             30 => Action::Mend(server),
-            _ => Action::PassOutbox,
+            31 => Action::PassOutbox,
+            _ => Action::Delete {
+                process,
+                owns: drawn < 200,
+            },
         }
     })
 }

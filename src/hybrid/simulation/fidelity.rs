@@ -46,7 +46,7 @@ impl Draws {
 /// One call, drawn by each of the two from equal numbers, to a cache that is at `at`; its answer as text.
 async fn call(cache: &dyn Cache, draws: &mut Draws, at: Option<Revision>) -> String {
     let session = session();
-    let kind = draws.below(16);
+    let kind = draws.below(17);
     let (revision, request_id, other) = (draws.revision(), 1 + draws.below(2), draws.below(5));
     let asks = owner(&request_id.to_string());
     match kind {
@@ -115,6 +115,10 @@ async fn call(cache: &dyn Cache, draws: &mut Draws, at: Option<Revision>) -> Str
             let renewed = cache.renew(&[held], &asks, LEASE).await;
             let held = cache.check_leases(&[(session.clone(), revision.token)]).await;
             format!("{renewed:?} {held:?}")
+        }
+        15 => {
+            let seen = at.filter(|_| other > 1);
+            format!("{:?}", cache.purge(&session, seen).await)
         }
         _ => format!("{:?}", cache.release(&session, revision.token).await),
     }

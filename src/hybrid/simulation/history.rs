@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::primary::Incarnation;
 use crate::backend::Token;
 use crate::backend::contract::key;
 use crate::record::{Change, RecordKey};
@@ -16,15 +17,32 @@ pub const RECORDS: [&str; 5] = ["x", "y", "k0", "k1", "k2"];
 struct Commit {
     token: Token,
     version: u64,
+    /// How often the session had been deleted before, as its owner knew.
+    incarnation: usize,
     acknowledged: bool,
     /// It may be lost: the cache lost it when no process had it in memory any more.
     excused: bool,
 }
 
+/// A session, by how often it had been deleted before, and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    pub incarnation: usize,
+    pub version: u64,
+}
+
+impl Reached {
+    /// Nothing of it yet.
+    pub fn first(incarnation: usize) -> Self {
+        let version = 0;
+        Self { incarnation, version }
+    }
+}
+
 #[derive(Debug)]
 struct Read {
-    /// The version that its owner knew to be reached.
-    floor: u64,
+    /// What its owner knew to be reached.
+    floor: Reached,
     found: Vec<(usize, Option<usize>)>,
 }
 
@@ -33,6 +51,8 @@ struct Read {
 pub struct History {
     commits: Vec<Commit>,
     reads: Vec<Read>,
+    /// What was acknowledged when somebody asked to have the session deleted, and was told that it is.
+    buried: BTreeSet<usize>,
     /// Somebody passed an outbox that he did not see.
     pub passed: bool,
     /// What did not hold when it was answered.
@@ -41,8 +61,8 @@ pub struct History {
 
 /// What a session is when the case is over.
 pub struct End {
-    pub version: u64,
-    pub records: BTreeMap<RecordKey, Bytes>,
+    /// The sessions that were deleted, one after the other, and the last one.
+    pub incarnations: Vec<Incarnation>,
     /// The numbers of commits that are dead letters.
     pub dead: BTreeSet<usize>,
 }
@@ -75,11 +95,12 @@ fn effect(number: usize, record: usize) -> Option<Option<usize>> {
 
 impl History {
     /// A commit that is about to be handed to a store: its number and changes.
-    pub fn begin(&mut self, token: Token, version: u64) -> (usize, Vec<Change>) {
+    pub fn begin(&mut self, token: Token, version: u64, incarnation: usize) -> (usize, Vec<Change>) {
         let number = self.commits.len();
         self.commits.push(Commit {
             token,
             version,
+            incarnation,
             acknowledged: false,
             excused: false,
         });
@@ -124,28 +145,33 @@ impl History {
             .any(|commit| commit.acknowledged && commit.excused)
     }
 
-    /// A session was handed out at `version` to somebody who asked when `before` was acknowledged.
-    pub fn granted(&mut self, token: Token, version: u64, before: &[usize]) {
+    /// A session was handed out to somebody who asked when `before` was acknowledged.
+    pub fn granted(&mut self, token: Token, reached: Reached, before: &[usize]) {
         for &number in before {
             let commit = &self.commits[number];
-            if commit.version > version && !commit.excused && !self.passed {
-                let text =
-                    format!("{token} was granted version {version}, which has not {number}: {commit:?}");
+            let here = commit.incarnation == reached.incarnation;
+            if here && commit.version > reached.version && !commit.excused && !self.passed {
+                let text = format!("{token} was granted {reached:?}, which has not {number}: {commit:?}");
                 self.violations.push(text);
             }
         }
     }
 
-    /// The owner of the session was told that it is at `version`, and knew that it is at `floor`.
-    pub fn head(&mut self, version: u64, floor: u64) {
-        if version < floor && !self.is_excused() {
-            let text = format!("the session is said to be at {version}, after {floor}");
+    /// The session was deleted for somebody who asked when `before` was acknowledged.
+    pub fn deleted(&mut self, before: Vec<usize>) {
+        self.buried.extend(before);
+    }
+
+    /// The owner of the session was told where it is, and knew that it is at `floor`.
+    pub fn head(&mut self, reached: Reached, floor: Reached) {
+        if reached < floor && !self.is_excused() {
+            let text = format!("the session is said to be at {reached:?}, after {floor:?}");
             self.violations.push(text);
         }
     }
 
     /// The owner of the session, who knew that it is at `floor`, read this.
-    pub fn read(&mut self, floor: u64, found: impl Iterator<Item = (usize, Option<Bytes>)>) {
+    pub fn read(&mut self, floor: Reached, found: impl Iterator<Item = (usize, Option<Bytes>)>) {
         let number = |value: Bytes| {
             std::str::from_utf8(&value)
                 .ok()
@@ -167,17 +193,12 @@ impl History {
         if let Some(violation) = self.violations.first() {
             return Err(violation.clone());
         }
-        let mut chain = BTreeMap::new();
         for (number, commit) in self.commits.iter().enumerate() {
-            let applied = end.records.contains_key(&trace(number));
+            let applied = end.applied(number);
             let dead = end.dead.contains(&number);
-            if applied && let Some(other) = chain.insert(commit.version, number) {
-                return Err(format!(
-                    "{other} and {number} were both applied as version {}",
-                    commit.version
-                ));
-            }
-            if commit.acknowledged && !applied && !dead && !commit.excused {
+            // Nobody's since somebody passed it, it went with the session.
+            let gone = self.passed && commit.incarnation + 1 < end.incarnations.len();
+            if commit.acknowledged && !applied && !dead && !commit.excused && !gone {
                 return Err(format!("{number} was acknowledged and is lost: {commit:?}"));
             }
             if commit.acknowledged && !applied && !commit.excused && !self.passed {
@@ -188,20 +209,30 @@ impl History {
             if commit.acknowledged && applied && dead {
                 return Err(format!("{number} is a dead letter, and applied: {commit:?}"));
             }
+            if self.buried.contains(&number) && end.last().records.contains_key(&trace(number)) {
+                return Err(format!("{number} was deleted, and is there: {commit:?}"));
+            }
         }
-        if !chain.keys().copied().eq(1..=end.version) {
-            return Err(format!("version {} came of {chain:?}", end.version));
+        let mut chains = Vec::new();
+        for incarnation in &end.incarnations {
+            chains.push(self.chain(incarnation)?);
         }
-        let tokens: Vec<_> = chain.values().map(|number| self.commits[*number].token).collect();
+        let tokens: Vec<_> = chains
+            .iter()
+            .flatten()
+            .map(|number| self.commits[*number].token)
+            .collect();
         if !tokens.is_sorted() {
             return Err(format!("an owner committed after its successor: {tokens:?}"));
         }
-        let states = states(chain.values().copied());
-        for (record, name) in RECORDS.iter().enumerate() {
-            let expected = states.last().and_then(|state| state[record]).map(value);
-            let found = end.records.get(&key("r", name)).cloned();
-            if found != expected {
-                return Err(format!("half a patch: {name} is {found:?}, not {expected:?}"));
+        let states: Vec<_> = chains.iter().map(|chain| states(chain)).collect();
+        for (states, incarnation) in states.iter().zip(&end.incarnations) {
+            for (record, name) in RECORDS.iter().enumerate() {
+                let expected = states.last().and_then(|state| state[record]).map(value);
+                let found = incarnation.records.get(&key("r", name)).cloned();
+                if found != expected {
+                    return Err(format!("half a patch: {name} is {found:?}, not {expected:?}"));
+                }
             }
         }
         // What was acknowledged and is no more was read all the same.
@@ -209,24 +240,56 @@ impl History {
             return Ok(());
         }
         for read in &self.reads {
-            let floor = usize::try_from(read.floor).unwrap_or(usize::MAX);
-            let mut possible = states.iter().skip(floor);
+            let Reached { incarnation, version } = read.floor;
+            let from = usize::try_from(version).unwrap_or(usize::MAX);
+            let known = states[incarnation].iter().skip(from);
+            let mut possible = known.chain(states.iter().skip(incarnation + 1).flatten());
             let matches = |state: &[Option<usize>]| read.found.iter().all(|(at, found)| state[*at] == *found);
             if !possible.any(|state| matches(state)) {
                 return Err(format!(
-                    "no state from version {floor} on reads so: {:?}",
-                    read.found
+                    "no state from {:?} on reads so: {:?}",
+                    read.floor, read.found
                 ));
             }
         }
         Ok(())
     }
+
+    /// The commits that made the session what it was, in order.
+    fn chain(&self, incarnation: &Incarnation) -> Result<Vec<usize>, String> {
+        let mut chain = BTreeMap::new();
+        for (number, Commit { version, .. }) in self.commits.iter().enumerate() {
+            if incarnation.records.contains_key(&trace(number))
+                && let Some(other) = chain.insert(*version, number)
+            {
+                return Err(format!(
+                    "{other} and {number} were both applied as version {version}"
+                ));
+            }
+        }
+        if !chain.keys().copied().eq(1..=incarnation.version) {
+            return Err(format!("version {} came of {chain:?}", incarnation.version));
+        }
+        Ok(chain.into_values().collect())
+    }
+}
+
+impl End {
+    fn last(&self) -> &Incarnation {
+        self.incarnations.last().expect("there is always one")
+    }
+
+    fn applied(&self, number: usize) -> bool {
+        let trace = trace(number);
+        let mut records = self.incarnations.iter().map(|incarnation| &incarnation.records);
+        records.any(|records| records.contains_key(&trace))
+    }
 }
 
 /// What the records are before the first of these commits, and after each.
-fn states(chain: impl Iterator<Item = usize>) -> Vec<[Option<usize>; RECORDS.len()]> {
+fn states(chain: &[usize]) -> Vec<[Option<usize>; RECORDS.len()]> {
     let mut states = vec![[None; RECORDS.len()]];
-    for number in chain {
+    for &number in chain {
         let mut state = *states.last().expect("there is a first one");
         for (record, is) in state.iter_mut().enumerate() {
             if let Some(becomes) = effect(number, record) {

@@ -33,4 +33,6 @@ pub enum Mistake {
     FencingOnlyLooks,
     /// Trimming removes entries that the primary does not have.
     TrimmingEmptiesTheOutbox,
+    /// The primary takes what an owner says of its outbox in the order in which it arrives.
+    OutboxClosedByWhatIsLate,
 }

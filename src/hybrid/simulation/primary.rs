@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,9 @@ use crate::error::{Error, Kind, Result};
 use crate::hybrid::primary::Primary;
 use crate::record::{Change, KeyId, RecordKey};
 
+/// Numbers what is said of outboxes, as a process does.
+static STEP: AtomicU64 = AtomicU64::new(1);
+
 /// What the server has.
 #[derive(Default)]
 pub struct Document {
@@ -29,11 +33,22 @@ pub struct Document {
     updated_at: u64,
     lease: Option<(Token, Owner, Instant)>,
     pub outbox: Option<Token>,
+    /// The last thing that its owner said of it, by number.
+    outbox_step: u64,
     inherited: Inherited,
     pub records: BTreeMap<RecordKey, Bytes>,
+    /// What the session was each time it was deleted.
+    pub deleted: Vec<Incarnation>,
     pub dead_letters: Vec<DeadLetter>,
     /// Counts writes: a clock that ticks with each.
     clock: u64,
+}
+
+/// A session from nothing to its end.
+#[derive(Debug, Clone)]
+pub struct Incarnation {
+    pub version: u64,
+    pub records: BTreeMap<RecordKey, Bytes>,
 }
 
 /// What whoever opens the session does about an outbox.
@@ -100,6 +115,7 @@ impl Document {
             _ => {}
         }
         self.token += 1;
+        self.outbox_step = 0;
         self.lease = Some((self.token, request.owner.clone(), Instant::now() + request.lease));
         let grant = Grant {
             token: self.token,
@@ -144,6 +160,7 @@ impl Document {
 
     fn open_outbox(
         &mut self,
+        step: u64,
         token: Token,
         begins: (u64, u64),
         inherited: Option<(Token, u64)>,
@@ -151,20 +168,66 @@ impl Document {
         if token != self.token {
             return OutboxOpened::Fenced;
         }
-        if begins != (self.version, self.commit_id) {
+        if begins != (self.version, self.commit_id) || self.outbox_step >= step {
             return OutboxOpened::Moved;
         }
+        self.outbox_step = step;
         self.outbox = Some(token);
         self.inherited = inherited.map_or(self.inherited, |owner| self.inherited.and(owner));
         OutboxOpened::Yes
     }
 
-    fn close_outbox(&mut self, token: Token, inherited: Option<(Token, u64)>) -> bool {
-        if token == self.token {
+    fn close_outbox(&mut self, step: u64, token: Token, inherited: Option<(Token, u64)>) -> bool {
+        let in_order = self.outbox_step < step || self.mistake == Mistake::OutboxClosedByWhatIsLate;
+        let counts = token == self.token && in_order;
+        if counts {
+            self.outbox_step = step;
             self.outbox = None;
             self.inherited = inherited.map_or(self.inherited, |owner| self.inherited.and(owner));
         }
-        token == self.token
+        counts
+    }
+
+    fn delete(&mut self, fence: Fence) -> Result<bool> {
+        match fence {
+            Fence::Owner(token) if token != self.token => {
+                return Err(refused(Kind::Fenced).with("currentToken", self.token));
+            }
+            Fence::Shared if self.outbox.is_some() => return Err(refused(Kind::SessionBusy)),
+            _ => {}
+        }
+        if self.version == 0 {
+            return Ok(false);
+        }
+        let incarnation = self.incarnation();
+        self.deleted.push(incarnation);
+        self.records.clear();
+        (self.version, self.commit_id, self.updated_at) = (0, 0, 0);
+        Ok(true)
+    }
+
+    /// The session, if it is the one that the caller knows.
+    fn since(&mut self, known: usize) -> Result<&mut Self> {
+        if self.deleted.len() != known {
+            return Err(refused(Kind::Unavailable));
+        }
+        Ok(self)
+    }
+
+    /// The session as it is.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation {
+            version: self.version,
+            records: self.records.clone(),
+        }
+    }
+
+    /// Whether a commit with this trace was applied, to the session or to an earlier one.
+    pub fn knows(&self, trace: &RecordKey) -> bool {
+        let earlier = self.deleted.iter().map(|incarnation| &incarnation.records);
+        earlier
+            .chain([&self.records])
+            .any(|records| records.contains_key(trace))
     }
 
     fn renew(&mut self, token: Token, lease: Duration) -> Result<()> {
@@ -192,6 +255,12 @@ pub struct MemoryPrimary {
 }
 
 impl MemoryPrimary {
+    /// How often the session was deleted when a call begins. MongoDB's updates name the epoch, which says the same; that
+    /// of a delete also the version, and that there is no outbox.
+    fn known(&self) -> usize {
+        self.document.lock().deleted.len()
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Document) -> Result<T> + Send + 'static,
@@ -232,7 +301,8 @@ impl Primary for MemoryPrimary {
         begins: (u64, u64),
         inherited: Option<(Token, u64)>,
     ) -> Result<OutboxOpened> {
-        self.call(move |document| Ok(document.open_outbox(token, begins, inherited)))
+        let step = STEP.fetch_add(1, Ordering::Relaxed);
+        self.call(move |document| Ok(document.open_outbox(step, token, begins, inherited)))
             .await
     }
 
@@ -242,7 +312,8 @@ impl Primary for MemoryPrimary {
         token: Token,
         inherited: Option<(Token, u64)>,
     ) -> Result<bool> {
-        self.call(move |document| Ok(document.close_outbox(token, inherited)))
+        let step = STEP.fetch_add(1, Ordering::Relaxed);
+        self.call(move |document| Ok(document.close_outbox(step, token, inherited)))
             .await
     }
 
@@ -347,7 +418,9 @@ impl Backend for MemoryPrimary {
 
     async fn commit(&self, commits: Vec<Commit>) -> Vec<Result<Head>> {
         let count = commits.len();
+        let known = self.known();
         let answers = self.call(move |document| {
+            let document = document.since(known)?;
             let answers = commits.iter().map(|commit| document.commit(commit));
             Ok(answers.collect::<Vec<_>>())
         });
@@ -355,8 +428,16 @@ impl Backend for MemoryPrimary {
         answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
     }
 
-    async fn delete(&self, _: &SessionId, _: Fence) -> Result<bool> {
-        unreachable!("no case deletes the session")
+    async fn delete(&self, _: &SessionId, fence: Fence) -> Result<bool> {
+        let (known, version) = (self.known(), self.document.lock().version);
+        self.call(move |document| {
+            let document = document.since(known)?;
+            if document.version != version || document.outbox.is_some() {
+                return Err(refused(Kind::Unavailable));
+            }
+            document.delete(fence)
+        })
+        .await
     }
 
     async fn touch(&self, _: &SessionId, _: Fence, _: Option<Duration>) -> Result<bool> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::history::{History, RECORDS};
+use super::history::{History, RECORDS, Reached};
 use super::primary::Document;
 use crate::backend::contract::key;
 use crate::backend::{
@@ -32,7 +32,9 @@ pub fn session() -> SessionId {
 struct Held {
     token: Token,
     version: u64,
-    /// A commit of unknown outcome came last.
+    /// It got at least so far.
+    floor: Reached,
+    /// A commit or a deletion of unknown outcome came last.
     in_doubt: bool,
 }
 
@@ -70,6 +72,20 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// How often the session was deleted.
+    fn incarnation(&self) -> usize {
+        self.document.lock().deleted.len()
+    }
+
+    /// Where a session is that was said to be at `version` by somebody who was asked when it was the `earlier` one, if
+    /// it still is that one.
+    fn reached(&self, earlier: usize, version: u64) -> Option<Reached> {
+        (self.incarnation() == earlier).then_some(Reached {
+            incarnation: earlier,
+            version,
+        })
+    }
+
     /// Whether nobody has taken the session over.
     fn owns(&self, token: Token) -> bool {
         self.document.lock().token == token
@@ -116,15 +132,20 @@ impl Process {
     pub async fn open(self, world: Watch, displaces: bool) {
         let _turn = self.turn.lock().await;
         let before = world.history.lock().all_acknowledged();
+        let earlier = world.incarnation();
         let mut preempt = None;
         for _ in 0..3 {
             match patiently(self.backend.acquire(self.request(preempt))).await {
                 Ok(Acquired::Granted(grant)) => {
                     let (token, version) = (grant.token, grant.head.version);
-                    world.history.lock().granted(token, version, &before);
+                    let reached = world.reached(earlier, version);
+                    if let Some(reached) = reached {
+                        world.history.lock().granted(token, reached, &before);
+                    }
                     *self.held.lock() = Some(Held {
                         token,
                         version,
+                        floor: reached.unwrap_or(Reached::first(earlier)),
                         in_doubt: false,
                     });
                     return;
@@ -148,12 +169,16 @@ impl Process {
         let _turn = self.turn.lock().await;
         let Some(mut held) = self.held() else { return };
         if held.in_doubt {
-            let Some(version) = self.head(held, &world).await else {
+            let Some(known) = self.head(held, &world).await else {
                 return;
             };
-            held.version = version;
+            held = known;
         }
-        let (number, changes) = world.history.lock().begin(held.token, held.version + 1);
+        let (number, changes) =
+            world
+                .history
+                .lock()
+                .begin(held.token, held.version + 1, held.floor.incarnation);
         let commit = commit(number, held.token, held.version, changes);
         // Before it is sent: the caller may be gone before the answer comes.
         held.in_doubt = true;
@@ -168,6 +193,10 @@ impl Process {
                     world.history.lock().acknowledged(number);
                     self.knows(Held {
                         version,
+                        floor: Reached {
+                            version,
+                            ..held.floor
+                        },
                         in_doubt: false,
                         ..held
                     });
@@ -180,13 +209,51 @@ impl Process {
     }
 
     /// Where the session is, as its owner is told after a commit of unknown outcome.
-    async fn head(&self, held: Held, world: &Watch) -> Option<u64> {
-        let owns = world.owns(held.token);
+    async fn head(&self, held: Held, world: &Watch) -> Option<Held> {
+        let (owns, earlier) = (world.owns(held.token), world.incarnation());
         let head = patiently(self.backend.head(&session())).await.ok()?;
-        if owns && world.owns(held.token) {
-            world.history.lock().head(head.version, held.version);
+        let reached = world.reached(earlier, head.version);
+        if let Some(reached) = reached
+            && owns
+            && world.owns(held.token)
+        {
+            world.history.lock().head(reached, held.floor);
         }
-        Some(head.version)
+        Some(Held {
+            version: head.version,
+            floor: reached.unwrap_or(held.floor),
+            ..held
+        })
+    }
+
+    pub async fn delete(self, world: Watch, owns: bool) {
+        let _turn = self.turn.lock().await;
+        let held = self.held();
+        let fence = match held {
+            Some(held) if owns => Fence::Owner(held.token),
+            None if owns => return,
+            _ => Fence::Shared,
+        };
+        if let Some(held) = held {
+            // Before it is asked for: the caller may be gone before the answer comes.
+            self.knows(Held {
+                in_doubt: true,
+                ..held
+            });
+        }
+        let before = world.history.lock().all_acknowledged();
+        if patiently(self.backend.delete(&session(), fence)).await.is_err() {
+            return;
+        }
+        world.history.lock().deleted(before);
+        if let Some(held) = held.filter(|_| owns) {
+            self.knows(Held {
+                version: 0,
+                floor: Reached::first(world.incarnation()),
+                in_doubt: false,
+                ..held
+            });
+        }
     }
 
     pub async fn read(self, world: Watch, records: u8) {
@@ -202,7 +269,7 @@ impl Process {
             world
                 .history
                 .lock()
-                .read(held.version, wanted.into_iter().zip(found));
+                .read(held.floor, wanted.into_iter().zip(found));
         }
     }
 

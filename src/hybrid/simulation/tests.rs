@@ -137,3 +137,8 @@ fn a_fence_that_lets_everybody_pass_is_found() {
 fn an_outbox_trimmed_too_far_is_found() {
     is_found(Mistake::TrimmingEmptiesTheOutbox);
 }
+
+#[test]
+fn an_outbox_closed_by_what_is_late_is_found() {
+    is_found(Mistake::OutboxClosedByWhatIsLate);
+}

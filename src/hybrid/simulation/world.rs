@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::Mistake;
 use super::cache::{Keys, MemoryCache};
 use super::case::{Action, Case, PROCESSES};
-use super::history::{End, History, number_of, trace};
+use super::history::{End, History, Reached, number_of, trace};
 use super::network::Network;
 use super::primary::{Document, MemoryPrimary, Outboxes};
 use super::process::{Process, Watch, commit, session};
@@ -130,6 +130,9 @@ impl World {
                 self.spawn(process, move |process, world| process.read(world, records));
             }
             Action::Renew { process } => self.spawn(process, |process, _| process.renew()),
+            Action::Delete { process, owns } => {
+                self.spawn(process, move |process, world| process.delete(world, owns));
+            }
             Action::Release { process } => self.spawn(process, |process, _| process.release()),
             Action::Adopt { process } => self.spawn(process, |process, _| async move {
                 let _ = process.backend.reconcile().await;
@@ -200,7 +203,7 @@ impl World {
                 let sessions = &process.backend.0.sessions;
                 sessions.former(&session(), token).is_some()
             });
-            let applied = document.records.contains_key(&trace(number));
+            let applied = document.knows(&trace(number));
             if !applied && !in_memory && !in_outbox.contains(&number) {
                 history.excuse(number);
             }
@@ -223,7 +226,8 @@ impl World {
         };
         let mut history = self.history.lock();
         history.passed |= outbox.is_some();
-        let (number, changes) = history.begin(grant.token, grant.head.version + 1);
+        let incarnation = document.deleted.len();
+        let (number, changes) = history.begin(grant.token, grant.head.version + 1, incarnation);
         let commit = commit(number, grant.token, before.version, changes);
         document.commit(&commit).expect("the session is its own");
         history.acknowledged(number);
@@ -249,6 +253,7 @@ impl World {
             }
         }
         let before = self.history.lock().all_acknowledged();
+        let incarnation = self.document.lock().deleted.len();
         let mut last = self.start(self.config.clone());
         let mut preempt = None;
         let mut opened = None;
@@ -256,9 +261,11 @@ impl World {
             let answer = last.backend.acquire(last.request(preempt)).await;
             match answer {
                 Ok(Acquired::Granted(grant)) => {
-                    self.history
-                        .lock()
-                        .granted(grant.token, grant.head.version, &before);
+                    let reached = Reached {
+                        incarnation,
+                        version: grant.head.version,
+                    };
+                    self.history.lock().granted(grant.token, reached, &before);
                     opened = Some(Ok(grant));
                     break;
                 }
@@ -299,10 +306,10 @@ impl World {
         let dead = letters
             .filter_map(|letter| entry::decode(&session(), 0, letter.entry.clone()).ok())
             .filter_map(|commit| number_of(&commit.changes));
+        let earlier = document.deleted.iter().cloned();
         End {
-            version: document.version,
+            incarnations: earlier.chain([document.incarnation()]).collect(),
             dead: dead.collect(),
-            records: document.records.clone(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Owners that come and go.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::*;
 use crate::backend::OutboxOpened;
 use crate::backend::mongo::metadata::Outboxes;
+use crate::backend::mongo::outbox::STEP;
 use crate::backend::tcp_proxy::TcpProxy;
 use crate::error::Kind;
 
@@ -436,6 +438,66 @@ async fn an_outbox_that_was_begun_meanwhile_is_not_deleted() {
         let refused = deleting.await.unwrap().unwrap_err();
         assert_eq!(refused.kind(), Kind::SessionBusy, "{refused:?}");
         assert_eq!(owner.head(&session).await.unwrap().version, 1);
+    })
+    .await;
+}
+
+/// Its owner was told that it failed, opened it again, and acknowledges commits by it.
+#[tokio::test]
+async fn an_outbox_is_not_closed_by_what_arrives_late() {
+    with_server("an_outbox_is_not_closed_by_what_arrives_late", async |config| {
+        let owner = connect(&config).await;
+        let session: SessionId = "closed-late".into();
+        let token = granted(&owner, &session).await.token;
+        let open = async || owner.open_outbox(&session, token, (0, 0), None).await.unwrap();
+        assert_eq!(open().await, OutboxOpened::Yes);
+        let late = STEP.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(open().await, OutboxOpened::Yes);
+        assert!(!owner.close_outbox_at(late, &session, token, None).await.unwrap());
+        let named = async || owner.metadata(&session).await.unwrap().unwrap().outbox;
+        assert_eq!(named().await, Some(token));
+        assert!(owner.close_outbox(&session, token, None).await.unwrap());
+        assert_eq!(named().await, None);
+        // The next owner counts anew.
+        owner.release(&session, token).await.unwrap();
+        let token = granted(&owner, &session).await.token;
+        let first = owner.close_outbox_at(1, &session, token, None).await;
+        assert!(first.unwrap());
+    })
+    .await;
+}
+
+/// Whoever deletes was told that it failed, and writes on.
+#[tokio::test]
+async fn a_delete_that_arrives_late_takes_nothing_that_was_written_since() {
+    let name = "a_delete_that_arrives_late_takes_nothing_that_was_written_since";
+    with_server(name, async |config| {
+        let owner = connect(&config).await;
+        let session: SessionId = "deleted-late".into();
+        let token = granted(&owner, &session).await.token;
+        let write = async |base| {
+            let commit = owned(&session, token, base, vec![change("session", "a", "1")]);
+            commit_one(&owner, commit).await.unwrap()
+        };
+        let fence = Fence::Owner(token);
+        let found = async || owner.0.connection.session(&session).await.unwrap().unwrap();
+        let bury = async |found| {
+            let now = owner.0.connection.now().await.unwrap();
+            let buried = owner.0.lifetime.bury(&session, fence, &found, "other", now);
+            buried.await.unwrap()
+        };
+        write(0).await;
+        let before = found().await;
+        write(1).await;
+        assert!(!bury(before).await);
+        let before = found().await;
+        assert!(owner.delete(&session, fence).await.unwrap());
+        write(0).await;
+        write(1).await;
+        assert!(!bury(before).await, "the same version of another incarnation");
+        assert_eq!(owner.head(&session).await.unwrap().version, 2);
+        let before = found().await;
+        assert!(bury(before).await);
     })
     .await;
 }

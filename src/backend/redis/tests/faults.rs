@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use super::super::testing::{Proxy, Server, redis_server_found};
 use super::*;
+use crate::backend::tcp_proxy::TcpProxy;
 
 #[tokio::test]
 async fn a_flushed_script_is_loaded_again() {
@@ -18,6 +19,50 @@ async fn a_flushed_script_is_loaded_again() {
             .unwrap();
     }
     assert_eq!(backend.head(&"s".into()).await.unwrap().version, 3);
+}
+
+/// Whoever deletes has gone away, and something was written since: by a network that mends, a command can arrive long
+/// after its sender gave it up.
+#[tokio::test]
+async fn a_delete_that_arrives_late_takes_nothing_that_was_written_since() {
+    if !redis_server_found("a_delete_that_arrives_late_takes_nothing_that_was_written_since") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let proxy = TcpProxy::to(&server.url()).await;
+    let owner = backend(&server.url());
+    let token = grant(&owner, "s").await.token;
+    let write = async |base| {
+        let commit = commit("s", token, base, vec![put("a", &base.to_string())]);
+        commit_one(&owner, commit).await.unwrap()
+    };
+    write(0).await;
+    let other = backend(&format!("redis://{}", proxy.address));
+    other.ping().await.unwrap();
+    // What loads the script is let through; what runs it is not.
+    assert!(!other.delete(&"absent".into(), Fence::Shared).await.unwrap());
+    proxy.hold_back("EVALSHA");
+    let deleting = tokio::spawn(async move { other.delete(&"s".into(), Fence::Owner(token)).await });
+    proxy.holds_back().await;
+    deleting.abort();
+    write(1).await;
+    let scripts = async || {
+        let statistics: String = server.run("INFO commandstats");
+        let evalsha = statistics
+            .lines()
+            .find(|line| line.starts_with("cmdstat_evalsha:"));
+        evalsha.map(str::to_owned)
+    };
+    let before = scripts().await;
+    proxy.let_through();
+    let arrives = async {
+        while scripts().await == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, arrives).await.expect("it arrives");
+    assert_eq!(owner.head(&"s".into()).await.unwrap().version, 2);
+    write(2).await;
 }
 
 #[tokio::test]

@@ -159,6 +159,30 @@ async fn trimming_removes_the_entries_that_it_names() {
     assert_eq!(copies.revision(&session).await.unwrap(), Some(revision(TOKEN, 4)));
 }
 
+/// A later owner may have acknowledged something there since the session was deleted.
+#[tokio::test]
+async fn a_deleted_session_takes_no_entries_with_it_that_came_since() {
+    if !redis_server_found("a_deleted_session_takes_no_entries_with_it_that_came_since") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let copies = RedisCache::new(&config(&server.url()), "db").unwrap();
+    let session: SessionId = "s".into();
+    install(&copies, "s").await;
+    let entries = async || copies.entries(&session).await.unwrap().len();
+    assert_eq!(write(&copies, "s", TOKEN, 0).await.unwrap(), Written::Yes);
+    let seen = copies.revision(&session).await.unwrap();
+    assert_eq!(write(&copies, "s", TOKEN, 1).await.unwrap(), Written::Yes);
+    for late in [seen, None] {
+        copies.purge(&session, late).await.unwrap();
+        assert_eq!(entries().await, 2);
+    }
+    let seen = copies.revision(&session).await.unwrap();
+    copies.purge(&session, seen).await.unwrap();
+    assert_eq!(entries().await, 0);
+    assert_eq!(copies.revision(&session).await.unwrap(), Some(revision(TOKEN, 0)));
+}
+
 #[tokio::test]
 async fn leases_beside_hot_copies_are_renewed_together() {
     if !redis_server_found("leases_beside_hot_copies_are_renewed_together") {
