@@ -73,6 +73,12 @@ describe('an address', () => {
       place: 'redis+sentinel://a,b/main',
       choices: { keyPrefix: 'x' },
     },
+    'mongo-baileys:mongodb://a/db?databaseName=x&collectionName=y&tls=true': {
+      kind: 'foreign',
+      library: 'mongo-baileys',
+      place: 'mongodb://a/db?tls=true',
+      choices: { databaseName: 'x', collectionName: 'y' },
+    },
     'json:backup': { kind: 'json', file: resolve('backup') },
   };
 
@@ -92,13 +98,7 @@ describe('an address', () => {
   });
 
   it('of what cannot be read yet says what can', () => {
-    const LATER = [
-      'postgres://h/db',
-      'postgresql://h/db',
-      'luoarch-redis://h',
-      'luoarch-mongodb://h',
-      'mongo-baileys:mongodb://h',
-    ];
+    const LATER = ['postgres://h/db', 'postgresql://h/db', 'luoarch-redis://h', 'luoarch-mongodb://h'];
     for (const text of LATER) {
       assert.throws(
         () => parse(text),
@@ -144,6 +144,7 @@ describe('a password', () => {
     `hybrid:redis://:${SECRET}@h+mongodb://h`,
     `fazer:redis://:${SECRET}@h`,
     `baileys-redis-auth:redis://h?password=${SECRET}`,
+    `mongo-baileys:mongodb://bot:${SECRET}@a,b/db`,
   ];
 
   for (const url of URLS) {

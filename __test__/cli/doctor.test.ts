@@ -451,6 +451,7 @@ describe('the warnings of a store', () => {
     const TEXTS: [string, Code][] = [
       ['maxmemory-policy is allkeys-lru: Redis may evict sessions; set it to noeviction', 'REDIS_MAY_EVICT'],
       ['appendonly is off: a crash of Redis loses …', 'REDIS_NOT_PERSISTENT'],
+      ['bot: mongo-baileys stores neither bytes nor texts nor lists: …', 'LIBRARY_LOSES_RECORDS'],
       ['client-output-buffer-limit ends connections', 'STORE_WARNING'],
     ];
     for (const [text, code] of TEXTS) {

@@ -56,7 +56,11 @@ describeWith(['redis'], 'docs/guides/cli.md', () => {
     t.after(() => redis.stop());
     const store = redis.url;
     await writeHash(store, 'DB1', await makeSession());
-    const env = environment({ BAILEYS_VAULT_MASTER_KEY: KEY, BAILEYS_VAULT_STORE: store });
+    const env = environment({
+      BAILEYS_VAULT_MASTER_KEY: KEY,
+      BAILEYS_VAULT_STORE: store,
+      OLD_STORE: `baileys-redis-auth:${store}`,
+    });
     const run = (command: string): string => {
       const { stdout, stderr } = spawnSync(
         'bash',

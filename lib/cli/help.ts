@@ -22,7 +22,7 @@ export function programHelp(commands: readonly Command[], style: Style): string 
     '  hybrid:redis://…+mongodb://…           Redis in front of MongoDB',
     "  multi-file:./dir                       a folder of Baileys' own useMultiFileAuthState, or a tree of them",
     '  sqlite:./auth.db, fazer:redis://…,     stores of other libraries, to read and copy from',
-    '  baileys-redis-auth:redis://…',
+    '  baileys-redis-auth:redis://…, mongo-baileys:mongodb://…',
     '  env:NAME                               the one that the variable NAME names',
     '',
     style('bold', 'Environment:'),

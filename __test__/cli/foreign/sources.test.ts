@@ -7,6 +7,7 @@ import { makeFolder } from '../../situations/support.js';
 import { describeWith } from '../../support/services.js';
 import { cli, json, KEY, type MadeSession, makeSession, refused, writeFolder } from '../support.js';
 import { SOURCES } from './kinds.js';
+import { plain } from './plain.js';
 
 const SEALED = { env: { BAILEYS_VAULT_MASTER_KEY: KEY } };
 
@@ -44,14 +45,6 @@ async function opened(
   }
   return { creds: state.creds as unknown as Record<string, unknown>, keys };
 }
-
-/** By value as JSON has it, so that messages of protobuf are compared with what was read of them. */
-const plain = (value: unknown): unknown =>
-  JSON.parse(
-    JSON.stringify(value, (_, inner) =>
-      inner?.type === 'Buffer' ? { type: 'Buffer', data: Buffer.from(inner.data).toString('base64') } : inner,
-    ),
-  );
 
 for (const { name, needs, make } of SOURCES) {
   describeWith([...needs], `a store of ${name}`, () => {

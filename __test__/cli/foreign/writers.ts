@@ -2,9 +2,14 @@
  * Sessions as other libraries write them. Each is written anew from what the library does, where it is in no package
  * registry: `baileys-redis-auth` is not in every one, `baileys-api` is a program, and Baileys' store in SQLite is not released.
  */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
+import { type Collection, MongoClient } from 'mongodb';
 import { openSqlite } from '../../support/sqlite.js';
-import { type MadeSession, realBaileys } from '../support.js';
+import { type MadeSession, ROOT, realBaileys } from '../support.js';
 
 /** Name and JSON of each record: `creds`, and `<type>-<id>`. */
 export async function textsOf(
@@ -84,4 +89,67 @@ export async function writeSqlite(file: string, session: MadeSession): Promise<v
   }
   db.exec('COMMIT');
   db.close();
+}
+
+/** Its last release. */
+const MONGO_BAILEYS = 'mongo-baileys@1.0.1';
+
+type UseMongoDBAuthState = (collection: Collection) => Promise<{
+  state: { creds: Record<string, unknown>; keys: { set(data: MadeSession['keys']): Promise<void> } };
+  saveCreds(): Promise<void>;
+}>;
+
+/**
+ * The real package, fetched into `folder`; undefined where there is no registry. It asks for files of Baileys by their
+ * paths in releases that were CommonJS: they are answered with the Baileys that the tests have.
+ */
+export async function loadMongoBaileys(folder: string): Promise<UseMongoDBAuthState | undefined> {
+  const modules = join(folder, 'node_modules');
+  const module = (name: string, text: string): void => {
+    mkdirSync(dirname(join(modules, name)), { recursive: true });
+    writeFileSync(join(modules, name), text);
+  };
+  if (!existsSync(modules)) {
+    const npm = ['pack', MONGO_BAILEYS, '--prefer-offline', '--silent', '--pack-destination', folder];
+    const packed = spawnSync('npm', npm, { encoding: 'utf8' });
+    if (packed.status !== 0) {
+      return undefined;
+    }
+    mkdirSync(join(modules, 'mongo-baileys'), { recursive: true });
+    const file = join(folder, packed.stdout.trim());
+    spawnSync('tar', ['xzf', file, '-C', join(modules, 'mongo-baileys'), '--strip-components=1']);
+    for (const part of ['WAProto/index.js', 'lib/Utils/crypto.js', 'lib/Utils/generics.js']) {
+      module(`@whiskeysockets/baileys/${part}`, 'module.exports = globalThis.baileysOfTheTest;');
+    }
+    module('uuid/index.js', "exports.v4 = () => require('node:crypto').randomUUID();");
+    symlinkSync(join(ROOT, 'node_modules/mongodb'), join(modules, 'mongodb'));
+  }
+  (globalThis as { baileysOfTheTest?: unknown }).baileysOfTheTest = await realBaileys();
+  return createRequire(join(folder, 'program.js'))('mongo-baileys').useMongoDBAuthState;
+}
+
+/** Writes a session as a bot on `mongo-baileys` does, which prints what the server refuses, and goes on. */
+export async function writeMongoBaileys(
+  use: UseMongoDBAuthState,
+  url: string,
+  database: string,
+  collection: string,
+  { creds, keys }: MadeSession,
+): Promise<string[]> {
+  const client = await MongoClient.connect(url);
+  const printed: string[] = [];
+  const { error } = console;
+  console.error = (...words: unknown[]) => void printed.push(String(words[0]));
+  try {
+    const { state, saveCreds } = await use(client.db(database).collection(collection));
+    Object.assign(state.creds, creds);
+    await saveCreds();
+    for (const [type, records] of Object.entries(keys)) {
+      await state.keys.set({ [type]: records });
+    }
+    return printed;
+  } finally {
+    console.error = error;
+    await client.close();
+  }
 }

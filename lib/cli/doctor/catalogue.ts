@@ -184,6 +184,12 @@ export const CATALOGUE = {
     action:
       'Start the bot: it takes the session over. Look why it ended, and close the store when a bot is stopped.',
   },
+  LIBRARY_LOSES_RECORDS: {
+    severity: 'warning',
+    meaning: 'The library that keeps the session cannot store some kinds of records, and has lost them.',
+    action:
+      'Import the session: Baileys asks for them anew, and a message to a group may have to be sent again.',
+  },
   STORE_WARNING: {
     severity: 'warning',
     meaning: 'The store itself warns when it is opened.',

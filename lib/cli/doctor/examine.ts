@@ -35,6 +35,7 @@ function codeOf(error: unknown): Code | undefined {
 const BY_WARNING: readonly (readonly [RegExp, Code])[] = [
   [/^maxmemory-policy is /, 'REDIS_MAY_EVICT'],
   [/^(persistence|appendonly) is off/, 'REDIS_NOT_PERSISTENT'],
+  [/: mongo-baileys stores neither/, 'LIBRARY_LOSES_RECORDS'],
 ];
 
 export const findingOfWarning = (what: string): Finding => ({

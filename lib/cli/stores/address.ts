@@ -32,7 +32,7 @@ const KNOWN = [
 ].join(', ');
 
 /** Named in a URL as they will be once they can be read. */
-const LATER = /^(postgres|postgresql|luoarch-redis|luoarch-mongodb|mongo-baileys|evolution)$/;
+const LATER = /^(postgres|postgresql|luoarch-redis|luoarch-mongodb|evolution)$/;
 
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
 const REDIS = /^(rediss?|valkeys?|unix)([+-](sentinel|cluster))?$/;

@@ -13,7 +13,7 @@ interface Library {
   options: readonly string[];
 }
 
-export type LibraryName = 'baileys-redis-auth' | 'fazer' | 'sqlite';
+export type LibraryName = 'baileys-redis-auth' | 'fazer' | 'mongo-baileys' | 'sqlite';
 
 export const LIBRARIES: readonly Library[] = [
   { name: 'sqlite', example: 'sqlite:./auth.db', of: 'path', options: [] },
@@ -24,6 +24,12 @@ export const LIBRARIES: readonly Library[] = [
     options: ['session', 'layout', 'keyPrefix'],
   },
   { name: 'fazer', example: 'fazer:redis://…', of: 'redis', options: ['session', 'keyPrefix'] },
+  {
+    name: 'mongo-baileys',
+    example: 'mongo-baileys:mongodb://…',
+    of: 'mongodb',
+    options: ['databaseName', 'collectionName'],
+  },
 ];
 
 /** Where another library's store is. */

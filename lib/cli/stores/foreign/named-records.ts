@@ -10,8 +10,15 @@ export const CREDS_NAME = 'creds';
 export interface NamedValue {
   /** `creds`, or `<type>-<id>`. */
   name: string;
-  bytes: Buffer;
+  /** @throws CorruptRecordError naming what cannot be read */
+  read(): unknown;
 }
+
+/** One that is stored as JSON. */
+export const jsonValue = (place: SourcePlace, name: string, key: string, bytes: Buffer): NamedValue => ({
+  name,
+  read: () => readJsonValue(place, key, bytes),
+});
 
 /**
  * The records of a session. Some libraries write names as Baileys' own function does, with `__` for `/` and `-` for `:`,
@@ -31,12 +38,12 @@ export function recordsOfNames(
   const records = new Map<string, RecordEntry & { isRaw: boolean }>();
   const others: string[] = [];
   let creds: RecordEntry | undefined;
-  for (const { name, bytes } of values) {
+  for (const { name, read } of values) {
     if (ignored.includes(name)) {
       continue;
     }
     if (name === CREDS_NAME) {
-      creds = credsRecord(place, keyOf(name), readJsonValue(place, keyOf(name), bytes));
+      creds = credsRecord(place, keyOf(name), read());
       continue;
     }
     const { names } = recordNamesOf(name);
@@ -44,7 +51,7 @@ export function recordsOfNames(
       others.push(name);
       continue;
     }
-    const value = readJsonValue(place, keyOf(name), bytes);
+    const value = read();
     // Baileys takes null for absent.
     if (value === null) {
       continue;
@@ -92,8 +99,11 @@ export async function readHash(
   { ignored, warn }: { ignored: readonly string[]; warn(text: string): void },
 ): Promise<StoredSession | undefined> {
   const fields = await redis.hgetall(key);
-  const values = fields.map(([name, bytes]) => ({ name: name.toString('utf8'), bytes }));
-  const leftAlone = warnOfOthers(`${key}:`, warn);
-  const records = recordsOfNames(place, values, (name) => `${key} ${name}`, { ignored, leftAlone });
+  const keyOf = (name: string): string => `${key} ${name}`;
+  const values = fields.map(([field, bytes]) => {
+    const name = field.toString('utf8');
+    return jsonValue(place, name, keyOf(name), bytes);
+  });
+  const records = recordsOfNames(place, values, keyOf, { ignored, leftAlone: warnOfOthers(`${key}:`, warn) });
   return records && { records };
 }

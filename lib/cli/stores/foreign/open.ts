@@ -1,6 +1,7 @@
 import type { SessionStore } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { FazerSessions } from './fazer.js';
+import { MongoBaileysSessions } from './mongo-baileys.js';
 import { RedisAuthSessions } from './redis-auth.js';
 import type { SourceSettings } from './source.js';
 import { SqliteSessions } from './sqlite.js';
@@ -14,5 +15,7 @@ export async function openForeign(address: ForeignAddress, settings: SourceSetti
       return await RedisAuthSessions.open(address, settings);
     case 'fazer':
       return await FazerSessions.open(address, settings);
+    case 'mongo-baileys':
+      return await MongoBaileysSessions.open(address, settings);
   }
 }

@@ -10,7 +10,14 @@ import { escapePattern, type ForeignRedis } from '../../../native/foreign/redis.
 import { usage } from '../../errors.js';
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
-import { CREDS_NAME, type NamedValue, readHash, recordsOfNames, warnOfOthers } from './named-records.js';
+import {
+  CREDS_NAME,
+  jsonValue,
+  type NamedValue,
+  readHash,
+  recordsOfNames,
+  warnOfOthers,
+} from './named-records.js';
 import { openRedis } from './redis-server.js';
 import { SourceSessions, type SourceSettings } from './source.js';
 
@@ -84,7 +91,8 @@ export class RedisAuthSessions extends SourceSessions {
       const keys = some.map((name) => Buffer.concat([before, Buffer.from(name, 'latin1')]));
       for (const [index, bytes] of (await this.redis.mget(keys)).entries()) {
         if (bytes !== null) {
-          values.push({ name: Buffer.from(some[index] as string, 'latin1').toString('utf8'), bytes });
+          const name = utf8(some[index] as string);
+          values.push(jsonValue(place, name, keyOf(name), bytes));
         }
       }
     }
