@@ -79,6 +79,20 @@ describe('an address', () => {
       place: 'mongodb://a/db?tls=true',
       choices: { databaseName: 'x', collectionName: 'y' },
     },
+    'luoarch-rediss://h:1/2?session=a': {
+      kind: 'foreign',
+      library: 'luoarch-redis',
+      shown: 'luoarch-rediss://h:1/2?session=a',
+      place: 'rediss://h:1/2',
+      choices: { session: 'a' },
+    },
+    'luoarch-mongodb+srv://a/db?collectionName=y': {
+      kind: 'foreign',
+      library: 'luoarch-mongodb',
+      shown: 'luoarch-mongodb+srv://a/db?collectionName=y',
+      place: 'mongodb+srv://a/db',
+      choices: { collectionName: 'y' },
+    },
     'json:backup': { kind: 'json', file: resolve('backup') },
   };
 
@@ -98,7 +112,7 @@ describe('an address', () => {
   });
 
   it('of what cannot be read yet says what can', () => {
-    const LATER = ['postgres://h/db', 'postgresql://h/db', 'luoarch-redis://h', 'luoarch-mongodb://h'];
+    const LATER = ['postgres://h/db', 'postgresql://h/db'];
     for (const text of LATER) {
       assert.throws(
         () => parse(text),
@@ -144,6 +158,7 @@ describe('a password', () => {
     `hybrid:redis://:${SECRET}@h+mongodb://h`,
     `fazer:redis://:${SECRET}@h`,
     `baileys-redis-auth:redis://h?password=${SECRET}`,
+    `luoarch-redis://:${SECRET}@h`,
     `mongo-baileys:mongodb://bot:${SECRET}@a,b/db`,
   ];
 

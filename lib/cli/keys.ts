@@ -34,6 +34,16 @@ export const KEY_OPTIONS = {
   },
 } as const satisfies OptionSpecs;
 
+/** Where the key of the source is, if it has one of its own. */
+export const FROM_KEY_OPTION = {
+  'from-master-key-file': {
+    kind: 'text',
+    value: '<file>',
+    path: true,
+    about: 'default: BAILEYS_VAULT_FROM_MASTER_KEY, else BAILEYS_VAULT_MASTER_KEY',
+  },
+} as const satisfies OptionSpecs;
+
 /** Where the keys of one store come from. */
 export interface KeySources {
   /** Names of the options that were given, for errors, and their values. */
@@ -50,6 +60,19 @@ export interface Keys {
   masterKey?: Buffer;
   previousMasterKeys?: Buffer[];
 }
+
+/**
+ * Of two stores each may have keys of its own. Neither has options for older ones: records that they sealed are read all the
+ * same.
+ */
+export const sideKeys = (side: 'from' | 'to', file: string | undefined): KeySources => ({
+  file: [`--${side}-master-key-file`, file],
+  ask: ['', false],
+  previous: ['', undefined],
+  variables: [`BAILEYS_VAULT_${side.toUpperCase()}_MASTER_KEY`, 'BAILEYS_VAULT_MASTER_KEY'],
+  previousVariables:
+    side === 'from' ? ['BAILEYS_VAULT_FROM_PREVIOUS_MASTER_KEYS', 'BAILEYS_VAULT_PREVIOUS_MASTER_KEYS'] : [],
+});
 
 /** @throws CliError, ConfigError naming the option, file or variable, never what it holds */
 export async function readKeys(sources: KeySources, env: NodeJS.ProcessEnv): Promise<Keys> {

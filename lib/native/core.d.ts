@@ -119,4 +119,6 @@ export declare class Core {
   foreignSqliteColumns(source: number, table: string): number
   /** Request: begins to read rows; `query` is JSON `{ columns, equals: [[column, value]] }`. JSON: the list. */
   foreignSqliteRows(source: number, table: string, query: string): number
+  /** What was packed in Snappy's raw format; null if these bytes are not that. */
+  foreignUnpackSnappy(packed: Buffer): Buffer | null
 }

@@ -19,7 +19,9 @@ use super::port::Payload;
 use super::source::{Reader, Source};
 use crate::config::{self, ForeignSection, ms};
 use crate::error::{Error, Kind, Result};
-use crate::foreign::{Cell, ForeignMongo, ForeignRedis, ForeignSqlite, MongoQuery, Page, SqliteQuery};
+use crate::foreign::{
+    Cell, ForeignMongo, ForeignRedis, ForeignSqlite, MongoQuery, Page, SqliteQuery, unpack_snappy,
+};
 use crate::runtime::WorkerThread;
 
 /// The length of bytes that are not there.
@@ -208,6 +210,12 @@ impl Core {
             let query: SqliteQuery = config::parse(&query)?;
             Ok(Payload::Json(sqlite.rows(&table, &query)?.into()))
         })
+    }
+
+    /// What was packed in Snappy's raw format; null if these bytes are not that.
+    #[napi(catch_unwind)]
+    pub fn foreign_unpack_snappy(&self, packed: Buffer) -> Option<Buffer> {
+        unpack_snappy(&packed).map(Buffer::from)
     }
 
     fn open_source<F>(&self, worker: WorkerThread, open: impl FnOnce() -> F + Send + 'static) -> u32

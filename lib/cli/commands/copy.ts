@@ -1,6 +1,6 @@
 import { defineCommand, type OptionSpecs } from '../command.js';
 import { noSession, usage } from '../errors.js';
-import { type KeySources, readKeys } from '../keys.js';
+import { FROM_KEY_OPTION, readKeys, sideKeys } from '../keys.js';
 import { addressOf, openSessions, TIMEOUT_OPTION, using } from '../stores/open.js';
 import { checkSealed, TRANSFER_OPTIONS, transfer } from './transfer.js';
 
@@ -17,12 +17,7 @@ const OPTIONS = {
     path: true,
     about: 'the store to copy to; default: BAILEYS_VAULT_TO',
   },
-  'from-master-key-file': {
-    kind: 'text',
-    value: '<file>',
-    path: true,
-    about: 'default: BAILEYS_VAULT_FROM_MASTER_KEY, else BAILEYS_VAULT_MASTER_KEY',
-  },
+  ...FROM_KEY_OPTION,
   'to-master-key-file': {
     kind: 'text',
     value: '<file>',
@@ -33,16 +28,6 @@ const OPTIONS = {
   ...TRANSFER_OPTIONS,
   ...TIMEOUT_OPTION,
 } as const satisfies OptionSpecs;
-
-/** One of the two stores has no options of its own for older keys: records that they sealed are read all the same. */
-const keysOf = (side: 'from' | 'to', file: string | undefined): KeySources => ({
-  file: [`--${side}-master-key-file`, file],
-  ask: ['', false],
-  previous: ['', undefined],
-  variables: [`BAILEYS_VAULT_${side.toUpperCase()}_MASTER_KEY`, 'BAILEYS_VAULT_MASTER_KEY'],
-  previousVariables:
-    side === 'from' ? ['BAILEYS_VAULT_FROM_PREVIOUS_MASTER_KEYS', 'BAILEYS_VAULT_PREVIOUS_MASTER_KEYS'] : [],
-});
 
 export const copy = defineCommand({
   name: 'copy',
@@ -67,8 +52,8 @@ export const copy = defineCommand({
     if (options.as !== undefined && args.length > 1) {
       throw usage('--as names one session, and several are to be copied');
     }
-    const fromKeys = await readKeys(keysOf('from', options['from-master-key-file']), env);
-    const toKeys = await readKeys(keysOf('to', options['to-master-key-file']), env);
+    const fromKeys = await readKeys(sideKeys('from', options['from-master-key-file']), env);
+    const toKeys = await readKeys(sideKeys('to', options['to-master-key-file']), env);
     checkSealed(to, toKeys, options.plain, 'BAILEYS_VAULT_TO_MASTER_KEY or BAILEYS_VAULT_MASTER_KEY');
     const { timeout } = options;
     const create = options['dry-run'] ? 'dry-run' : 'really';

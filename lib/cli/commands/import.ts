@@ -1,6 +1,6 @@
 import { defineCommand } from '../command.js';
 import { noSession, usage } from '../errors.js';
-import { readKeys } from '../keys.js';
+import { FROM_KEY_OPTION, readKeys, sideKeys } from '../keys.js';
 import { type Address, parseAddress } from '../stores/address.js';
 import { addressOf, openSessions, STORE_KEYS, STORE_OPTIONS, using } from '../stores/open.js';
 import { checkSealed, TRANSFER_OPTIONS, transfer } from './transfer.js';
@@ -24,6 +24,7 @@ export const importSessions = defineCommand({
   options: {
     ...STORE_OPTIONS,
     as: { kind: 'text', value: '<name>', about: 'what the session is called in the store, if it is one' },
+    ...FROM_KEY_OPTION,
     ...TRANSFER_OPTIONS,
   },
   examples: [
@@ -39,7 +40,7 @@ export const importSessions = defineCommand({
     const { timeout } = options;
     const source = await openSessions({
       address: sourceOf(args[0] as string, env),
-      keys: {},
+      keys: await readKeys(sideKeys('from', options['from-master-key-file']), env),
       timeout,
       output,
     });

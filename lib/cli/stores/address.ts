@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { ConfigError } from '../../errors.js';
 import { type ServerUrl, splitUrl } from '../../options/url.js';
 import { CliError, usage } from '../errors.js';
-import { type ForeignAddress, isLibrary, LIBRARIES, readForeign } from './foreign/address.js';
+import { type ForeignAddress, LIBRARIES, libraryOf, readForeign } from './foreign/address.js';
 import { given, hasPassword, type Sealing, server, takeOptions, withoutPassword } from './server-url.js';
 
 /** Where sessions are, as a user names it. */
@@ -32,7 +32,7 @@ const KNOWN = [
 ].join(', ');
 
 /** Named in a URL as they will be once they can be read. */
-const LATER = /^(postgres|postgresql|luoarch-redis|luoarch-mongodb|evolution)$/;
+const LATER = /^(postgres|postgresql|evolution)$/;
 
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
 const REDIS = /^(rediss?|valkeys?|unix)([+-](sentinel|cluster))?$/;
@@ -76,8 +76,9 @@ function read(option: string, text: string): Address {
   if (REDIS.test(scheme)) {
     return redis(text);
   }
-  if (isLibrary(scheme)) {
-    return readForeign(option, scheme, rest);
+  const library = libraryOf(scheme, rest);
+  if (library !== undefined) {
+    return readForeign(option, library.name, library.rest);
   }
   switch (scheme) {
     case 'embedded':

@@ -13,7 +13,13 @@ interface Library {
   options: readonly string[];
 }
 
-export type LibraryName = 'baileys-redis-auth' | 'fazer' | 'mongo-baileys' | 'sqlite';
+export type LibraryName =
+  | 'baileys-redis-auth'
+  | 'luoarch-redis'
+  | 'luoarch-mongodb'
+  | 'fazer'
+  | 'mongo-baileys'
+  | 'sqlite';
 
 export const LIBRARIES: readonly Library[] = [
   { name: 'sqlite', example: 'sqlite:./auth.db', of: 'path', options: [] },
@@ -30,7 +36,17 @@ export const LIBRARIES: readonly Library[] = [
     of: 'mongodb',
     options: ['databaseName', 'collectionName'],
   },
+  { name: 'luoarch-redis', example: 'luoarch-redis://…', of: 'redis', options: ['session'] },
+  {
+    name: 'luoarch-mongodb',
+    example: 'luoarch-mongodb://…',
+    of: 'mongodb',
+    options: ['databaseName', 'collectionName'],
+  },
 ];
+
+/** The scheme of a server's URL with a library's name in front, as in `luoarch-rediss://`. */
+const WITH_SERVER = /^luoarch-((rediss?|valkeys?|unix)([+-](sentinel|cluster))?|mongodb(\+srv)?)$/;
 
 /** Where another library's store is. */
 export interface ForeignAddress {
@@ -45,8 +61,16 @@ export interface ForeignAddress {
   tls: { ca?: string; cert?: string; key?: string } | undefined;
 }
 
-export const isLibrary = (scheme: string): scheme is LibraryName =>
-  LIBRARIES.some(({ name }) => name === scheme);
+/** The library that an address is of, and the rest of it; undefined if it is of none. */
+export function libraryOf(scheme: string, rest: string): { name: LibraryName; rest: string } | undefined {
+  const server = WITH_SERVER.exec(scheme)?.[1];
+  if (server !== undefined) {
+    const name = server.startsWith('mongodb') ? 'luoarch-mongodb' : 'luoarch-redis';
+    return { name, rest: `${server}:${rest}` };
+  }
+  const name = LIBRARIES.find((library) => library.name === scheme)?.name;
+  return name && { name, rest };
+}
 
 const TLS_OPTIONS = { tlsCa: 'ca', tlsCert: 'cert', tlsKey: 'key' };
 const SCHEMES = {
@@ -82,7 +106,9 @@ export function readForeign(option: string, name: LibraryName, rest: string): Fo
   return {
     kind: 'foreign',
     library: name,
-    shown: `${name}:${withoutPassword(rest)}`,
+    shown: example.startsWith(`${name}://`)
+      ? `luoarch-${withoutPassword(rest)}`
+      : `${name}:${withoutPassword(rest)}`,
     place: url,
     choices,
     tls,

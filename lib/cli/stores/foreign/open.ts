@@ -1,6 +1,8 @@
 import type { SessionStore } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { FazerSessions } from './fazer.js';
+import { LuoarchMongoSessions } from './luoarch/mongo.js';
+import { LuoarchRedisSessions } from './luoarch/redis.js';
 import { MongoBaileysSessions } from './mongo-baileys.js';
 import { RedisAuthSessions } from './redis-auth.js';
 import type { SourceSettings } from './source.js';
@@ -15,6 +17,10 @@ export async function openForeign(address: ForeignAddress, settings: SourceSetti
       return await RedisAuthSessions.open(address, settings);
     case 'fazer':
       return await FazerSessions.open(address, settings);
+    case 'luoarch-redis':
+      return await LuoarchRedisSessions.open(address, settings);
+    case 'luoarch-mongodb':
+      return await LuoarchMongoSessions.open(address, settings);
     case 'mongo-baileys':
       return await MongoBaileysSessions.open(address, settings);
   }
