@@ -41,6 +41,7 @@ export const leftBehind = (holder: SessionHolder): string =>
 
 /** Refuses what would have to take a session from somebody; `more` says what else is to be known. */
 export async function refuseHeld(store: SessionStore, sessionId: string, more = ''): Promise<void> {
+  await store.ensureFree?.(sessionId);
   const holder = (await store.holder?.(sessionId)) ?? null;
   if (holder !== null && isAlive(holder)) {
     throw new CliError(

@@ -5,6 +5,8 @@ import { CREDS_TYPE } from '../../store/records.js';
 import { noSuchSession } from '../errors.js';
 import { isAlive, leftBehind } from '../holders.js';
 import { describe } from '../report.js';
+import type { DamageKind } from '../stores/foreign/records.js';
+import { SourceSessions } from '../stores/foreign/source.js';
 import { MultiFileSessions } from '../stores/multi-file.js';
 import type { SessionStore } from '../stores/store.js';
 import { VaultSessions } from '../stores/vault.js';
@@ -31,6 +33,15 @@ function codeOf(error: unknown): Code | undefined {
   }
 }
 
+/** A session that cannot be read at all. */
+function damageOf(sessionId: string, error: unknown): Finding[] {
+  const code = codeOf(error);
+  if (code === undefined) {
+    throw error;
+  }
+  return [{ code, sessionId, what: describe(error).message }];
+}
+
 /** What a store warns of when it is opened. */
 const BY_WARNING: readonly (readonly [RegExp, Code])[] = [
   [/^maxmemory-policy is /, 'REDIS_MAY_EVICT'],
@@ -43,6 +54,20 @@ export const findingOfWarning = (what: string): Finding => ({
   sessionId: null,
   what,
 });
+
+/** What damage of a source is found as; what is missing or wrong in creds, the records themselves show. */
+const DAMAGE: Readonly<Record<DamageKind, Code | undefined>> = {
+  'creds-torn': 'CREDS_TORN',
+  'creds-wrong': undefined,
+  'creds-missing': undefined,
+  record: 'RECORD_DAMAGED',
+};
+
+/** Of creds that are torn, nothing else is to be said. */
+const withoutTorn = (findings: readonly Finding[], about: readonly Finding[]): Finding[] =>
+  findings.some(({ code }) => code === 'CREDS_TORN')
+    ? about.filter(({ code }) => !/^(CREDS_|NOT_PAIRED)/.test(code))
+    : [...about];
 
 /** Looks for what is wrong with a session, and for the same identity elsewhere. */
 export class Examination {
@@ -82,22 +107,18 @@ export class Examination {
         throw noSuchSession(sessionId, store.shown);
       }
       const { findings, records } = await inspectFolder(sessionId, folder, this.fix);
-      const isTorn = findings.some(({ code }) => code === 'CREDS_TORN');
-      const about = examineRecords(sessionId, records).filter(
-        ({ code }) => !isTorn || !/^(CREDS_|NOT_PAIRED)/.test(code),
-      );
+      const about = withoutTorn(findings, examineRecords(sessionId, records));
       return [...findings, ...about, ...this.twice(store, sessionId, records)];
+    }
+    if (store instanceof SourceSessions) {
+      return await this.source(store, sessionId);
     }
     const stale = await this.staleLease(store, sessionId);
     let found: Awaited<ReturnType<SessionStore['read']>>;
     try {
       found = await store.read(sessionId);
     } catch (error) {
-      const code = codeOf(error);
-      if (code === undefined) {
-        throw error;
-      }
-      return [{ code, sessionId, what: describe(error).message }, ...stale];
+      return [...damageOf(sessionId, error), ...stale];
     }
     if (found === undefined) {
       throw noSuchSession(sessionId, store.shown);
@@ -114,6 +135,28 @@ export class Examination {
           ]
         : []),
       ...examineRecords(sessionId, found.records),
+      ...this.twice(store, sessionId, found.records),
+    ];
+  }
+
+  /** A session of another library: all that is damaged, where a copy would stop at the first. */
+  private async source(store: SourceSessions, sessionId: string): Promise<Finding[]> {
+    let found: Awaited<ReturnType<SourceSessions['inspect']>>;
+    try {
+      found = await store.inspect(sessionId);
+    } catch (error) {
+      return damageOf(sessionId, error);
+    }
+    if (found === undefined) {
+      throw noSuchSession(sessionId, store.shown);
+    }
+    const findings = found.damage.flatMap(({ kind, error }): Finding[] => {
+      const code = DAMAGE[kind];
+      return code === undefined ? [] : [{ code, sessionId, what: error.message }];
+    });
+    return [
+      ...findings,
+      ...withoutTorn(findings, examineRecords(sessionId, found.records)),
       ...this.twice(store, sessionId, found.records),
     ];
   }

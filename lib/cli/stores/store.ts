@@ -21,6 +21,12 @@ export interface SessionStore {
   /** Who has a session, as far as the store knows; null if nobody does. Missing where nothing says so. */
   holder?(sessionId: string): Promise<SessionHolder | null>;
   /**
+   * Where a store says whether a session is held, and not by whom.
+   *
+   * @throws SessionBusyError when it is
+   */
+  ensureFree?(sessionId: string): Promise<void>;
+  /**
    * Runs `work` with a session that nobody else has meanwhile.
    *
    * @throws SessionBusyError when somebody holds it

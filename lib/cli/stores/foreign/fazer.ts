@@ -7,6 +7,7 @@ import { escapePattern, type ForeignRedis } from '../../../native/foreign/redis.
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { readHash } from './named-records.js';
+import type { OnDamage } from './records.js';
 import { openRedis } from './redis-server.js';
 import { SourceSessions, type SourceSettings } from './source.js';
 
@@ -45,17 +46,14 @@ export class FazerSessions extends SourceSessions {
     return [...found].sort();
   }
 
-  async read(sessionId: string): Promise<StoredSession | undefined> {
+  protected async readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined> {
     const key = `${this.prefix}${BEFORE}${sessionId}${BEHIND}`;
     const place = { sessionId, shown: this.shown };
-    return await readHash(this.redis, key, place, { ignored: ITS_OWN, warn: this.warn });
+    return await readHash(this.redis, key, place, { ignored: ITS_OWN, warn: this.warn }, onDamage);
   }
 
-  override async hold<T>(
-    sessionId: string,
-    work: (session: StoredSession | undefined) => Promise<T>,
-  ): Promise<T> {
-    // It ends by itself when its owner does.
+  /** A lease ends by itself when its owner does. */
+  async ensureFree(sessionId: string): Promise<void> {
     const lease = `${this.prefix}${LEASE}${sessionId}`;
     if ((await this.redis.type(lease)) !== 'none') {
       throw new SessionBusyError(
@@ -63,6 +61,13 @@ export class FazerSessions extends SourceSessions {
         { layer: 'import', sessionId },
       );
     }
+  }
+
+  override async hold<T>(
+    sessionId: string,
+    work: (session: StoredSession | undefined) => Promise<T>,
+  ): Promise<T> {
+    await this.ensureFree(sessionId);
     return await super.hold(sessionId, work);
   }
 

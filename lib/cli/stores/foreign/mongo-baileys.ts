@@ -5,14 +5,13 @@
  * (bytes, a text, a list) the server refuses, and the library only prints that: such records were never stored. Of a
  * name with a dot, `$set` makes a path.
  */
-import { CorruptRecordError } from '../../../errors.js';
 import { type BsonDocument, type BsonValue, ObjectId } from '../../../native/foreign/bson.js';
 import type { ForeignMongo } from '../../../native/foreign/mongo.js';
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { openMongo } from './mongo-server.js';
-import { CREDS_NAME, type NamedValue, recordsOfNames, warnOfOthers } from './named-records.js';
-import { damaged, type SourcePlace } from './records.js';
+import { CREDS_NAME, type NamedValue, recordsOfNames } from './named-records.js';
+import { damaged, type OnDamage, type SourcePlace } from './records.js';
 import { SourceSessions, type SourceSettings } from './source.js';
 
 const CREDS_ID = 'auth_creds';
@@ -22,9 +21,6 @@ const LOST = ['identity-key', 'sender-key', 'lid-mapping', 'device-list'];
 const TORN = 'sender-key-memory-';
 
 export class MongoBaileysSessions extends SourceSessions {
-  /** What was said, so that a session which is read again does not say it again. */
-  private readonly said = new Set<string>();
-
   private constructor(
     readonly shown: string,
     private readonly mongo: ForeignMongo,
@@ -49,7 +45,7 @@ export class MongoBaileysSessions extends SourceSessions {
     return found;
   }
 
-  async read(sessionId: string): Promise<StoredSession | undefined> {
+  protected async readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined> {
     if (this.only !== undefined && sessionId !== this.only) {
       return undefined;
     }
@@ -68,8 +64,7 @@ export class MongoBaileysSessions extends SourceSessions {
         values.push({ name: String(_id), read: () => plain(fields) });
       }
     }
-    const leftAlone = warnOfOthers(`${sessionId}:`, (text) => this.say(text));
-    const records = recordsOfNames(place, values, keyOf, { leftAlone });
+    const records = recordsOfNames(place, values, { keyOf, warn: this.warn }, onDamage);
     if (records !== undefined) {
       const lost = LOST.filter((type) => records.every((record) => record.type !== type));
       this.tellLost(sessionId, lost, torn);
@@ -98,16 +93,9 @@ export class MongoBaileysSessions extends SourceSessions {
       ...(torn > 0 ? ['sender-key-memory is torn, and left out'] : []),
     ];
     if (parts.length > 0) {
-      this.say(
+      this.warn(
         `${sessionId}: mongo-baileys stores neither bytes nor texts nor lists: ${parts.join('; ')}. Baileys asks for them anew`,
       );
-    }
-  }
-
-  private say(text: string): void {
-    if (!this.said.has(text)) {
-      this.said.add(text);
-      this.warn(text);
     }
   }
 }
@@ -134,9 +122,6 @@ const isDocument = (value: BsonValue): value is BsonDocument =>
 function plain(value: BsonValue): unknown {
   if (Array.isArray(value)) {
     return value.map(plain);
-  }
-  if (value instanceof ObjectId) {
-    throw new CorruptRecordError('an ObjectId is no value of Baileys');
   }
   if (!isDocument(value)) {
     return value;

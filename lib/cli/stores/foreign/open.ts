@@ -1,15 +1,15 @@
-import type { SessionStore } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { FazerSessions } from './fazer.js';
 import { LuoarchMongoSessions } from './luoarch/mongo.js';
 import { LuoarchRedisSessions } from './luoarch/redis.js';
 import { MongoBaileysSessions } from './mongo-baileys.js';
 import { RedisAuthSessions } from './redis-auth.js';
-import type { SourceSettings } from './source.js';
+import type { SourceSessions, SourceSettings } from './source.js';
 import { SqliteSessions } from './sqlite.js';
 
 /** Opens another library's store to read it. */
-export async function openForeign(address: ForeignAddress, settings: SourceSettings): Promise<SessionStore> {
+export async function openForeign(address: ForeignAddress, given: SourceSettings): Promise<SourceSessions> {
+  const settings = { ...given, warn: once(given.warn) };
   switch (address.library) {
     case 'sqlite':
       return await SqliteSessions.open(address, settings);
@@ -24,4 +24,15 @@ export async function openForeign(address: ForeignAddress, settings: SourceSetti
     case 'mongo-baileys':
       return await MongoBaileysSessions.open(address, settings);
   }
+}
+
+/** A session is read more than once before it is copied, and must not say the same as often. */
+function once(warn: (text: string) => void): (text: string) => void {
+  const said = new Set<string>();
+  return (text) => {
+    if (!said.has(text)) {
+      said.add(text);
+      warn(text);
+    }
+  };
 }

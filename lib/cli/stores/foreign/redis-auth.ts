@@ -10,14 +10,8 @@ import { escapePattern, type ForeignRedis } from '../../../native/foreign/redis.
 import { usage } from '../../errors.js';
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
-import {
-  CREDS_NAME,
-  jsonValue,
-  type NamedValue,
-  readHash,
-  recordsOfNames,
-  warnOfOthers,
-} from './named-records.js';
+import { CREDS_NAME, jsonValue, type NamedValue, readHash, recordsOfNames } from './named-records.js';
+import type { OnDamage } from './records.js';
 import { openRedis } from './redis-server.js';
 import { SourceSessions, type SourceSettings } from './source.js';
 
@@ -63,7 +57,7 @@ export class RedisAuthSessions extends SourceSessions {
     return [...(await this.sessions()).keys()].sort();
   }
 
-  async read(sessionId: string): Promise<StoredSession | undefined> {
+  protected async readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined> {
     const found = (await this.sessions()).get(sessionId);
     if (found === undefined) {
       return undefined;
@@ -81,7 +75,7 @@ export class RedisAuthSessions extends SourceSessions {
     }
     const [hash] = hashes;
     if (hash !== undefined) {
-      return await readHash(this.redis, this.prefix + hash, place, { ignored: [], warn: this.warn });
+      return await readHash(this.redis, this.prefix + hash, place, { warn: this.warn }, onDamage);
     }
     const keyOf = (name: string): string => `${this.prefix}${sessionId}:${name}`;
     const values: NamedValue[] = [];
@@ -96,10 +90,7 @@ export class RedisAuthSessions extends SourceSessions {
         }
       }
     }
-    const records = recordsOfNames(place, values, keyOf, {
-      ignored: [],
-      leftAlone: warnOfOthers(keyOf(''), this.warn),
-    });
+    const records = recordsOfNames(place, values, { keyOf, warn: this.warn }, onDamage);
     return records && { records };
   }
 
@@ -142,7 +133,10 @@ export class RedisAuthSessions extends SourceSessions {
       for (let at = key.lastIndexOf(':'); at > 0; at = key.lastIndexOf(':', at - 1)) {
         const owner = found.get(utf8(key.slice(0, at)));
         if (owner !== undefined && owner.names.length > 0) {
-          owner.names.push(key.slice(at + 1));
+          // What is no text is nobody's record: a hash of another layout, or the program's own.
+          if ((await this.redis.type(this.bytesOf(key))) === 'string') {
+            owner.names.push(key.slice(at + 1));
+          }
           break;
         }
       }

@@ -1,8 +1,10 @@
-import { SessionBusyError } from '../../../errors.js';
+import type { RecordEntry } from '../../../codec/index.js';
+import { type CorruptRecordError, SessionBusyError } from '../../../errors.js';
 import { differences, digestsOf } from '../../digest.js';
 import { CliError } from '../../errors.js';
 import type { Keys } from '../../keys.js';
 import type { SessionStore, StoredSession } from '../store.js';
+import { type DamageKind, type OnDamage, refuseDamage } from './records.js';
 
 /** What a command was told about a store. */
 export interface SourceSettings {
@@ -10,6 +12,12 @@ export interface SourceSettings {
   /** Milliseconds to wait for a server, and for whoever has locked a file. */
   timeout: number;
   warn(text: string): void;
+}
+
+/** What an examination finds of a session, before it looks at the records themselves. */
+export interface Inspected {
+  records: RecordEntry[];
+  damage: { kind: DamageKind; error: CorruptRecordError }[];
 }
 
 export const sourceOnly = (shown: string): CliError =>
@@ -28,13 +36,24 @@ export abstract class SourceSessions implements SessionStore {
   abstract list(): Promise<string[]>;
 
   /**
-   * All of a session that is stored now, however often it is asked; undefined if there is none.
-   *
-   * @throws CorruptRecordError naming what cannot be read; keys without creds are damage, and not "no session"
+   * All of a session that is stored now, however often it is asked; undefined if there is none. Keys without creds are
+   * damage, and not "no session".
    */
-  abstract read(sessionId: string): Promise<StoredSession | undefined>;
+  protected abstract readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined>;
 
   abstract close(): Promise<void>;
+
+  /** @throws CorruptRecordError naming the first that cannot be read */
+  read(sessionId: string): Promise<StoredSession | undefined> {
+    return this.readAll(sessionId, refuseDamage);
+  }
+
+  /** All that can be read of a session, and what cannot. */
+  async inspect(sessionId: string): Promise<Inspected | undefined> {
+    const damage: Inspected['damage'] = [];
+    const found = await this.readAll(sessionId, (kind, error) => damage.push({ kind, error }));
+    return found && { records: found.records, damage };
+  }
 
   async exists(sessionId: string): Promise<boolean> {
     return (await this.list()).includes(sessionId);

@@ -5,19 +5,18 @@
 import { existsSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { RecordEntry } from '../../../codec/index.js';
 import { CorruptRecordError } from '../../../errors.js';
 import { ForeignSqlite, type SqliteCell } from '../../../native/foreign/sqlite.js';
 import { FOLDER_SESSION } from '../../../options/embedded.js';
-import { CREDS_TYPE } from '../../../store/records.js';
 import { CliError } from '../../errors.js';
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
-import { credsMissing, credsRecord, damaged, readJsonValue, type SourcePlace } from './records.js';
+import { damaged, Gathering, type OnDamage, readJsonValue, type SourcePlace } from './records.js';
 import { SourceSessions, type SourceSettings } from './source.js';
 
 const CREDS_TABLE = 'creds';
 const CREDS_KEY = '__creds__';
+const CREDS_ROW = `${CREDS_TABLE} ${CREDS_KEY}`;
 const KEYS_TABLE = 'signal_keys';
 const SUFFIX = /\.(db|sqlite|sqlite3)$/i;
 
@@ -63,14 +62,14 @@ export class SqliteSessions extends SourceSessions {
     return [...this.files.keys()];
   }
 
-  async read(sessionId: string): Promise<StoredSession | undefined> {
+  protected async readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined> {
     const file = this.files.get(sessionId);
     if (file === undefined) {
       return undefined;
     }
     const sqlite = await ForeignSqlite.open(file, this.timeout);
     try {
-      return await readSession(sqlite, { sessionId, shown: this.shown }, file);
+      return await readSession(sqlite, { sessionId, shown: this.shown }, file, onDamage);
     } finally {
       await sqlite.close();
     }
@@ -98,6 +97,7 @@ async function readSession(
   sqlite: ForeignSqlite,
   place: SourcePlace,
   file: string,
+  onDamage: OnDamage,
 ): Promise<StoredSession | undefined> {
   const tables = await sqlite.tables();
   const missing = [CREDS_TABLE, KEYS_TABLE].filter((table) => !tables.includes(table));
@@ -109,31 +109,30 @@ async function readSession(
       { layer: 'import', sessionId: place.sessionId, details: { file } },
     );
   }
-  const records: RecordEntry[] = [];
+  const gathering = new Gathering(place, onDamage);
   for await (const [type, id, value] of sqlite.rows(KEYS_TABLE, ['type', 'id', 'value'])) {
-    const name = `${KEYS_TABLE} ${textOf(type) ?? '?'} ${textOf(id) ?? '?'}`;
-    const [typeText, idText, bytes] = [textOf(type), textOf(id), bytesOf(value)];
-    if (typeText === undefined || idText === undefined || bytes === undefined) {
-      throw damaged(place, name, 'type, id and value must be texts');
-    }
-    const read = readJsonValue(place, name, bytes);
-    // Baileys takes null for absent.
-    if (read !== null) {
-      records.push({ type: typeText, id: idText, value: read });
-    }
+    const [typeText, idText] = [textOf(type), textOf(id)];
+    const name = `${KEYS_TABLE} ${typeText ?? '?'} ${idText ?? '?'}`;
+    gathering.add([{ type: typeText ?? '', id: idText ?? '' }], () => {
+      if (!typeText || !idText) {
+        throw damaged(place, name, 'its type and its id must be texts');
+      }
+      return jsonOf(place, name, value);
+    });
   }
   for await (const [value] of sqlite.rows(CREDS_TABLE, ['value'], { key: CREDS_KEY })) {
-    const name = `${CREDS_TABLE} ${CREDS_KEY}`;
-    const bytes = bytesOf(value);
-    if (bytes === undefined) {
-      throw damaged(place, name, 'it must be a text');
-    }
-    records.push(credsRecord(place, name, readJsonValue(place, name, bytes)));
+    gathering.addCreds(CREDS_ROW, () => jsonOf(place, CREDS_ROW, value));
   }
-  if (records.length > 0 && !records.some(({ type }) => type === CREDS_TYPE)) {
-    throw credsMissing(place, `${CREDS_TABLE} ${CREDS_KEY}`, records.length);
+  const records = gathering.all(CREDS_ROW);
+  return records && { records };
+}
+
+function jsonOf(place: SourcePlace, name: string, cell: SqliteCell | undefined): unknown {
+  const bytes = bytesOf(cell);
+  if (bytes === undefined) {
+    throw damaged(place, name, `it must be a text, and is of type ${cell?.of}`);
   }
-  return records.length === 0 ? undefined : { records };
+  return readJsonValue(place, name, bytes);
 }
 
 const bytesOf = (cell: SqliteCell | undefined): Buffer | undefined =>
