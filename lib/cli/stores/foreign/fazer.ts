@@ -9,7 +9,7 @@ import type { ForeignAddress } from './address.js';
 import { readHash } from './named-records.js';
 import type { OnDamage } from './records.js';
 import { openRedis } from './redis-server.js';
-import { SourceSessions, type SourceSettings } from './source.js';
+import { RecordwiseSessions, type SourceSettings } from './source.js';
 
 const BEFORE = '@baileys-api:connections:';
 const BEHIND = ':authState';
@@ -17,7 +17,7 @@ const LEASE = '@baileys-api:cluster:lease:';
 /** What the program wants to know of a connection, and private keys that it tries one after the other. */
 const ITS_OWN = ['metadata', 'import-candidates'];
 
-export class FazerSessions extends SourceSessions {
+export class FazerSessions extends RecordwiseSessions {
   protected override readonly isAtomic = true;
 
   private constructor(

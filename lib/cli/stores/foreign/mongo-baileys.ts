@@ -12,7 +12,7 @@ import type { ForeignAddress } from './address.js';
 import { openMongo } from './mongo-server.js';
 import { CREDS_NAME, type NamedValue, recordsOfNames } from './named-records.js';
 import { damaged, type OnDamage, type SourcePlace } from './records.js';
-import { SourceSessions, type SourceSettings } from './source.js';
+import { RecordwiseSessions, type SourceSettings } from './source.js';
 
 const CREDS_ID = 'auth_creds';
 /** Types of which Baileys stores bytes, texts or lists. */
@@ -20,7 +20,7 @@ const LOST = ['identity-key', 'sender-key', 'lid-mapping', 'device-list'];
 /** Its ids are jids, all of which have a dot. */
 const TORN = 'sender-key-memory-';
 
-export class MongoBaileysSessions extends SourceSessions {
+export class MongoBaileysSessions extends RecordwiseSessions {
   private constructor(
     readonly shown: string,
     private readonly mongo: ForeignMongo,

@@ -57,10 +57,8 @@ export class Gathering {
   addCreds(name: string, read: () => unknown): void {
     this.met += 1;
     const value = this.valueOf('creds-torn', read);
-    const wrong = value === undefined ? undefined : checkCreds(value);
-    if (wrong !== undefined) {
-      const reason = `it does not hold credentials (${wrong.path}: ${wrong.problem})`;
-      this.onDamage('creds-wrong', damaged(this.place, name, reason));
+    if (value !== undefined) {
+      this.valueOf('creds-wrong', () => credsRecord(this.place, name, value));
     }
     this.creds = { type: CREDS_TYPE, id: CREDS_ID, value: value ?? {} };
   }
@@ -72,9 +70,7 @@ export class Gathering {
     }
     const records = [...this.records.values()].map(({ type, id, value }) => ({ type, id, value }));
     if (this.creds === undefined) {
-      // A session that has lost them, and not a new one.
-      const reason = `it is missing beside ${this.met} keys: restore it`;
-      this.onDamage('creds-missing', damaged(this.place, credsName, reason));
+      this.onDamage('creds-missing', credsMissing(this.place, credsName, this.met));
       return records;
     }
     return [this.creds, ...records];
@@ -92,6 +88,19 @@ export class Gathering {
     }
   }
 }
+
+/** @throws CorruptRecordError when they are none, naming the field that is wrong */
+export function credsRecord(place: SourcePlace, name: string, value: unknown): RecordEntry {
+  const wrong = checkCreds(value);
+  if (wrong !== undefined) {
+    throw damaged(place, name, `it does not hold credentials (${wrong.path}: ${wrong.problem})`);
+  }
+  return { type: CREDS_TYPE, id: CREDS_ID, value };
+}
+
+/** Keys without creds: a session that has lost them, and not a new one. */
+export const credsMissing = (place: SourcePlace, name: string, keys: number): CorruptRecordError =>
+  damaged(place, name, `it is missing beside ${keys} keys: restore it`);
 
 /**
  * Reads a value that is stored as JSON.

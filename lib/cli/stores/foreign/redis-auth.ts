@@ -13,7 +13,7 @@ import type { ForeignAddress } from './address.js';
 import { CREDS_NAME, jsonValue, type NamedValue, readHash, recordsOfNames } from './named-records.js';
 import type { OnDamage } from './records.js';
 import { openRedis } from './redis-server.js';
-import { SourceSessions, type SourceSettings } from './source.js';
+import { RecordwiseSessions, type SourceSettings } from './source.js';
 
 const HASH = /^(.+):auth$/s;
 const OLD_HASH = /^authState:(.+)$/s;
@@ -29,7 +29,7 @@ interface Found {
   names: string[];
 }
 
-export class RedisAuthSessions extends SourceSessions {
+export class RedisAuthSessions extends RecordwiseSessions {
   /** What is where. It is looked for once: a walk over all keys for each session would never end. */
   private found: Promise<ReadonlyMap<string, Found>> | undefined;
 

@@ -38,22 +38,18 @@ export abstract class SourceSessions implements SessionStore {
   /**
    * All of a session that is stored now, however often it is asked; undefined if there is none. Keys without creds are
    * damage, and not "no session".
+   *
+   * @throws CorruptRecordError naming the first that cannot be read
    */
-  protected abstract readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined>;
-
-  abstract close(): Promise<void>;
-
-  /** @throws CorruptRecordError naming the first that cannot be read */
-  read(sessionId: string): Promise<StoredSession | undefined> {
-    return this.readAll(sessionId, refuseDamage);
-  }
+  abstract read(sessionId: string): Promise<StoredSession | undefined>;
 
   /** All that can be read of a session, and what cannot. */
   async inspect(sessionId: string): Promise<Inspected | undefined> {
-    const damage: Inspected['damage'] = [];
-    const found = await this.readAll(sessionId, (kind, error) => damage.push({ kind, error }));
-    return found && { records: found.records, damage };
+    const found = await this.read(sessionId);
+    return found && { records: found.records, damage: [] };
   }
+
+  abstract close(): Promise<void>;
 
   async exists(sessionId: string): Promise<boolean> {
     return (await this.list()).includes(sessionId);
@@ -93,4 +89,19 @@ export abstract class SourceSessions implements SessionStore {
   }
 
   async verify(): Promise<void> {}
+}
+
+/** A source whose records are stored one by one, so that a damaged one leaves the others to be read. */
+export abstract class RecordwiseSessions extends SourceSessions {
+  protected abstract readAll(sessionId: string, onDamage: OnDamage): Promise<StoredSession | undefined>;
+
+  read(sessionId: string): Promise<StoredSession | undefined> {
+    return this.readAll(sessionId, refuseDamage);
+  }
+
+  override async inspect(sessionId: string): Promise<Inspected | undefined> {
+    const damage: Inspected['damage'] = [];
+    const found = await this.readAll(sessionId, (kind, error) => damage.push({ kind, error }));
+    return found && { records: found.records, damage };
+  }
 }

@@ -12,7 +12,7 @@ import { CliError } from '../../errors.js';
 import type { StoredSession } from '../store.js';
 import type { ForeignAddress } from './address.js';
 import { damaged, Gathering, type OnDamage, readJsonValue, type SourcePlace } from './records.js';
-import { SourceSessions, type SourceSettings } from './source.js';
+import { RecordwiseSessions, type SourceSettings } from './source.js';
 
 const CREDS_TABLE = 'creds';
 const CREDS_KEY = '__creds__';
@@ -21,7 +21,7 @@ const KEYS_TABLE = 'signal_keys';
 const SUFFIX = /\.(db|sqlite|sqlite3)$/i;
 
 /** One file, whose session is called as in a folder of Baileys' own; or a folder of such files, called by their names. */
-export class SqliteSessions extends SourceSessions {
+export class SqliteSessions extends RecordwiseSessions {
   protected override readonly isAtomic = true;
 
   private constructor(
