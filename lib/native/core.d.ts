@@ -109,6 +109,14 @@ export declare class Core {
   foreignRedisMembers(source: number, key: Buffer): number
   /** Request: milliseconds that a key lives on. JSON; `null` for ever. */
   foreignRedisTtl(source: number, key: Buffer): number
+  /** Request: what a field of a hash holds. Answer: bytes, or nothing. */
+  foreignRedisField(source: number, key: Buffer, field: Buffer): number
+  /** Request: how many items a stream has. JSON. */
+  foreignRedisStreamLength(source: number, key: Buffer): number
+  /** Request: the server's time, in milliseconds since 1970. JSON. */
+  foreignTime(source: number): number
+  /** Request: the indexes by which the server removes documents. JSON `[[name, field]]`. */
+  foreignMongoExpiringIndexes(source: number, collection: string): number
   /** Request: the names of the collections. JSON. */
   foreignMongoCollections(source: number): number
   /** Request: begins to read documents; `query` is JSON `{ filter, projection, sort }`. JSON: the list. */

@@ -71,10 +71,39 @@ impl ForeignMongo {
         Ok(Page { items, more })
     }
 
+    /// The server's time, in milliseconds since 1970.
+    pub async fn time(&self) -> Result<i64> {
+        let hello = self.reader.ask(doc! { "hello": 1 }).await?;
+        let time = hello.get_datetime("localTime").map_err(|_| unexpected())?;
+        Ok(time.timestamp_millis())
+    }
+
+    /// The collection's indexes by which the server removes documents: their names, and the field that they go by.
+    pub async fn expiring_indexes(&self, collection: &str) -> Result<Vec<(String, String)>> {
+        let indexes = self.reader.indexes(collection).await?;
+        let expiring = indexes
+            .iter()
+            .filter(|index| index.contains_key("expireAfterSeconds"));
+        let named = expiring.map(|index| {
+            let name = index.get_str("name").unwrap_or_default().to_owned();
+            let field = index.get_document("key").ok().and_then(|key| key.keys().next());
+            (name, field.cloned().unwrap_or_default())
+        });
+        Ok(named.collect())
+    }
+
     /// Gives a list up.
     pub fn end(&self, number: u32) {
         self.lists.drop_one(number);
     }
+}
+
+fn unexpected() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        LAYER,
+        "the server's answer is not what was asked for",
+    )
 }
 
 fn document(json: &Map<String, Value>) -> Result<Document> {

@@ -184,6 +184,29 @@ impl ForeignRedis {
         }
     }
 
+    /// What a field of a hash holds; `None` if there is none.
+    pub async fn field(&self, key: &[u8], field: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.ask(cmd("HGET").arg(key).arg(field), key, "hash").await? {
+            Value::Nil => Ok(None),
+            found => bytes(found).map(Some),
+        }
+    }
+
+    /// How many items a stream has.
+    pub async fn stream_length(&self, key: &[u8]) -> Result<u64> {
+        match self.ask(cmd("XLEN").arg(key), key, "stream").await? {
+            Value::Int(length) => u64::try_from(length).map_err(|_| unexpected()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The server's time, in milliseconds since 1970.
+    pub async fn time(&self) -> Result<u64> {
+        let answer = self.send(&cmd("TIME")).await?;
+        let (seconds, micros): (u64, u64) = redis::from_redis_value(answer).map_err(|_| unexpected())?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
     /// For how many milliseconds a key lives on; `None` if for ever, or if there is no such key.
     pub async fn lifetime(&self, key: &[u8]) -> Result<Option<u64>> {
         match self.send(cmd("PTTL").arg(key)).await? {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::cache::{Installed, OutboxFound, Revision};
-use super::slot::{Slot, merge};
+use super::merge::merge;
+use super::slot::Slot;
 use super::state::Core;
 use super::{LAYER, entry, fenced};
 use crate::backend::{Commit, Inherited, SessionId, SessionMetadata, Token, session_lost};

@@ -10,7 +10,7 @@
 //! - `write`: the two ways of a commit; `repair`: the cache after it lost touch with a session.
 //! - `read`: from the cache, then the primary; `copies`: what the cache is filled with.
 //! - `held`: which leases still stand; `lease_checks`: whom to ask about them. `lifetime`: renewing, releasing, deleting, keeping alive.
-//! - `drain`: brings the outbox to the primary; `entry`: what an entry is; `reconciler`: when that happens.
+//! - `drain`: brings the outbox to the primary; `entry`: what an entry is; `merge`: several as one; `reconciler`: when that happens.
 //! - `dead_letters`: what can never get there; `last_words`: what would be lost with the process.
 //! - `queue`, `stats`: what the outside sees of the outbox. `state`: what the parts share.
 //!
@@ -29,6 +29,7 @@ mod inherit;
 mod last_words;
 mod lease_checks;
 mod lifetime;
+mod merge;
 mod mongo;
 mod open;
 mod primary;

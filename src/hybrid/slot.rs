@@ -12,15 +12,12 @@ use parking_lot::Mutex;
 
 use super::cache::Revision;
 use super::entry;
-use crate::backend::{Commit, Fence, Head, Owner, SessionId, Token};
+use super::merge::merge;
+use crate::backend::{Commit, Head, Owner, SessionId, Token};
 use crate::error::Error;
 use crate::record::{Change, RecordKey};
 use crate::time::Moment;
 
-/// Merged into one commit to MongoDB: so many entries …
-const BATCH_ENTRIES: usize = 256;
-/// … or so many bytes.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// For so long before the end of a session, or the last tenth of its life, MongoDB's clock is asked.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(10);
 
@@ -61,6 +58,16 @@ impl From<bool> for Announced {
     }
 }
 
+/// What Redis may still get that was sent to the outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    Nothing,
+    /// Something was not answered.
+    Unanswered,
+    /// Something that was not answered before the session began anew: it could not be told from what is new.
+    FromBefore,
+}
+
 struct State {
     lease: Duration,
     /// The last acknowledged commit.
@@ -79,10 +86,7 @@ struct State {
     lost: Option<Error>,
     /// Deleted in MongoDB, but Redis could not be told.
     half_deleted: bool,
-    /// Redis may still get something that was sent to the outbox and not answered.
-    unanswered: bool,
-    /// The session began anew while that was so: what arrives late could not be told from what is new.
-    without_outbox: bool,
+    late: Late,
 }
 
 /// Commits on their way to MongoDB. There is none while nothing is: most sessions are idle most of the time.
@@ -122,8 +126,7 @@ impl Slot {
                 expires_at: None,
                 lost: None,
                 half_deleted: false,
-                unanswered: false,
-                without_outbox: false,
+                late: Late::Nothing,
             }),
         }
     }
@@ -227,12 +230,15 @@ impl Slot {
 
     /// Something was sent to the outbox, and not answered.
     pub fn set_unanswered(&self) {
-        self.state.lock().unanswered = true;
+        let mut state = self.state.lock();
+        if state.late == Late::Nothing {
+            state.late = Late::Unanswered;
+        }
     }
 
     /// Whether versions may be met a second time, so that this owner acknowledges nothing by the outbox alone.
     pub fn is_without_outbox(&self) -> bool {
-        self.state.lock().without_outbox
+        self.state.lock().late == Late::FromBefore
     }
 
     /// Whether the session may have outlived its time to live: then MongoDB alone decides.
@@ -289,7 +295,9 @@ impl Slot {
     pub fn begin_at_nothing(&self) {
         self.reset(0, 0, 0);
         let mut state = self.state.lock();
-        state.without_outbox |= state.unanswered;
+        if state.late == Late::Unanswered {
+            state.late = Late::FromBefore;
+        }
     }
 
     /// The session stands elsewhere than was known.
@@ -411,46 +419,10 @@ impl State {
     }
 }
 
-/// As many commits, one after the other, as fit one; `None` if there are none. The last write of a record stays.
-pub(super) fn merge<'a>(commits: impl Iterator<Item = &'a Commit>, token: Token) -> Option<Commit> {
-    let mut merged: Option<Commit> = None;
-    let mut changes: Vec<Change> = Vec::new();
-    let mut places: HashMap<&RecordKey, usize> = HashMap::new();
-    let (mut count, mut bytes) = (0, 0);
-    for commit in commits {
-        bytes += entry::size_of(&commit.changes);
-        match &mut merged {
-            None => {
-                merged = Some(Commit {
-                    changes: Vec::new(),
-                    fence: Fence::Owner(token),
-                    ..commit.clone()
-                });
-            }
-            Some(_) if count >= BATCH_ENTRIES || bytes > BATCH_BYTES => break,
-            Some(merged) if merged.version() != commit.base => break,
-            Some(merged) => {
-                merged.patches += commit.patches;
-                merged.id = commit.id;
-                merged.ttl = commit.ttl;
-            }
-        }
-        count += 1;
-        for change in &commit.changes {
-            if let Some(&place) = places.get(&change.key) {
-                changes[place].value.clone_from(&change.value);
-            } else {
-                places.insert(&change.key, changes.len());
-                changes.push(change.clone());
-            }
-        }
-    }
-    merged.map(|merged| Commit { changes, ..merged })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Fence;
     use crate::backend::contract::{change, commit};
 
     fn slot() -> Slot {
@@ -505,14 +477,5 @@ mod tests {
         assert!(slot.state.lock().behind.is_none(), "nothing is kept for it");
         assert!(!slot.has_pending());
         assert_eq!(seen(&slot), [None, None]);
-    }
-
-    #[test]
-    fn commits_that_do_not_follow_each_other_are_not_merged() {
-        let session: SessionId = "s".into();
-        let commits = [0, 1, 5].map(|base| commit(&session, Fence::Owner(3), base, Vec::new()));
-        let merged = merge(commits.iter(), 3).unwrap();
-        assert_eq!(merged.version(), 2);
-        assert_eq!(merged.id, commits[1].id);
     }
 }

@@ -168,6 +168,47 @@ impl Core {
         })
     }
 
+    /// Request: what a field of a hash holds. Answer: bytes, or nothing.
+    #[napi(catch_unwind)]
+    pub fn foreign_redis_field(&self, source: u32, key: Buffer, field: Buffer) -> u32 {
+        let (key, field) = (key.to_vec(), field.to_vec());
+        self.in_redis(source, async move |redis| {
+            let mut answer = Vec::new();
+            match redis.field(&key, &field).await? {
+                Some(value) => put_bytes(&mut answer, &value),
+                None => answer.extend(NOTHING.to_le_bytes()),
+            }
+            Ok(Payload::Answer(answer))
+        })
+    }
+
+    /// Request: how many items a stream has. JSON.
+    #[napi(catch_unwind)]
+    pub fn foreign_redis_stream_length(&self, source: u32, key: Buffer) -> u32 {
+        let key = key.to_vec();
+        self.in_redis(source, async move |redis| {
+            Ok(Payload::Json(redis.stream_length(&key).await?.into()))
+        })
+    }
+
+    /// Request: the server's time, in milliseconds since 1970. JSON.
+    #[napi(catch_unwind)]
+    pub fn foreign_time(&self, source: u32) -> u32 {
+        self.in_source(source, async move |reader| match reader {
+            Reader::Redis(redis) => Ok(Payload::Json(redis.time().await?.into())),
+            Reader::Mongo(mongo) => Ok(Payload::Json(mongo.time().await?.into())),
+            Reader::Sqlite(_) => Err(another_kind()),
+        })
+    }
+
+    /// Request: the indexes by which the server removes documents. JSON `[[name, field]]`.
+    #[napi(catch_unwind)]
+    pub fn foreign_mongo_expiring_indexes(&self, source: u32, collection: String) -> u32 {
+        self.in_mongo(source, async move |mongo| {
+            Ok(Payload::Json(json!(mongo.expiring_indexes(&collection).await?)))
+        })
+    }
+
     /// Request: the names of the collections. JSON.
     #[napi(catch_unwind)]
     pub fn foreign_mongo_collections(&self, source: u32) -> u32 {

@@ -1,13 +1,23 @@
-import { CorruptRecordError } from '../../errors.js';
+import { ConfigError, CorruptRecordError } from '../../errors.js';
 import { defineCommand } from '../command.js';
 import { CATALOGUE, type Finding, type Severity, severityOf } from '../doctor/catalogue.js';
 import { Examination, findingOfWarning } from '../doctor/examine.js';
+import { examineServers } from '../doctor/servers/index.js';
+import { examineNeighbours } from '../doctor/servers/neighbours.js';
 import { eachSession, type NotDone, notDoneLines } from '../each-session.js';
 import { EXIT } from '../errors.js';
 import { readKeys } from '../keys.js';
 import { parseAddress } from '../stores/address.js';
-import { addressOf, openSessions, STORE_KEYS, STORE_OPTIONS, using } from '../stores/open.js';
+import {
+  addressOf,
+  DEFAULT_TIMEOUT_S,
+  openSessions,
+  STORE_KEYS,
+  STORE_OPTIONS,
+  using,
+} from '../stores/open.js';
 import type { SessionStore } from '../stores/store.js';
+import { VaultSessions } from '../stores/vault.js';
 import type { Style } from '../style.js';
 import { plural } from '../text.js';
 
@@ -40,6 +50,7 @@ export const doctor = defineCommand({
     const beside = options.beside === undefined ? undefined : parseAddress('--beside', options.beside, env);
     const keys = await readKeys(STORE_KEYS(options), env);
     const { timeout } = options;
+    const timeoutMs = (timeout ?? DEFAULT_TIMEOUT_S) * 1000;
     const findings: Finding[] = [];
     const examination = new Examination(options.fix, keys.masterKey !== undefined);
     const look = async (store: SessionStore, sessions: readonly string[], keep: boolean) =>
@@ -53,10 +64,21 @@ export const doctor = defineCommand({
     try {
       await using(await openSessions({ address, keys, timeout, output, warn }), async (store) => {
         findings.push(...(await examination.store(store)));
+        const isVault = store instanceof VaultSessions && 'options' in address;
+        if (isVault) {
+          findings.push(...(await asFarAsAllowed(() => examineServers(address, timeoutMs))));
+        }
         const sessions = args.length > 0 ? args : await store.list();
         const { notDone, left } = await look(store, sessions, true);
         outcome.notDone.push(...notDone);
         outcome.sessions = sessions.length - left - notDone.length;
+        if (isVault && args.length === 0) {
+          const settings = { keys, timeout: timeoutMs, warn: () => {} };
+          const copies = async (other: SessionStore, names: readonly string[]) =>
+            // One that cannot be read is no copy that a bot could run on.
+            void (await look(other, names, false));
+          findings.push(...(await asFarAsAllowed(() => examineNeighbours(address, settings, copies))));
+        }
       });
     } catch (error) {
       // So damaged that it does not even open, or list its sessions.
@@ -91,6 +113,18 @@ export const doctor = defineCommand({
     };
   },
 });
+
+/** A user of the server who may only what a bot needs cannot see all that is looked at. */
+async function asFarAsAllowed(look: () => Promise<Finding[]>): Promise<Finding[]> {
+  try {
+    return await look();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) {
+      throw error;
+    }
+    return [{ code: 'STORE_WARNING', sessionId: null, what: `not all was looked at: ${error.message}` }];
+  }
+}
 
 function render(finding: Finding, style: Style): string {
   const { severity, meaning, action } = CATALOGUE[finding.code];

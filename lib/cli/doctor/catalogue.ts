@@ -177,6 +177,56 @@ export const CATALOGUE = {
     meaning: 'Redis keeps sessions in memory, or in snapshots alone: a restart loses them.',
     action: 'Set appendonly yes.',
   },
+  SESSION_EXPIRES: {
+    severity: 'warning',
+    meaning:
+      'The server removes the session unless it is written before: a bot that is quiet for so long loses its account.',
+    action: 'Give it no ttl, or a longer one: store.touch(sessionId) takes it away.',
+  },
+  TTL_INDEX: {
+    severity: 'error',
+    meaning: 'An index that is not of this package has MongoDB remove sessions or records that are in use.',
+    action: 'Drop that index.',
+  },
+  ORPHANS: {
+    severity: 'info',
+    meaning:
+      'Records are stored of sessions that do not exist any more, as after a delete that was broken off.',
+    action: 'Nothing: bots remove them every six hours.',
+  },
+  OLD_STORE_LEFT: {
+    severity: 'warning',
+    meaning:
+      'Sessions of another library are on the same server. Whoever reads it can read them, and a bot that is started on them ends this one.',
+    action: 'When the bots run on this store, delete the old sessions.',
+  },
+  CLOCK_SKEW: {
+    severity: 'warning',
+    meaning:
+      'The clocks of this machine and of the server differ, so times that are stored or shown are wrong. One wrong clock ends no lease; a second one might.',
+    action: 'Have both machines follow a time server (NTP).',
+  },
+  DEAD_LETTERS: {
+    severity: 'error',
+    meaning:
+      'Patches that were acknowledged can never be applied: another writer, or an operator, passed the outbox that held them.',
+    action:
+      'See store.getDeadLetterEntries() and docs/guides/hybrid.md. Chats that do not go on are negotiated anew.',
+  },
+  OUTBOX_BEHIND: {
+    severity: 'warning',
+    meaning:
+      'MongoDB lacks what Redis has acknowledged. If Redis is lost before it follows, that is lost too.',
+    action:
+      'Start a bot on the session, or any store in hybrid mode: it brings the rest over. See why MongoDB does not follow.',
+  },
+  OUTBOX_LOST: {
+    severity: 'error',
+    meaning:
+      'Redis has lost an outbox that may have held acknowledged patches: the session does not open (SESSION_LOST).',
+    action:
+      'Bring back the data of Redis. If it is gone for good, open the session once with acceptLostOutbox.',
+  },
   LEASE_STALE: {
     severity: 'warning',
     meaning:

@@ -11,7 +11,7 @@ import { NoStore } from './no-store.js';
 import type { SessionStore } from './store.js';
 import { hasStore, VaultSessions } from './vault.js';
 
-const DEFAULT_TIMEOUT_S = 5;
+export const DEFAULT_TIMEOUT_S = 5;
 const STORE_VARIABLE = 'BAILEYS_VAULT_STORE';
 const KEY_VARIABLE = 'BAILEYS_VAULT_MASTER_KEY';
 const PREVIOUS_VARIABLE = 'BAILEYS_VAULT_PREVIOUS_MASTER_KEYS';

@@ -51,6 +51,18 @@ export class ForeignMongo {
     );
   }
 
+  /** The server's time, in milliseconds since 1970. */
+  async time(): Promise<number> {
+    const { thread, id } = this.source;
+    return (await thread.json(thread.core.foreignTime(id))) as number;
+  }
+
+  /** The indexes by which the server removes documents of a collection, and the field that each goes by. */
+  async expiringIndexes(collection: string): Promise<[name: string, field: string][]> {
+    const { thread, id } = this.source;
+    return (await thread.json(thread.core.foreignMongoExpiringIndexes(id, collection))) as [string, string][];
+  }
+
   close(): Promise<void> {
     return this.source.close();
   }

@@ -73,6 +73,25 @@ export class ForeignRedis {
     );
   }
 
+  /** What a field of a hash holds, null if there is none. */
+  async hget(key: string | Buffer, field: string): Promise<Buffer | null> {
+    const { thread, id } = this.source;
+    const answer = await thread.answer(thread.core.foreignRedisField(id, toBytes(key), Buffer.from(field)));
+    return new FrameReader(answer).bytesOrNull();
+  }
+
+  /** How many items a stream has; 0 if there is none. */
+  async xlen(key: string | Buffer): Promise<number> {
+    const { thread, id } = this.source;
+    return (await thread.json(thread.core.foreignRedisStreamLength(id, toBytes(key)))) as number;
+  }
+
+  /** The server's time, in milliseconds since 1970. */
+  async time(): Promise<number> {
+    const { thread, id } = this.source;
+    return (await thread.json(thread.core.foreignTime(id))) as number;
+  }
+
   /** Milliseconds that a key lives on, null if for ever or if there is none. */
   async ttl(key: string | Buffer): Promise<number | null> {
     const { thread, id } = this.source;

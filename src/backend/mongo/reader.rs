@@ -69,6 +69,30 @@ impl Reader {
         }
     }
 
+    /// The answer to a command that changes nothing.
+    pub async fn ask(&self, command: Document) -> Result<Document> {
+        self.bounded(async { self.database.run_command(command).await })
+            .await
+    }
+
+    /// The indexes of a collection; none if it does not exist.
+    pub async fn indexes(&self, collection: &str) -> Result<Vec<Document>> {
+        let command = doc! { "listIndexes": collection };
+        let found = self.bounded(async {
+            let mut cursor = self.database.run_cursor_command(command).await?;
+            let mut found = Vec::new();
+            while cursor.advance().await? {
+                found.push(cursor.deserialize_current()?);
+            }
+            Ok(found)
+        });
+        match found.await {
+            // There is no such collection.
+            Err(error) if error.detail("mongoCode").is_some_and(|code| code == 26) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
     /// The names of the collections that the user may read, without those of the server.
     pub async fn collections(&self) -> Result<Vec<String>> {
         let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
