@@ -88,7 +88,7 @@ const LIB = [
   },
   {
     name: 'entry points',
-    files: '(index|redis|mongodb|hybrid|types|crypto|metrics)\\.ts$',
+    files: '(index|redis|mongodb|postgres|hybrid|types|crypto|metrics)\\.ts$',
     may: ['errors', 'baileys', 'native', 'options', 'compat', 'store', 'hooks'],
     why: 'The subpaths of package.json: lists of what is public. Nothing else imports them.',
   },

@@ -8,6 +8,7 @@ export type StorageLayer =
   | 'embedded'
   | 'redis'
   | 'mongo'
+  | 'postgres'
   | 'hybrid'
   | (string & {});
 

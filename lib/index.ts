@@ -33,6 +33,13 @@ export {
 } from './mongodb.js';
 export type { UseMultiFileAuthStateOptions } from './options/types.js';
 export {
+  createPostgresStore,
+  PostgresAuthStore,
+  type PostgresStoreConfig,
+  type UsePostgresAuthStateOptions,
+  usePostgresAuthState,
+} from './postgres.js';
+export {
   createRedisStore,
   RedisAuthStore,
   type RedisStoreConfig,

@@ -132,6 +132,7 @@ async function startServers() {
   try {
     servers.push(
       await share('redis', services.SHARED_REDIS_VARIABLE, undefined, services.startRedis),
+      await share('postgres', services.SHARED_POSTGRES_VARIABLE, undefined, services.startPostgres),
       await share('mongo', services.SHARED_MONGO_VARIABLE, process.env.MONGO_URL, services.startMongo),
     );
     const ownMongo = services.serviceAvailable('ownMongo');

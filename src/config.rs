@@ -23,6 +23,8 @@ pub struct StoreConfig {
     pub redis: Option<RedisSection>,
     /// For MongoDB and hybrid.
     pub mongodb: Option<MongoSection>,
+    /// For PostgreSQL, and for hybrid in the place of MongoDB.
+    pub postgres: Option<PostgresSection>,
     /// For hybrid.
     pub hybrid: Option<HybridSection>,
     /// Time limits and retries.
@@ -49,6 +51,7 @@ pub enum BackendKind {
     Embedded,
     Redis,
     Mongodb,
+    Postgres,
     Hybrid,
 }
 
@@ -124,6 +127,23 @@ pub struct MongoSection {
     /// What the names of the collections begin with: `<collection>_sessions`, `<collection>_records` …
     pub collection: String,
     /// Certificates, with a URL that asks for TLS.
+    pub tls: Option<TlsSection>,
+    /// Open a session although its last owner used an outbox in Redis, which this store cannot see.
+    #[serde(default)]
+    pub accept_lost_outbox: bool,
+}
+
+/// Options of PostgreSQL.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PostgresSection {
+    /// `postgres://` or `postgresql://`.
+    pub url: String,
+    /// Name of the schema that has the tables.
+    pub schema: String,
+    /// Most connections.
+    pub max_connections: usize,
+    /// Certificates; the server must then prove its name.
     pub tls: Option<TlsSection>,
     /// Open a session although its last owner used an outbox in Redis, which this store cannot see.
     #[serde(default)]
@@ -323,13 +343,13 @@ mod tests {
     #[test]
     fn every_option_must_be_given() {
         let sent: BTreeMap<String, Map<String, Value>> = serde_json::from_str(SENT).unwrap();
-        assert_eq!(sent.len(), 4);
+        assert_eq!(sent.len(), 5);
         for (backend, config) in sent {
             let whole = Value::Object(config.clone()).to_string();
             parse::<StoreConfig>(&whole).map(drop).unwrap();
             for (path, rest) in without_each(&config) {
                 // Where the data is: connecting says what is missing, since only it knows which are needed.
-                let section = ["embedded", "redis", "mongodb", "hybrid"].contains(&path.as_str());
+                let section = ["embedded", "redis", "mongodb", "postgres", "hybrid"].contains(&path.as_str());
                 let rest = Value::Object(rest).to_string();
                 assert_eq!(
                     parse::<StoreConfig>(&rest).is_ok(),

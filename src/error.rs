@@ -99,7 +99,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind` raised in `layer` (`"embedded"`, `"redis"`, `"mongodb"`, `"session"` …).
+    /// An error of `kind` raised in `layer` (`"embedded"`, `"redis"`, `"mongodb"`, `"postgres"`, `"session"` …).
     pub fn new(kind: Kind, layer: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,

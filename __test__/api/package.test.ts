@@ -66,6 +66,7 @@ describe('the built package', () => {
     'MongoAuthStore',
     'PRESETS',
     'PRODUCTION',
+    'PostgresAuthStore',
     'RedisAuthStore',
     'SessionBusyError',
     'StorageError',
@@ -80,6 +81,7 @@ describe('the built package', () => {
     'createHybridConfigFromPreset',
     'createHybridStore',
     'createMongoStore',
+    'createPostgresStore',
     'createRedisStore',
     'getMetricsText',
     'getPreset',
@@ -90,6 +92,7 @@ describe('the built package', () => {
     'useHybridAuthState',
     'useMongoAuthState',
     'useMultiFileAuthState',
+    'usePostgresAuthState',
     'useRedisAuthState',
   ];
 
@@ -119,6 +122,11 @@ describe('the built package', () => {
     assert.deepEqual(names['.'], NAMES_OF_INDEX);
     assert.deepEqual(names['./redis'], ['RedisAuthStore', 'createRedisStore', 'useRedisAuthState']);
     assert.deepEqual(names['./mongodb'], ['MongoAuthStore', 'createMongoStore', 'useMongoAuthState']);
+    assert.deepEqual(names['./postgres'], [
+      'PostgresAuthStore',
+      'createPostgresStore',
+      'usePostgresAuthState',
+    ]);
     assert.ok(names['./hybrid']?.includes('useHybridAuthState'));
     assert.deepEqual(names['./crypto'], ['CryptoService', 'createCryptoService']);
     assert.deepEqual(names['./metrics'], ['getMetricsText', 'metricsRegistry']);

@@ -45,6 +45,11 @@ const MODULES: Module[] = [
     why: 'Storages are independent.',
   },
   {
+    name: 'backend/postgres',
+    may: ['error', 'runtime', 'time', 'record', 'backend'],
+    why: 'Storages are independent.',
+  },
+  {
     name: 'config',
     may: ['error', 'record', 'backend', 'backend/embedded', 'backend/redis', 'backend/mongo'],
     why: 'Reads options. It opens nothing.',
@@ -64,7 +69,10 @@ const MODULES: Module[] = [
   },
   {
     name: 'hybrid',
-    may: ['error', 'runtime', 'time', 'record', 'backend', 'backend/redis', 'backend/mongo', 'resilience'],
+    may: [
+      ...['error', 'runtime', 'time', 'record', 'backend', 'resilience'],
+      ...['backend/redis', 'backend/mongo', 'backend/postgres'],
+    ],
     why: 'Joins two storages, each behind its own circuit breaker.',
   },
   {
@@ -76,7 +84,7 @@ const MODULES: Module[] = [
     name: 'stores',
     may: [
       ...['error', 'runtime', 'time', 'record', 'backend', 'config', 'resilience', 'session'],
-      ...['backend/embedded', 'backend/redis', 'backend/mongo', 'hybrid'],
+      ...['backend/embedded', 'backend/redis', 'backend/mongo', 'backend/postgres', 'hybrid'],
     ],
     why: 'Knows every storage and how each is wired, so that nothing else must.',
   },

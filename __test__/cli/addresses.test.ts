@@ -52,6 +52,19 @@ describe('an address', () => {
         mongoDatabase: 'y',
       },
     },
+    'postgres://h/db?sslmode=require&vaultSchema=bots&tlsCa=ca.pem': {
+      kind: 'postgres',
+      options: { postgresUrl: 'postgres://h/db?sslmode=require', schema: 'bots', tls: { ca: 'ca.pem' } },
+    },
+    'hybrid:redis://r?keyPrefix=x+postgresql://p/db?vaultSchema=y': {
+      kind: 'hybrid',
+      options: {
+        redisUrl: 'redis://r',
+        redisPrefix: 'x',
+        postgresUrl: 'postgresql://p/db',
+        postgresSchema: 'y',
+      },
+    },
     'multi-file:./dir': { kind: 'multi-file', folder: resolve('dir') },
     'bot.json': { kind: 'json', file: resolve('bot.json') },
     'sqlite:./auth.db': {
@@ -112,7 +125,7 @@ describe('an address', () => {
   });
 
   it('of what cannot be read yet says what can', () => {
-    const LATER = ['postgres://h/db', 'postgresql://h/db'];
+    const LATER = ['evolution:postgres://h/db'];
     for (const text of LATER) {
       assert.throws(
         () => parse(text),
@@ -160,6 +173,9 @@ describe('a password', () => {
     `baileys-redis-auth:redis://h?password=${SECRET}`,
     `luoarch-redis://:${SECRET}@h`,
     `mongo-baileys:mongodb://bot:${SECRET}@a,b/db`,
+    `postgres://bot:${SECRET}@h/db`,
+    `postgres://h/db?user=bot&password=${SECRET}`,
+    `hybrid:redis://h+postgres://bot:${SECRET}@h/db`,
   ];
 
   for (const url of URLS) {

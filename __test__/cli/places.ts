@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { makeFolder } from '../situations/support.js';
-import { type Service, sharedMongo, sharedRedis } from '../support/services.js';
+import { type Service, sharedMongo, sharedPostgres, sharedRedis } from '../support/services.js';
 
 export interface Place {
   /** What `--store` takes. */
@@ -46,6 +46,17 @@ async function mongoPlace(): Promise<Place> {
   };
 }
 
+async function postgresPlace(): Promise<Place> {
+  const [postgresUrl, schema] = [await sharedPostgres(), unique()];
+  return {
+    address: `${postgresUrl}?vaultSchema=${schema}`,
+    bot: (sessionId, options) => ({
+      hook: 'usePostgresAuthState',
+      args: [{ sessionId, postgres: { postgresUrl, schema }, ...options }],
+    }),
+  };
+}
+
 async function hybridPlace(): Promise<Place> {
   const [redisUrl, mongoUrl, name] = [await sharedRedis(), await sharedMongo(), unique()];
   const mongo = withOption(mongoUrl, `databaseName=${name}`);
@@ -80,6 +91,7 @@ export const HYBRID: PlaceKind = { name: 'hybrid', needs: ['redis', 'mongo'], ma
 export const SERVERS: readonly PlaceKind[] = [
   { name: 'Redis', needs: ['redis'], make: redisPlace },
   { name: 'MongoDB', needs: ['mongo'], make: mongoPlace },
+  { name: 'PostgreSQL', needs: ['postgres'], make: postgresPlace },
   HYBRID,
 ];
 export const PLACES = [EMBEDDED, ...SERVERS];

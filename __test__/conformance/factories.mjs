@@ -84,3 +84,40 @@ export const hybridWriteBehind = (location) => hybrid(location, { enableWriteBeh
 
 export const hybridWriteBehindSealed = (location) =>
   hybrid(location, { enableWriteBehind: true }, { masterKey: MASTER_KEY });
+
+const postgres = (location, options = {}) =>
+  vault.usePostgresAuthState({
+    logger,
+    sessionId: sessionOf(location),
+    postgres: { postgresUrl: env.BAILEYS_VAULT_TEST_POSTGRES, schema: env.BAILEYS_VAULT_TEST_SCHEMA },
+    ...options,
+  });
+
+export const postgresPlain = (location) => postgres(location);
+
+export const postgresSealed = (location) => postgres(location, { masterKey: MASTER_KEY });
+
+export const pgbouncerSealed = (location) =>
+  vault.usePostgresAuthState({
+    logger,
+    sessionId: sessionOf(location),
+    masterKey: MASTER_KEY,
+    postgres: { postgresUrl: env.BAILEYS_VAULT_TEST_PGBOUNCER, schema: env.BAILEYS_VAULT_TEST_SCHEMA },
+  });
+
+const overPostgres = (location, mode) =>
+  vault.useHybridAuthState({
+    logger,
+    sessionId: sessionOf(location),
+    masterKey: MASTER_KEY,
+    hybrid: {
+      redisUrl: env.BAILEYS_VAULT_TEST_REDIS,
+      postgresUrl: env.BAILEYS_VAULT_TEST_POSTGRES,
+      postgresSchema: env.BAILEYS_VAULT_TEST_SCHEMA,
+      ...mode,
+    },
+  });
+
+export const hybridPostgres = (location) => overPostgres(location, {});
+
+export const hybridPostgresWriteBehind = (location) => overPostgres(location, { enableWriteBehind: true });

@@ -72,6 +72,31 @@ export const SERVER_STORES: readonly (StoreRow & { needs: readonly Service[]; cl
   },
   { name: 'useMongoAuthState, sealed', factory: 'mongoSealed', needs: ['mongo'], options: SEALED },
   {
+    name: 'usePostgresAuthState',
+    factory: 'postgresPlain',
+    needs: ['postgres'],
+    options: { capabilities: ALL },
+  },
+  { name: 'usePostgresAuthState, sealed', factory: 'postgresSealed', needs: ['postgres'], options: SEALED },
+  {
+    name: 'usePostgresAuthState, sealed, through PgBouncer',
+    factory: 'pgbouncerSealed',
+    needs: ['postgres', 'pgbouncer'],
+    options: SEALED,
+  },
+  {
+    name: 'useHybridAuthState over PostgreSQL, sealed',
+    factory: 'hybridPostgres',
+    needs: ['redis', 'postgres'],
+    options: SEALED,
+  },
+  {
+    name: 'useHybridAuthState over PostgreSQL, write-behind, sealed',
+    factory: 'hybridPostgresWriteBehind',
+    needs: ['redis', 'postgres'],
+    options: SEALED,
+  },
+  {
     name: 'useHybridAuthState, sealed',
     factory: 'hybridSealed',
     needs: ['redis', 'mongo'],

@@ -6,18 +6,25 @@ import { SERVER_STORES } from '../conformance/stores.js';
 import {
   describeWith,
   type RedisCluster,
+  type Server,
   sharedMongo,
+  sharedPostgres,
   sharedRedis,
+  sql,
+  startPgBouncer,
   startRedisCluster,
 } from '../support/services.js';
 
 /** Few, because a process that loads Baileys takes its time; `__test__/crash` and `fight.test.ts` kill more. */
 const KILLS = 2;
 
+const portOf = (url: string | undefined): number => Number(new URL(url as string).port);
+
 for (const row of SERVER_STORES) {
   describeWith(row.needs, row.name, () => {
     const { env } = process;
     let cluster: RedisCluster | undefined;
+    let bouncer: Server | undefined;
     before(async () => {
       if (row.cluster === true) {
         cluster = await startRedisCluster();
@@ -26,6 +33,14 @@ for (const row of SERVER_STORES) {
       } else if (row.needs.includes('redis')) {
         env.BAILEYS_VAULT_TEST_REDIS = await sharedRedis();
       }
+      if (row.needs.includes('postgres')) {
+        env.BAILEYS_VAULT_TEST_POSTGRES = await sharedPostgres();
+        env.BAILEYS_VAULT_TEST_SCHEMA = `conformance_${process.pid}_${row.factory}`;
+      }
+      if (row.needs.includes('pgbouncer')) {
+        bouncer = await startPgBouncer({ port: portOf(env.BAILEYS_VAULT_TEST_POSTGRES) });
+        env.BAILEYS_VAULT_TEST_PGBOUNCER = bouncer.url;
+      }
       if (row.needs.includes('mongo')) {
         env.BAILEYS_VAULT_TEST_MONGO = await sharedMongo();
         env.BAILEYS_VAULT_TEST_DATABASE = `conformance_${process.pid}`;
@@ -33,6 +48,11 @@ for (const row of SERVER_STORES) {
     });
     after(async () => {
       await cluster?.stop();
+      await bouncer?.stop();
+      if (row.needs.includes('postgres')) {
+        const schema = env.BAILEYS_VAULT_TEST_SCHEMA;
+        sql({ port: portOf(env.BAILEYS_VAULT_TEST_POSTGRES) }, `DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
+      }
       if (row.needs.includes('mongo')) {
         const client = new MongoClient(env.BAILEYS_VAULT_TEST_MONGO as string);
         await client.db(env.BAILEYS_VAULT_TEST_DATABASE as string).dropDatabase();

@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path';
 import { Redis } from 'ioredis';
 import { Binary, MongoClient } from 'mongodb';
+import { sql } from '../support/services.js';
 
 /** Small beside the record that a case wants damaged, large beside all others. */
 const LARGE = 32 * 1024;
@@ -18,7 +19,9 @@ export async function damageServers(location: string): Promise<void> {
   const { BAILEYS_VAULT_TEST_REDIS: redisUrl, BAILEYS_VAULT_TEST_MONGO: mongoUrl } = process.env;
   const redis = redisUrl === undefined ? 0 : await damageRedis(redisUrl, session);
   const mongo = mongoUrl === undefined ? 0 : await damageMongo(mongoUrl, session);
-  if (redis + mongo === 0) throw new Error('no server has a large record of this session');
+  const { BAILEYS_VAULT_TEST_POSTGRES: postgresUrl } = process.env;
+  const postgres = postgresUrl === undefined ? 0 : damagePostgres(postgresUrl, session);
+  if (redis + mongo + postgres === 0) throw new Error('no server has a large record of this session');
 }
 
 async function damageRedis(url: string, session: string): Promise<number> {
@@ -73,4 +76,15 @@ async function damageMongo(url: string, session: string): Promise<number> {
     await client.close();
   }
   return damaged;
+}
+
+function damagePostgres(url: string, session: string): number {
+  const id = Buffer.from(session).toString('hex');
+  const altered = sql(
+    { port: Number(new URL(url).port) },
+    `UPDATE "${process.env.BAILEYS_VAULT_TEST_SCHEMA}".vault_record
+     SET value = set_byte(value, length(value) / 2, get_byte(value, length(value) / 2) # 255)
+     WHERE session = '\\x${id}' AND length(value) >= ${LARGE} RETURNING 1`,
+  );
+  return altered === '' ? 0 : altered.split('\n').length;
 }

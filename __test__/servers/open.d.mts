@@ -6,13 +6,24 @@ export const MASTER_KEY: string;
 export const OPERATION_TIMEOUT: number;
 
 /** `outbox`: write-through with `outboxWhenMongoDown`. */
-export type Mode = 'embedded' | 'redis' | 'mongo' | 'write-through' | 'outbox' | 'write-behind';
+export type Mode =
+  | 'embedded'
+  | 'redis'
+  | 'mongo'
+  | 'postgres'
+  | 'write-through'
+  | 'outbox'
+  | 'write-behind'
+  | 'postgres-through'
+  | 'postgres-behind';
 
 /** Where sessions are, and how they are opened. */
 export interface Place {
   mode: Mode;
   redisUrl: string;
   mongoUrl: string;
+  postgresUrl?: string;
+  /** Of PostgreSQL, the schema. */
   database: string;
   /** Of the embedded store. */
   folder?: string;

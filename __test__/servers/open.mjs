@@ -33,7 +33,7 @@ export async function openPatiently(place, sessionId, options) {
 export function open(place, sessionId, options = {}) {
   const { mode, redisUrl, mongoUrl, database, folder } = place;
   const { lockTtl = 5, ttl, exclusive = true, sealed = true, acceptLostOutbox = false } = place;
-  const { waitReplicas } = place;
+  const { waitReplicas, postgresUrl } = place;
   const anywhere = {
     baileys,
     logger,
@@ -59,6 +59,20 @@ export function open(place, sessionId, options = {}) {
       return vault.useRedisAuthState({ ...onServers, redis: { redisUrl, waitReplicas } });
     case 'mongo':
       return vault.useMongoAuthState({ ...onServers, mongodb: { mongoUrl, databaseName: database } });
+    case 'postgres':
+      return vault.usePostgresAuthState({ ...onServers, postgres: { postgresUrl, schema: database } });
+    case 'postgres-through':
+    case 'postgres-behind':
+      return vault.useHybridAuthState({
+        ...onServers,
+        hybrid: {
+          redisUrl,
+          postgresUrl,
+          postgresSchema: database,
+          enableWriteBehind: mode === 'postgres-behind',
+          acceptLostOutbox,
+        },
+      });
     default:
       return vault.useHybridAuthState({
         ...onServers,

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { describeWith, sharedMongo, sharedRedis, until } from '../support/services.js';
+import { describeWith, sharedMongo, sharedPostgres, sharedRedis, until } from '../support/services.js';
 import { PROGRAMS, Project, ROOT } from './project.js';
 
 interface Block {
@@ -134,7 +134,10 @@ describe('the documents', () => {
       const imports = text.matchAll(/import \{([^}]+)\} from 'baileys-vault(\/[\w/]+)?'/g);
       for (const [, names, subpath] of imports) {
         const module = require(join(ROOT, 'dist', `${subpath?.slice(1) ?? 'index'}`)) as object;
-        for (const name of (names as string).split(',').map((part) => part.trim())) {
+        for (const name of (names as string)
+          .split(',')
+          .map((part) => part.trim())
+          .filter(Boolean)) {
           assert.ok(name in module, `${document}: ${name}`);
         }
       }
@@ -426,7 +429,7 @@ describe('the programs of the documents, with a socket that reaches nothing', ()
   });
 });
 
-describeWith(['redis', 'mongo'], 'the hooks of docs/guides/options.md', () => {
+describeWith(['redis', 'mongo', 'postgres'], 'the hooks of docs/guides/options.md', () => {
   it('open on the servers that are named', async (t) => {
     const project = new Project();
     t.after(() => project.remove());
@@ -434,6 +437,7 @@ describeWith(['redis', 'mongo'], 'the hooks of docs/guides/options.md', () => {
     const code = blockOf('docs/guides/options.md', 'Options', 'ts')
       .replace('redis://localhost:6379', await sharedRedis())
       .replace('mongodb://localhost:27017', await sharedMongo())
+      .replace('postgres://localhost:5432/app', await sharedPostgres())
       .replaceAll("sessionId: 'bot", `sessionId: 'documents-${process.pid}`);
     project.write('hooks.mts', `${code}\nprocess.exit();\n`);
     const { code: status, stderr } = await project.run([...TSX, 'hooks.mts']);

@@ -58,7 +58,7 @@ export function fields(
 /** Whether two names differ by no more than case, or the server's name in front. */
 function alike(known: string, given: string): boolean {
   const [one, other] = [known.toLowerCase(), given.toLowerCase()];
-  return one === other || one === `redis${other}` || one === `mongo${other}`;
+  return one === other || one === `redis${other}` || one === `mongo${other}` || one === `postgres${other}`;
 }
 
 export function text(field: string, value: unknown, expected = 'a non-empty string'): string {

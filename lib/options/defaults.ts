@@ -32,5 +32,8 @@ export const DEFAULT_PREFIX = 'bv';
 export const DEFAULT_REPLICAS_TIMEOUT = 1_000;
 export const DEFAULT_DATABASE = 'baileys_vault';
 export const DEFAULT_COLLECTION = 'vault';
+export const DEFAULT_SCHEMA = 'baileys_vault';
+/** Connections to PostgreSQL: one for commits, one for all else. */
+export const DEFAULT_CONNECTIONS = 2;
 /** Bytes acknowledged and not yet in MongoDB, of all sessions of the process. */
 export const DEFAULT_OUTBOX_LIMIT = 256 * 1024 * 1024;

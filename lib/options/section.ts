@@ -30,7 +30,7 @@ export interface Spelling<Name extends string> {
 /** To be called once for each: programs with thousands of sessions read their options as often. */
 export function spell<Name extends string>(
   { names, idle, unsupported }: Dialect<Name>,
-  server: 'redis' | 'mongo',
+  server: 'redis' | 'mongo' | 'postgres',
   shared: boolean,
 ): Spelling<Name> {
   const each = (hints: Readonly<Record<string, string>>): Map<string, string> =>

@@ -4,6 +4,13 @@ import { fields, flag, integer, isEmpty, join, optional, refuse } from './check.
 import { DEFAULT_OUTBOX_LIMIT } from './defaults.js';
 import { parseMasterKey } from './master-keys.js';
 import { type MongoLocation, mongoLocation, mongoNames } from './mongo-location.js';
+import {
+  namesPostgres,
+  type PostgresLocation,
+  postgresLocation,
+  postgresNames,
+  refuseClient,
+} from './postgres-location.js';
 import { type RedisLocation, redisLocation, redisNames } from './redis-location.js';
 import { idleNote, type Notes, type ServerFields } from './section.js';
 import type { OptionSources } from './security.js';
@@ -41,6 +48,20 @@ const MONGO_FIELDS = [
   'acceptLostOutbox',
   ...SERVER,
 ];
+const POSTGRES_FIELDS = [
+  'postgresUrl',
+  'host',
+  'port',
+  'user',
+  'password',
+  'database',
+  'schema',
+  'maxConnections',
+  'tls',
+  'applicationName',
+  'acceptLostOutbox',
+  ...SERVER,
+];
 const HYBRID_FIELDS = [
   ...[
     'redisUrl',
@@ -54,8 +75,10 @@ const HYBRID_FIELDS = [
     'redisWaitReplicas',
   ],
   ...['mongoUrl', 'mongoDatabase', 'mongoCollection', 'mongoUser', 'mongoPass', 'mongoTls'],
+  ...['postgresUrl', 'postgresDatabase', 'postgresSchema', 'postgresUser', 'postgresPassword', 'postgresTls'],
   'enableWriteBehind',
   'outboxWhenMongoDown',
+  'outboxWhenPostgresDown',
   'acceptLostOutbox',
   'outboxLimit',
   'queue',
@@ -65,7 +88,8 @@ const HYBRID_FIELDS = [
 
 const ALSO_REDIS = redisNames(false);
 const ALSO_MONGO = mongoNames(false);
-const ALSO_HYBRID = [...redisNames(true), ...mongoNames(true)];
+const ALSO_POSTGRES = postgresNames(false);
+const ALSO_HYBRID = [...redisNames(true), ...mongoNames(true), ...postgresNames(true)];
 
 /** A hook's checked options. */
 export interface SessionSettings extends StoreSettings {
@@ -86,6 +110,13 @@ export function resolveMongoHook(options: unknown): SessionSettings {
 }
 
 /** @throws ConfigError naming the field */
+export function resolvePostgresHook(options: unknown): SessionSettings {
+  refuseClient('postgres', (options as { postgres?: unknown } | undefined)?.postgres);
+  const { own, section, sources } = sectionOf('postgres', options, POSTGRES_FIELDS, ALSO_POSTGRES);
+  return Object.assign(postgresStore('postgres', section, sources), sessionOf(own));
+}
+
+/** @throws ConfigError naming the field */
 export function resolveHybridHook(options: unknown): SessionSettings {
   const { own, section, sources } = sectionOf('hybrid', options, HYBRID_FIELDS, ALSO_HYBRID);
   return Object.assign(hybridStore('hybrid', section, sources), sessionOf(own));
@@ -103,14 +134,21 @@ export function resolveMongoStore(config: unknown, services: Record<string, unkn
   return mongoStore('config', section, storeSources(section, services));
 }
 
+/** A PostgreSQL store's own configuration, with what a crypto and codec service add. */
+export function resolvePostgresStore(config: unknown, services: Record<string, unknown>): StoreSettings {
+  refuseClient('config', config);
+  const section = fields('config', config, POSTGRES_FIELDS, ALSO_POSTGRES);
+  return postgresStore('config', section, storeSources(section, services));
+}
+
 /** A hybrid store's own configuration, at the locations and with the keys of the two stores it is made of. */
 export function resolveHybridStore(
   config: unknown,
   redis: StoreSettings,
-  mongo: StoreSettings,
+  primary: StoreSettings,
 ): StoreSettings {
-  if (redis.config.backend !== 'redis' || mongo.config.backend !== 'mongodb') {
-    throw new ConfigError('redis', 'expected a store of Redis and a store of MongoDB');
+  if (redis.config.backend !== 'redis' || !['mongodb', 'postgres'].includes(primary.config.backend)) {
+    throw new ConfigError('redis', 'expected a store of Redis and a store of MongoDB or PostgreSQL');
   }
   const section = fields('config', config, HYBRID_FIELDS, ALSO_HYBRID);
   const { masterKey, previousMasterKeys, masterKeySource, previousMasterKeysSource } = redis.security;
@@ -129,7 +167,7 @@ export function resolveHybridStore(
     rest,
     storeSources(rest, services ?? {}),
     { location: redis.config.redis, fields: redis.fields.redis },
-    { location: mongo.config.mongodb, fields: mongo.fields.mongodb },
+    primaryOf(primary),
     { idle: [], warnings: [] },
   );
   const found = settings.security.masterKeySource;
@@ -164,11 +202,42 @@ function mongoStore(path: string, section: Record<string, unknown>, sources: Opt
   return resolveStore({ backend: 'mongodb', mongodb }, sources, notes, { mongodb: mongo.fields });
 }
 
+function postgresStore(
+  path: string,
+  section: Record<string, unknown>,
+  sources: OptionSources,
+): StoreSettings {
+  const notes: Notes = { idle: [], warnings: [] };
+  const found = postgresLocation(path, section, false, sources, notes);
+  const acceptLostOutbox = optional(section.acceptLostOutbox, false, (value) =>
+    flag(join(path, 'acceptLostOutbox'), value),
+  );
+  const postgres = { ...found.location, ...(acceptLostOutbox && { acceptLostOutbox }) };
+  return resolveStore({ backend: 'postgres', postgres }, sources, notes, { postgres: found.fields });
+}
+
 function hybridStore(path: string, section: Record<string, unknown>, sources: OptionSources): StoreSettings {
   const notes: Notes = { idle: [], warnings: [] };
   const redis = redisLocation(path, section, true, sources, notes);
-  const mongo = mongoLocation(path, section, true, sources, notes);
-  return joinedStore(path, section, sources, redis, mongo, notes);
+  if (!namesPostgres(section)) {
+    const mongo = mongoLocation(path, section, true, sources, notes);
+    return joinedStore(path, section, sources, redis, { mongodb: mongo }, notes);
+  }
+  if (!isEmpty(section.mongoUrl)) {
+    throw new ConfigError(
+      join(path, 'mongoUrl'),
+      'cannot be given together with postgresUrl: one is the primary',
+    );
+  }
+  const postgres = postgresLocation(path, section, true, sources, notes);
+  return joinedStore(path, section, sources, redis, { postgres }, notes);
+}
+
+/** Where the primary is by the options of its own store. */
+function primaryOf({ config, fields }: StoreSettings): Primary {
+  return config.backend === 'postgres'
+    ? { postgres: { location: config.postgres as PostgresLocation, fields: fields.postgres } }
+    : { mongodb: { location: config.mongodb as MongoLocation, fields: fields.mongodb } };
 }
 
 interface Located<P> {
@@ -176,12 +245,16 @@ interface Located<P> {
   fields: ServerFields | undefined;
 }
 
+type Primary =
+  | { mongodb: Located<MongoLocation>; postgres?: undefined }
+  | { postgres: Located<PostgresLocation>; mongodb?: undefined };
+
 function joinedStore(
   path: string,
   section: Record<string, unknown>,
   sources: OptionSources,
   redis: Located<RedisLocation>,
-  mongo: Located<MongoLocation>,
+  { mongodb, postgres }: Primary,
   notes: Notes,
 ): StoreSettings {
   const at = (name: string): string => join(path, name);
@@ -195,18 +268,26 @@ function joinedStore(
     }
   }
   const writeBehind = whether('enableWriteBehind');
-  if (redis.location.waitReplicas !== undefined && !writeBehind && section.outboxWhenMongoDown !== true) {
-    notes.idle.push(idleNote(at('redisWaitReplicas'), 'without an outbox MongoDB acknowledges every write'));
+  const [byMongo, byPostgres] = [whether('outboxWhenMongoDown'), whether('outboxWhenPostgresDown')];
+  const other = postgres === undefined ? 'outboxWhenPostgresDown' : 'outboxWhenMongoDown';
+  if (postgres === undefined ? byPostgres : byMongo) {
+    throw new ConfigError(at(other), 'is for the other primary');
+  }
+  if (redis.location.waitReplicas !== undefined && !writeBehind && !byMongo && !byPostgres) {
+    notes.idle.push(
+      idleNote(at('redisWaitReplicas'), 'without an outbox the primary acknowledges every write'),
+    );
   }
   const queue = optional(section.queue, undefined, (value) => resolveQueue(at('queue'), value));
   return resolveStore(
     {
       backend: 'hybrid',
       redis: redis.location,
-      mongodb: mongo.location,
+      ...(mongodb !== undefined && { mongodb: mongodb.location }),
+      ...(postgres !== undefined && { postgres: postgres.location }),
       hybrid: {
         writeBehind,
-        outboxWhenMongoDown: whether('outboxWhenMongoDown'),
+        outboxWhenMongoDown: byMongo || byPostgres,
         acceptLostOutbox: whether('acceptLostOutbox'),
         outboxLimit: optional(section.outboxLimit, DEFAULT_OUTBOX_LIMIT, (value) =>
           integer(at('outboxLimit'), value, 1, 2 ** 40, 'bytes'),
@@ -216,14 +297,14 @@ function joinedStore(
     },
     sources,
     notes,
-    { redis: redis.fields, mongodb: mongo.fields },
+    { redis: redis.fields, mongodb: mongodb?.fields, postgres: postgres?.fields },
     queue,
   );
 }
 
 /** The options of a hook and of its section, and the sources of those that may stand in either. */
 function sectionOf(
-  name: 'redis' | 'mongodb' | 'hybrid',
+  name: 'redis' | 'mongodb' | 'postgres' | 'hybrid',
   options: unknown,
   known: readonly string[],
   also: readonly string[],

@@ -4,6 +4,7 @@ import { DEFAULT_DURABILITY, DEFAULT_OPEN_TIMEOUT } from './defaults.js';
 import { type ObservabilitySettings, resolveObservability, resolveResilience, resolveTtl } from './limits.js';
 import { type LogSink, logSink } from './logger.js';
 import type { MongoLocation } from './mongo-location.js';
+import type { PostgresLocation } from './postgres-location.js';
 import type { RedisLocation } from './redis-location.js';
 import { type Notes, notices, type ServerFields } from './section.js';
 import { type OptionSources, resolveSecurity, type SecuritySettings } from './security.js';
@@ -30,17 +31,20 @@ export const SHARED = [
 export const SERVER = [...SHARED, 'ttl', 'enableTls'] as const;
 
 /** Sections of the hooks: one object may serve several of them. */
-export const SECTIONS = ['redis', 'mongodb', 'hybrid', 'embedded'] as const;
+export const SECTIONS = ['redis', 'mongodb', 'postgres', 'hybrid', 'embedded'] as const;
 
 /** Where a store keeps its data; the part of its configuration that is its own. */
 export type BackendConfig =
   | { backend: 'embedded'; embedded: { folder: string; durability: 'process' | 'full' } }
   | { backend: 'redis'; redis: RedisLocation }
   | { backend: 'mongodb'; mongodb: MongoLocation }
+  | { backend: 'postgres'; postgres: PostgresLocation }
   | {
       backend: 'hybrid';
       redis: RedisLocation;
-      mongodb: MongoLocation;
+      /** One of the two is there. */
+      mongodb?: MongoLocation;
+      postgres?: PostgresLocation;
       hybrid: {
         writeBehind: boolean;
         outboxWhenMongoDown: boolean;
@@ -64,7 +68,11 @@ export interface StoreSettings {
   /** What is logged once about the program's options. */
   notices: string[];
   /** Which options a server's refusals are about. */
-  fields: { redis?: ServerFields | undefined; mongodb?: ServerFields | undefined };
+  fields: {
+    redis?: ServerFields | undefined;
+    mongodb?: ServerFields | undefined;
+    postgres?: ServerFields | undefined;
+  };
 }
 
 /** Everything but where the data is. */

@@ -1,4 +1,5 @@
 import type { MongoDriverOptions } from '../compat/dialects/mongo-clients.js';
+import type { IdlePostgresOptions } from '../compat/dialects/postgres-clients.js';
 import type { IdleRedisOptions } from '../compat/dialects/redis-clients.js';
 import type { StorageError } from '../errors.js';
 
@@ -289,11 +290,47 @@ export interface MongoAuthStoreConfig extends ServerOptions, MongoDriverOptions 
   acceptLostOutbox?: boolean | undefined;
 }
 
-/** Where Redis and MongoDB are, and the hybrid store's options. */
+/** Where PostgreSQL is, and its store's options. Left out, all of it: `localhost:5432`. */
+export interface PostgresStoreConfig extends ServerOptions, IdlePostgresOptions {
+  /** `postgres://` or `postgresql://`, with the parameters of libpq. Default: made of the options below. */
+  postgresUrl?: string | undefined;
+  /** Same as `postgresUrl`. */
+  url?: string | undefined;
+  /** Same as `postgresUrl`. */
+  connectionString?: string | undefined;
+  /** Default `localhost`; the folder of a Unix socket if it begins with a slash. */
+  host?: string | undefined;
+  /** Default 5432. */
+  port?: number | string | undefined;
+  /** Default: the user of the operating system. */
+  user?: string | undefined;
+  password?: string | undefined;
+  /** Default: the user's name. */
+  database?: string | undefined;
+  /** Schema that has the tables; made if it is missing and the user may. Default `baileys_vault`. */
+  schema?: string | undefined;
+  /** Most connections, however many sessions the process has. Default 2; thousands of sessions share one. */
+  maxConnections?: number | string | undefined;
+  /** True connects by TLS and has the server prove its name; an object brings certificates. Default: what `sslmode` says. */
+  tls?: boolean | TlsOptions | undefined;
+  /** Same as `tls`. */
+  ssl?: boolean | TlsOptions | undefined;
+  /** Shown in `pg_stat_activity`. Default `baileys-vault`. */
+  applicationName?: string | undefined;
+  /**
+   * Open a session although its last owner was a hybrid store with an outbox in Redis, which this store cannot see:
+   * writes which that owner acknowledged may be missing then. Default false: that is a `StorageError` with code
+   * `SESSION_BUSY`.
+   */
+  acceptLostOutbox?: boolean | undefined;
+}
+
+/** Where Redis and the primary (MongoDB or PostgreSQL) are, and the hybrid store's options. */
 export interface HybridStoreConfig
   extends ServerOptions,
     Behind<'redis', IdleRedisOptions>,
-    Behind<'mongo', MongoDriverOptions> {
+    Behind<'mongo', MongoDriverOptions>,
+    Behind<'postgres', IdlePostgresOptions> {
   /** `redis://`, `rediss://` … Default: made of the options below; all left out, `localhost:6379`. */
   redisUrl?: string | undefined;
   /** Default `localhost`. */
@@ -313,8 +350,8 @@ export interface HybridStoreConfig
    * is acknowledged when MongoDB has it. Default none: when Redis' master has it.
    */
   redisWaitReplicas?: WaitReplicas | undefined;
-  /** `mongodb://` or `mongodb+srv://` */
-  mongoUrl: string;
+  /** `mongodb://` or `mongodb+srv://`, where MongoDB is the primary. */
+  mongoUrl?: string | undefined;
   /** Who the program is to MongoDB, where the URL does not say. */
   mongoUser?: string | undefined;
   mongoPass?: string | undefined;
@@ -324,13 +361,26 @@ export interface HybridStoreConfig
   mongoDatabase?: string | undefined;
   /** Default `vault`; the names of collections begin with it. */
   mongoCollection?: string | undefined;
-  /** Acknowledge once Redis has the data and its outbox entry; MongoDB follows at once. Default false. */
+  /** `postgres://` or `postgresql://`, where PostgreSQL is the primary. */
+  postgresUrl?: string | undefined;
+  /** As `host` and what follows there of the PostgreSQL store. */
+  postgresHost?: string | undefined;
+  postgresPort?: number | string | undefined;
+  postgresUser?: string | undefined;
+  postgresPassword?: string | undefined;
+  postgresDatabase?: string | undefined;
+  postgresSchema?: string | undefined;
+  postgresMaxConnections?: number | string | undefined;
+  postgresTls?: boolean | TlsOptions | undefined;
+  /** Acknowledge once Redis has the data and its outbox entry; the primary follows at once. Default false. */
   enableWriteBehind?: boolean | undefined;
   /**
    * Write-through goes on through the outbox while MongoDB is away; Redis must then be persistent, and is needed to
    * open a session whose owner crashed. Default false: writes fail with a typed error.
    */
   outboxWhenMongoDown?: boolean | undefined;
+  /** The same where PostgreSQL is the primary. */
+  outboxWhenPostgresDown?: boolean | undefined;
   /**
    * Open a session although Redis has lost the outbox of an owner that crashed: writes which that owner acknowledged
    * may be missing then. Default false: that is a `StorageError` with code `SESSION_LOST`.
@@ -400,9 +450,14 @@ export interface UseMongoAuthStateOptions extends ServerOptions, SessionOptions 
   mongodb: MongoAuthStoreConfig;
 }
 
+/** Options of `usePostgresAuthState`. */
+export interface UsePostgresAuthStateOptions extends ServerOptions, SessionOptions {
+  postgres: PostgresStoreConfig;
+}
+
 /** Options of `useHybridAuthState`. */
 export interface UseHybridAuthStateOptions extends ServerOptions, SessionOptions, EmbeddedOptions {
-  /** Redis and MongoDB. Default: none, and all sessions are kept in one embedded store. */
+  /** Redis, and MongoDB or PostgreSQL. Default: none, and all sessions are kept in one embedded store. */
   hybrid?: HybridStoreConfig | undefined;
   /** Folder of the embedded store, when there is no `hybrid`. Default `./baileys_auth`. */
   embedded?: { path?: string | undefined } | undefined;

@@ -25,14 +25,22 @@ const abandoned = new FinalizationRegistry<Registration>(({ thread, id, detach }
 /** Notices that were logged: a program passes the same options at every reconnect. */
 const logged = new Set<string>();
 
+/** Which server's options an error of a layer is about. */
+const SECTION_OF: Readonly<Record<string, keyof StoreSettings['fields'] | undefined>> = {
+  redis: 'redis',
+  mongo: 'mongodb',
+  postgres: 'postgres',
+};
+
 /** Waits for `work`. A ConfigError of a server then names the option that it is about. */
 export async function withFieldNames<T>({ fields }: StoreSettings, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
     const server = error instanceof ConfigError && error.details.field === undefined;
-    const about = server ? fields[error.layer === 'mongo' ? 'mongodb' : 'redis'] : undefined;
-    if (!server || about === undefined || (error.layer !== 'mongo' && error.layer !== 'redis')) {
+    const name = server ? SECTION_OF[error.layer ?? ''] : undefined;
+    const about = name === undefined ? undefined : fields[name];
+    if (!server || about === undefined) {
       throw error;
     }
     const { expected, layer, sessionId, details, cause } = error;

@@ -2,9 +2,19 @@ import type { CryptoService } from '../compat/crypto.js';
 import { refuseMethod } from '../compat/refused-methods.js';
 import { type CodecService, servicesOf } from '../compat/services.js';
 import { ConfigError } from '../errors.js';
-import { resolveHybridStore, resolveMongoStore, resolveRedisStore } from '../options/servers.js';
+import {
+  resolveHybridStore,
+  resolveMongoStore,
+  resolvePostgresStore,
+  resolveRedisStore,
+} from '../options/servers.js';
 import type { StoreSettings } from '../options/shared.js';
-import type { HybridStoreConfig, MongoAuthStoreConfig, RedisStoreConfig } from '../options/types.js';
+import type {
+  HybridStoreConfig,
+  MongoAuthStoreConfig,
+  PostgresStoreConfig,
+  RedisStoreConfig,
+} from '../options/types.js';
 import { Prepared, settingsOf, unpack, VaultStore } from './vault-store.js';
 
 /** A store in a folder, without a server. */
@@ -51,6 +61,21 @@ export class MongoAuthStore extends VaultStore {
   }
 }
 
+/** Sessions in PostgreSQL. Call `connect` before use; `createPostgresStore` does. */
+export class PostgresAuthStore extends VaultStore {
+  /** @throws ConfigError naming the field */
+  constructor(config: PostgresStoreConfig | Prepared, crypto?: CryptoService, codec?: CodecService) {
+    super(
+      config instanceof Prepared ? unpack(config) : resolvePostgresStore(config, servicesOf(crypto, codec)),
+    );
+  }
+
+  /** Refused: the connections belong to the core, and whoever writes beside it breaks fencing. */
+  getClient(): never {
+    return refuseMethod('getClient');
+  }
+}
+
 /** Circuit breaker of one server. */
 export interface BreakerStats {
   state: 'closed' | 'half-open' | 'open';
@@ -78,19 +103,23 @@ export interface DeadLetter {
   [fact: string]: unknown;
 }
 
-/** Sessions in Redis, with MongoDB as the primary. Call `connect` before use; `createHybridStore` does. */
+/** Sessions in Redis, with MongoDB or PostgreSQL as the primary. Call `connect` before use; `createHybridStore` does. */
 export class HybridAuthStore extends VaultStore {
   readonly #parts: readonly VaultStore[];
 
   /**
-   * `redis` and `mongo` say where the data is and how it is sealed; they stay usable by themselves, and are
+   * `redis` and `primary` say where the data is and how it is sealed; they stay usable by themselves, and are
    * disconnected with this store.
    *
    * @throws ConfigError naming the field
    */
-  constructor(redis: RedisAuthStore | Prepared, mongo?: MongoAuthStore, config?: HybridStoreConfig) {
-    super(redis instanceof Prepared ? unpack(redis) : joined(redis, mongo, config));
-    this.#parts = redis instanceof Prepared || mongo === undefined ? [] : [redis, mongo];
+  constructor(
+    redis: RedisAuthStore | Prepared,
+    primary?: MongoAuthStore | PostgresAuthStore,
+    config?: HybridStoreConfig,
+  ) {
+    super(redis instanceof Prepared ? unpack(redis) : joined(redis, primary, config));
+    this.#parts = redis instanceof Prepared || primary === undefined ? [] : [redis, primary];
   }
 
   override async disconnect(): Promise<void> {
@@ -98,15 +127,15 @@ export class HybridAuthStore extends VaultStore {
     await Promise.all(this.#parts.map((part) => part.disconnect()));
   }
 
-  /** Whether MongoDB's circuit breaker is open. */
+  /** Whether the primary's circuit breaker is open. */
   isMongoCircuitBreakerOpen(): boolean {
     return this.getCircuitBreakerStats().state === 'open';
   }
 
-  /** Metrics of MongoDB's circuit breaker. */
+  /** Metrics of the primary's circuit breaker. */
   getCircuitBreakerStats(): BreakerStats {
     const { breakers } = this.stats() as { breakers?: Record<string, BreakerStats> };
-    return breakers?.mongodb ?? { state: 'closed' };
+    return breakers?.mongodb ?? breakers?.postgres ?? { state: 'closed' };
   }
 
   /** Metrics of the outbox, or null where there is none: without `enableWriteBehind` and `outboxWhenMongoDown`. */
@@ -168,14 +197,14 @@ export interface HybridMetrics {
   totalRequests: number;
 }
 
-function joined(redis: unknown, mongo: unknown, config: unknown): StoreSettings {
+function joined(redis: unknown, primary: unknown, config: unknown): StoreSettings {
   if (!(redis instanceof RedisAuthStore)) {
     throw new ConfigError('redis', 'expected a RedisAuthStore');
   }
-  if (!(mongo instanceof MongoAuthStore)) {
-    throw new ConfigError('mongo', 'expected a MongoAuthStore');
+  if (!(primary instanceof MongoAuthStore || primary instanceof PostgresAuthStore)) {
+    throw new ConfigError('mongo', 'expected a MongoAuthStore or a PostgresAuthStore');
   }
-  return resolveHybridStore(config, settingsOf(redis), settingsOf(mongo));
+  return resolveHybridStore(config, settingsOf(redis), settingsOf(primary));
 }
 
 /** A connected Redis store. */
@@ -200,13 +229,24 @@ export async function createMongoStore(
   return store;
 }
 
+/** A connected PostgreSQL store. */
+export async function createPostgresStore(
+  config: PostgresStoreConfig,
+  crypto?: CryptoService,
+  codec?: CodecService,
+): Promise<PostgresAuthStore> {
+  const store = new PostgresAuthStore(config, crypto, codec);
+  await store.connect();
+  return store;
+}
+
 /** A connected hybrid store, in the places and with the keys of the two stores it is made of. */
 export async function createHybridStore(
   redis: RedisAuthStore,
-  mongo: MongoAuthStore,
+  primary: MongoAuthStore | PostgresAuthStore,
   config: HybridStoreConfig,
 ): Promise<HybridAuthStore> {
-  const store = new HybridAuthStore(redis, mongo, config);
+  const store = new HybridAuthStore(redis, primary, config);
   await store.connect();
   return store;
 }

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { postgresFolder } from './postgres';
 import { findProgram, outputOf } from './programs';
 import { REDIS_SERVER_VARIABLE, redisProgram } from './redis';
 import { standInAvailable } from './stand-in';
@@ -14,6 +17,10 @@ export interface Availability {
   readonly realMongo: true | string;
   /** Real MongoDB servers of our own, for a replica set that tests may take apart. */
   readonly mongod: true | string;
+  /** A PostgreSQL server 13 or newer, that can be started. */
+  readonly postgres: true | string;
+  /** PgBouncer, and a server behind it. */
+  readonly pgbouncer: true | string;
 }
 
 export type Service = keyof Availability;
@@ -38,12 +45,29 @@ function hasMongod(): boolean {
   return findProgram('mongod') !== undefined;
 }
 
+function postgresAvailable(): true | string {
+  const install =
+    'install PostgreSQL 13 or newer (Debian: apt-get install postgresql; macOS: brew install postgresql)';
+  const folder = postgresFolder();
+  if (folder === undefined) return `no PostgreSQL server: ${install}`;
+  const version = outputOf(join(folder, 'postgres'), '--version') ?? '';
+  const major = Number(/ (\d+)/.exec(version)?.[1] ?? 0);
+  return major >= 13 ? true : `PostgreSQL is ${major}: ${install}`;
+}
+
+function pgbouncerAvailable(): true | string {
+  const found = findProgram('pgbouncer') !== undefined || existsSync('/usr/sbin/pgbouncer');
+  return found ? serviceAvailable('postgres') : 'no pgbouncer (Debian: apt-get install pgbouncer)';
+}
+
 const CHECKS: { readonly [S in Service]: () => true | string } = {
   redis: redisAvailable,
   mongo: () => hasMongoUrl() || serviceAvailable('ownMongo'),
   ownMongo: () => hasMongod() || standInAvailable(),
   realMongo: () => hasMongoUrl() || hasMongod() || 'no real MongoDB: put a mongod on PATH or set MONGO_URL',
   mongod: () => hasMongod() || 'no mongod on PATH',
+  postgres: postgresAvailable,
+  pgbouncer: pgbouncerAvailable,
 };
 
 const known = new Map<Service, true | string>();
@@ -63,5 +87,7 @@ export function servicesAvailable(): Availability {
     ownMongo: serviceAvailable('ownMongo'),
     realMongo: serviceAvailable('realMongo'),
     mongod: serviceAvailable('mongod'),
+    postgres: serviceAvailable('postgres'),
+    pgbouncer: serviceAvailable('pgbouncer'),
   };
 }

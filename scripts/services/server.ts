@@ -15,6 +15,8 @@ export interface ServerSpec {
   /** Resolves to true when the server answers requests, to false when it does not yet. */
   readonly ready: (port: number) => Promise<boolean>;
   readonly url: (host: string, port: number) => string;
+  /** Asks it to end without waiting for its clients. Default SIGTERM. */
+  readonly stopSignal?: NodeJS.Signals;
   /** Ports at these distances must be free as well. */
   readonly portOffsets?: readonly number[];
 }
@@ -95,7 +97,7 @@ export class Server {
   async stop(): Promise<void> {
     if (this.#child === undefined) return;
     if (this.#paused) this.resume();
-    await this.#end(this.#child, 'SIGTERM');
+    await this.#end(this.#child, this.#spec.stopSignal ?? 'SIGTERM');
   }
 
   /** Brings it up again on the same port: after `kill` or `stop`, or stopping it first. `wipe`: without its data. */

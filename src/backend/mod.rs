@@ -20,6 +20,7 @@ pub(crate) mod memory;
 pub mod mongo;
 mod outbox;
 mod owner;
+pub mod postgres;
 pub mod redis;
 mod refusals;
 #[cfg(test)]
@@ -215,7 +216,7 @@ pub type Cursor = Arc<str>;
 /// A storage for sessions. All calls may run at once; for one session, the session layer sends one commit at a time.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// `"embedded"`, `"redis"`, `"mongodb"` or `"hybrid"`: the `layer` of its errors.
+    /// `"embedded"`, `"redis"`, `"mongodb"`, `"postgres"` or `"hybrid"`: the `layer` of its errors.
     fn name(&self) -> &'static str;
 
     /// How commits of many sessions are best handed over.

@@ -38,6 +38,15 @@ pub fn mongo_for(name: &str) -> Option<String> {
     Some(url?.trim_end_matches('/').to_owned())
 }
 
+/// The URL of the PostgreSQL server for the test `name`, with a database.
+pub fn postgres_for(name: &str) -> Option<String> {
+    const SERVER: &str = "BAILEYS_VAULT_TEST_POSTGRES";
+    let url = std::env::var(SERVER).ok();
+    let needs = format!("a PostgreSQL server (its URL in {SERVER})");
+    found_for(name, &needs, url.is_some()).then_some(())?;
+    url
+}
+
 /// What `connect` makes of a server that is there, however slow the machine is. A test may want a short time limit
 /// for what it does later, which must not fail it before it begins.
 pub async fn connected<T>(mut connect: impl AsyncFnMut() -> Result<T>) -> T {

@@ -48,7 +48,8 @@ impl TcpProxy {
     /// To the server of a `mongodb://host:port…` or `redis://host:port…` URL.
     pub async fn to(url: &str) -> Self {
         let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let target = after_scheme.split(['/', '?']).next().unwrap().to_owned();
+        let authority = after_scheme.split(['/', '?']).next().unwrap();
+        let target = authority.rsplit('@').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut proxy = Self {
@@ -179,8 +180,20 @@ impl Messages {
 
     fn take(&mut self, sent: &[u8]) -> Vec<String> {
         self.0.extend_from_slice(sent);
-        if self.0.first() == Some(&b'*') {
-            return self.take_from_redis();
+        match self.0.first() {
+            Some(b'*') => return self.take_from_redis(),
+            // The length of a first message to PostgreSQL has its most significant byte first.
+            Some(0) => {
+                let length = self
+                    .0
+                    .first_chunk::<4>()
+                    .map_or(0, |length| u32::from_be_bytes(*length));
+                let length = usize::try_from(length).unwrap().min(self.0.len());
+                self.0.drain(..length);
+                return self.take_from_postgres();
+            }
+            Some(b'P' | b'p' | b'Q' | b'X') => return self.take_from_postgres(),
+            _ => {}
         }
         let mut names = Vec::new();
         while let Some(length) = self.0.first_chunk::<4>() {
@@ -194,6 +207,24 @@ impl Messages {
             names.push(String::from_utf8_lossy(name).into_owned());
         }
         names
+    }
+
+    /// A letter, and a length that counts itself. A statement is sent as a `P` with the statement's name and text, and
+    /// what belongs to it.
+    fn take_from_postgres(&mut self) -> Vec<String> {
+        let mut statements = Vec::new();
+        while let Some(&[letter, a, b, c, d]) = self.0.first_chunk::<5>() {
+            let length = 1 + usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap();
+            if self.0.len() < length {
+                break;
+            }
+            let message: Vec<u8> = self.0.drain(..length).collect();
+            if letter == b'P' {
+                let text = message[5..].split(|byte| *byte == 0).nth(1).unwrap_or_default();
+                statements.push(String::from_utf8_lossy(text).into_owned());
+            }
+        }
+        statements
     }
 
     /// Arrays of strings, each of which begins with its length.

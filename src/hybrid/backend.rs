@@ -10,13 +10,13 @@ use futures_util::future::join_all;
 use super::LAYER;
 use super::cache::Cache;
 use super::config::HybridConfig;
+use super::primaries::PrimaryConfig;
 use super::primary::Primary;
 use super::queue::Queue;
 use super::reconciler;
 use super::redis::RedisCache;
 use super::state::Core;
 use super::stats::{HybridMetrics, OutboxStats};
-use crate::backend::mongo::{MongoBackend, MongoConfig};
 use crate::backend::redis::RedisConfig;
 use crate::backend::{
     Acquire, Acquired, Backend, Commit, CommitPolicy, Cursor, DeadLetter, Fence, Head, Holder, Page, Renewal,
@@ -27,33 +27,24 @@ use crate::record::{KeyId, RecordKey};
 use crate::resilience::Breaker;
 use crate::runtime;
 
-/// Sessions in MongoDB with Redis in front of it. Cheap to clone; clones share everything.
+/// Sessions in a primary store with Redis in front of it. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct HybridBackend(pub(super) Arc<Core>);
 
 impl HybridBackend {
-    /// Connects to MongoDB, with `breaker` in front of it; to Redis when it is first used. To be called on the runtime that will carry the calls.
+    /// Connects to the primary, with `breaker` in front of it; to Redis when it is first used. To be called on the runtime that will carry the calls.
     pub async fn connect(
         redis: &RedisConfig,
-        mongo: &MongoConfig,
+        primary: &PrimaryConfig,
         config: HybridConfig,
         breaker: Arc<Breaker>,
         queue: Option<Arc<dyn Queue>>,
     ) -> Result<Self> {
         config.validate()?;
         redis.validate()?;
-        let mongo = MongoBackend::connect(mongo).await?;
-        if config.uses_outbox() {
-            mongo.check_behind_an_outbox()?;
-        }
-        let cache = RedisCache::new(redis, &mongo.installation().await?)?;
-        Ok(Self::join(
-            config,
-            Arc::new(mongo),
-            Arc::new(cache),
-            breaker,
-            queue,
-        ))
+        let (primary, installation) = primary.connect(config.uses_outbox()).await?;
+        let cache = RedisCache::new(redis, &installation)?;
+        Ok(Self::join(config, primary, Arc::new(cache), breaker, queue))
     }
 
     /// Begins to work with a primary and a cache, whichever those are.
@@ -112,10 +103,12 @@ impl HybridBackend {
         self.0.ensure_open()?;
         let holds_outbox = self.0.config.uses_outbox();
         let warnings = self.0.cache.call_unwatched(|cache| cache.warnings(holds_outbox));
-        match warnings.await {
-            Err(error) if !holds_outbox && error.kind() != Kind::Config => Ok(Vec::new()),
-            answer => answer,
-        }
+        let mut warnings = match warnings.await {
+            Err(error) if !holds_outbox && error.kind() != Kind::Config => Vec::new(),
+            answer => answer?,
+        };
+        warnings.extend(self.0.primary.call(Primary::warnings).await?);
+        Ok(warnings)
     }
 }
 

@@ -43,6 +43,11 @@ impl GuardedPrimary {
         }
     }
 
+    /// The `layer` of its errors.
+    pub fn name(&self) -> &'static str {
+        self.primary.name()
+    }
+
     /// Makes a call, unless the breaker is open.
     pub async fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a dyn Primary) -> F) -> Result<T>
     where

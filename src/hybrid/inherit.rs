@@ -99,7 +99,7 @@ impl Core {
         mut left: BTreeMap<u64, Commit>,
         revision: &mut Revision,
     ) -> Result<()> {
-        let passed = "another commit has its place in MongoDB";
+        let passed = "another commit has its place in the primary";
         if left
             .get(&revision.version)
             .is_some_and(|commit| commit.id != revision.commit_id)
@@ -193,7 +193,7 @@ pub(super) fn is_lost(left: &OutboxFound, owner: Token, metadata: &SessionMetada
 }
 
 pub(super) fn outbox_out_of_reach(error: &Error) -> Error {
-    let message = "Redis cannot be reached, and may hold commits that MongoDB does not have";
+    let message = "Redis cannot be reached, and may hold commits that the primary does not have";
     Error::new(Kind::Unavailable, LAYER, message).because(error)
 }
 

@@ -22,7 +22,8 @@ impl Core {
         let mut held = self.dead_letters.unsent();
         for slot in self.sessions.behind().into_iter().chain(self.sessions.orphans()) {
             if slot.has_pending() && self.lost_in_redis(&slot).await {
-                let reason = "the process ended before MongoDB could be reached, and Redis no longer had it";
+                let reason =
+                    "the process ended before the primary could be reached, and Redis no longer had it";
                 held.extend(slot.pending().iter().map(|commit| letter(commit, reason)));
             }
         }

@@ -31,7 +31,13 @@ impl Core {
             timeout(limit, self.primary.renew(leases, lease)),
             timeout(limit, self.renew_in_redis(&slots, lease))
         );
-        let late = || Error::new(Kind::Timeout, LAYER, "MongoDB did not renew the lease in time");
+        let late = || {
+            Error::new(
+                Kind::Timeout,
+                LAYER,
+                "the primary did not renew the lease in time",
+            )
+        };
         let in_mongo = in_mongo.unwrap_or_else(|_| leases.iter().map(|_| Err(late())).collect());
         let in_redis = in_redis.unwrap_or_else(|_| vec![None; slots.len()]);
         let answers =
@@ -217,10 +223,10 @@ impl Core {
         let seen = seen.unwrap_or_default();
         let purged = self.cache.call(|cache| cache.purge(session, seen));
         let purged = purged.await.map_err(|cause| {
-            let message = "the session is deleted in MongoDB; Redis' copy, which is not used any more, could not be \
+            let message = "the session is deleted in the primary; Redis' copy, which is not used any more, could not be \
                            removed";
             Error::new(Kind::Unavailable, LAYER, message)
-                .with("deletedIn", serde_json::json!(["mongodb"]))
+                .with("deletedIn", serde_json::json!([self.primary.name()]))
                 .with("notDeletedIn", serde_json::json!(["redis"]))
                 .because(&cause)
         });

@@ -2,7 +2,8 @@
 //! front of it, which holds a copy of each open session and, if allowed, an outbox of patches that were acknowledged
 //! before the primary had them.
 //!
-//! - `primary`, `cache`: the two traits. `mongo` implements the one, `redis` the other.
+//! - `primary`, `cache`: the two traits. `mongo` and `postgres` implement the one, `redis` the other; `primaries`: which
+//!   primary it is.
 //! - `guarded_primary`, `watched_cache`: the only ways to call them.
 //! - `config`: what users set. `backend`: implements the storage trait by delegating to the rest.
 //! - `slot`: what this process knows of one session that it owns; `sessions`: all of those.
@@ -32,6 +33,8 @@ mod lifetime;
 mod merge;
 mod mongo;
 mod open;
+mod postgres;
+mod primaries;
 mod primary;
 mod queue;
 mod read;
@@ -51,6 +54,7 @@ mod write;
 
 pub use backend::HybridBackend;
 pub use config::{HybridConfig, Mode};
+pub use primaries::PrimaryConfig;
 pub use queue::{Job, Queue};
 pub use stats::{HybridMetrics, OutboxStats};
 

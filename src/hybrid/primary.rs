@@ -58,4 +58,9 @@ pub trait Primary: Backend {
 
     /// Those patches.
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>>;
+
+    /// What an operator should know about the server's settings, one sentence each.
+    async fn warnings(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }

@@ -111,7 +111,7 @@ impl Core {
             Ok(_) => Error::new(
                 Kind::Unavailable,
                 LAYER,
-                "Redis holds something that MongoDB does not know of",
+                "Redis holds something that the primary does not know of",
             ),
             Err(error) => error,
         }

@@ -160,7 +160,7 @@ impl Core {
         if slot.may_have_expired() || slot.is_without_outbox() || commit.base != slot.revision().version {
             return Err(closed(
                 Kind::Unavailable,
-                "only MongoDB can say whether this commit may be made",
+                "only the primary can say whether this commit may be made",
             ));
         }
         self.primary

@@ -239,7 +239,7 @@ struct Row {
     value: u64,
 }
 
-const STORES: [&str; 4] = ["embedded", "redis", "mongodb", "hybrid"];
+const STORES: [&str; 5] = ["embedded", "redis", "mongodb", "postgres", "hybrid"];
 
 static METRICS: [StoreMetrics; STORES.len()] = [const { StoreMetrics::new() }; STORES.len()];
 

@@ -7,10 +7,11 @@ use super::queue::JobRelay;
 use crate::backend::Backend;
 use crate::backend::embedded::{Embedded, EmbeddedConfig};
 use crate::backend::mongo::{MongoBackend, MongoConfig};
+use crate::backend::postgres::{PostgresBackend, PostgresConfig};
 use crate::backend::redis::{RedisBackend, RedisConfig, WaitReplicas};
 use crate::config::{BackendKind, StoreConfig, ms};
 use crate::error::{Error, Kind, Result};
-use crate::hybrid::{HybridBackend, HybridConfig, Mode, Queue};
+use crate::hybrid::{HybridBackend, HybridConfig, Mode, PrimaryConfig, Queue};
 use crate::resilience::{self, Breaker};
 
 /// A backend ready for use.
@@ -69,6 +70,11 @@ async fn connect(config: &StoreConfig) -> Result<Connection> {
             let backend = MongoBackend::connect(&mongo_config(config)?).await?;
             Ok(guarded(Arc::new(backend), config, Vec::new()))
         }
+        BackendKind::Postgres => {
+            let backend = PostgresBackend::connect(&postgres_config(config)?).await?;
+            let warnings = backend.warnings().await?;
+            Ok(guarded(Arc::new(backend), config, warnings))
+        }
         BackendKind::Hybrid => hybrid(config).await,
     }
 }
@@ -80,12 +86,17 @@ async fn hybrid(config: &StoreConfig) -> Result<Connection> {
     } else {
         Mode::WriteThrough
     };
-    let breaker = resilience::breaker("mongodb", &config.resilience);
+    let primary = if config.postgres.is_some() {
+        PrimaryConfig::Postgres(postgres_config(config)?)
+    } else {
+        PrimaryConfig::Mongo(mongo_config(config)?)
+    };
+    let breaker = resilience::breaker(primary.name(), &config.resilience);
     let relay = Arc::new(JobRelay::default());
     let queue: Option<Arc<dyn Queue>> = if options.queue { Some(relay.clone()) } else { None };
     let backend = HybridBackend::connect(
         &redis_config(config)?,
-        &mongo_config(config)?,
+        &primary,
         HybridConfig {
             mode,
             outbox_when_mongo_down: options.outbox_when_mongo_down && config.exclusive,
@@ -101,7 +112,7 @@ async fn hybrid(config: &StoreConfig) -> Result<Connection> {
         Ok(warnings) => warnings,
         // Not there now; it is checked by every use.
         Err(error) if error.retryable() => {
-            vec![format!("Redis could not be asked for its settings: {error}")]
+            vec![format!("a server could not be asked for its settings: {error}")]
         }
         Err(error) => {
             let _ = backend.close().await;
@@ -144,6 +155,18 @@ fn mongo_config(config: &StoreConfig) -> Result<MongoConfig> {
         operation_timeout: resilience::driver_limit(&config.resilience),
         accept_lost_outbox: section.accept_lost_outbox,
         ..MongoConfig::new(&section.url)
+    })
+}
+
+fn postgres_config(config: &StoreConfig) -> Result<PostgresConfig> {
+    let section = section(config.postgres.as_ref(), "postgres")?;
+    Ok(PostgresConfig {
+        schema: section.schema.clone(),
+        tls: section.tls.as_ref().map(Into::into),
+        max_connections: section.max_connections,
+        operation_timeout: resilience::driver_limit(&config.resilience),
+        accept_lost_outbox: section.accept_lost_outbox,
+        ..PostgresConfig::new(&section.url)
     })
 }
 

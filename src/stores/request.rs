@@ -89,8 +89,18 @@ fn locate(config: &StoreConfig) -> Result<(WorkerThread, String)> {
             );
             Ok((WorkerThread::network(), location))
         }
+        BackendKind::Postgres => {
+            let section = section(config.postgres.as_ref(), "postgres")?;
+            let location = format!("postgres {} {}", digest(&[&section.url]), section.schema);
+            Ok((WorkerThread::network(), location))
+        }
         BackendKind::Hybrid => {
             let redis = section(config.redis.as_ref(), "redis")?;
+            if let Some(postgres) = &config.postgres {
+                let urls = digest(&[&redis.url, &postgres.url]);
+                let location = format!("hybrid {urls} {} postgres {}", redis.prefix, postgres.schema);
+                return Ok((WorkerThread::network(), location));
+            }
             let mongo = section(config.mongodb.as_ref(), "mongodb")?;
             let location = format!(
                 "hybrid {} {} {} {}",

@@ -62,10 +62,11 @@ fn settings_of(json: &str) -> Result<BTreeMap<String, Value>> {
     let mut config: BTreeMap<String, Value> = config::parse(json)?;
     config.retain(|name, _| !OWN.contains(&name.as_str()));
     // Each session on a server is exclusive or not by itself; a folder is so as a whole, and so is an outbox.
-    if config
-        .get("backend")
-        .is_some_and(|backend| backend == "redis" || backend == "mongodb")
-    {
+    if config.get("backend").is_some_and(|backend| {
+        ["redis", "mongodb", "postgres"]
+            .iter()
+            .any(|name| backend == name)
+    }) {
         config.remove("exclusive");
     }
     let mut settings = BTreeMap::new();
@@ -125,7 +126,8 @@ fn option_of(path: &str, backend: Option<&Value>) -> String {
         "hybrid.writeBehind" => "hybrid.enableWriteBehind".to_owned(),
         _ if backend.is_some_and(|backend| backend == "hybrid") => path
             .replace("redis.tls", "hybrid.redisTls")
-            .replace("mongodb.tls", "hybrid.mongoTls"),
+            .replace("mongodb.tls", "hybrid.mongoTls")
+            .replace("postgres.tls", "hybrid.postgresTls"),
         _ => path,
     }
 }

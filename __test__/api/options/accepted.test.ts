@@ -138,7 +138,7 @@ describe('accepted options', () => {
     };
     assert.equal(beside({ enableWriteBehind: true }), '');
     assert.equal(beside({ outboxWhenMongoDown: true }), '');
-    assert.match(beside({}), /redisWaitReplicas .*MongoDB acknowledges/);
+    assert.match(beside({}), /redisWaitReplicas .*primary acknowledges/);
   });
 
   it('pass an outbox that MongoDB alone cannot see only when told to', () => {
@@ -161,7 +161,7 @@ describe('accepted options', () => {
     assert.equal(place({ mongoUrl: 'mongodb://h/' }), 'baileys_vault');
     const both = hybrid({ mongoUrl: 'mongodb://a,b/of-url' }).config;
     assert.ok(both.backend === 'hybrid');
-    assert.equal(both.mongodb.database, 'of-url');
+    assert.equal(both.mongodb?.database, 'of-url');
   });
 
   it('put what MongoDB’s driver reads into its URL', () => {

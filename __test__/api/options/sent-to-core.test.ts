@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { StoreSettings } from '../../../lib/options/shared.js';
-import { folder, hybrid, mongo, redis } from './resolve.js';
+import { folder, hybrid, mongo, postgres, redis } from './resolve.js';
 
 const SENT = JSON.parse(readFileSync(join(__dirname, 'sent-to-core.json'), 'utf8')) as object;
 
@@ -18,5 +18,14 @@ it('the core is sent every default', () => {
   const embedded = sent(folder());
   // Depends on where the test runs.
   Object.assign(embedded.embedded as object, { folder: '/somewhere' });
-  assert.deepEqual({ embedded, redis: sent(redis()), mongodb: sent(mongo()), hybrid: sent(hybrid()) }, SENT);
+  assert.deepEqual(
+    {
+      embedded,
+      redis: sent(redis()),
+      mongodb: sent(mongo()),
+      postgres: sent(postgres()),
+      hybrid: sent(hybrid()),
+    },
+    SENT,
+  );
 });

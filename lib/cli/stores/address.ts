@@ -4,12 +4,20 @@ import { ConfigError } from '../../errors.js';
 import { type ServerUrl, splitUrl } from '../../options/url.js';
 import { CliError, usage } from '../errors.js';
 import { type ForeignAddress, LIBRARIES, libraryOf, readForeign } from './foreign/address.js';
-import { given, hasPassword, type Sealing, server, takeOptions, withoutPassword } from './server-url.js';
+import {
+  given,
+  hasPassword,
+  type Sealing,
+  server,
+  type Taken,
+  takeOptions,
+  withoutPassword,
+} from './server-url.js';
 
 /** Where sessions are, as a user names it. */
 export type Address =
   | {
-      kind: 'embedded' | 'redis' | 'mongodb' | 'hybrid';
+      kind: 'embedded' | 'redis' | 'mongodb' | 'postgres' | 'hybrid';
       shown: string;
       options: Record<string, unknown>;
       security: Sealing;
@@ -25,14 +33,16 @@ const KNOWN = [
   'rediss://',
   'mongodb://',
   'mongodb+srv://',
+  'postgres://',
   'hybrid:redis://…+mongodb://…',
+  'hybrid:redis://…+postgres://…',
   'multi-file:./folder',
   'json:./file.json',
   ...LIBRARIES.map(({ example }) => example),
 ].join(', ');
 
 /** Named in a URL as they will be once they can be read. */
-const LATER = /^(postgres|postgresql|evolution)$/;
+const LATER = /^evolution$/;
 
 const SCHEME = /^([a-z][a-z0-9+.-]+):/i;
 const REDIS = /^(rediss?|valkeys?|unix)([+-](sentinel|cluster))?$/;
@@ -90,6 +100,9 @@ function read(option: string, text: string): Address {
     case 'mongodb':
     case 'mongodb+srv':
       return mongo(text);
+    case 'postgres':
+    case 'postgresql':
+      return postgres(text);
     case 'hybrid':
       return hybrid(option, rest);
     case 'whatsmeow':
@@ -142,6 +155,9 @@ const MONGO_OPTIONS = {
   tlsKey: 'key',
 };
 
+/** `schema` is what an ORM's URL calls its own: ours has the store's name in front. */
+const POSTGRES_OPTIONS = { vaultSchema: 'schema', tlsCa: 'ca', tlsCert: 'cert', tlsKey: 'key' };
+
 function redis(text: string): Address {
   const { options, security, url } = server(text, REDIS_OPTIONS);
   return { kind: 'redis', shown: withoutPassword(text), options: { redisUrl: url, ...options }, security };
@@ -152,19 +168,29 @@ function mongo(text: string): Address {
   return { kind: 'mongodb', shown: withoutPassword(text), options: { mongoUrl: url, ...options }, security };
 }
 
+function postgres(text: string): Address {
+  const { options, security, url } = server(text, POSTGRES_OPTIONS);
+  return {
+    kind: 'postgres',
+    shown: withoutPassword(text),
+    options: { postgresUrl: url, ...options },
+    security,
+  };
+}
+
 function hybrid(option: string, text: string): Address {
-  const at = text.search(/\+mongodb(\+srv)?:\/\//i);
+  const at = text.search(/\+(mongodb(\+srv)?|postgres(ql)?):\/\//i);
   if (at < 0) {
-    throw usage(`${option}: expected hybrid:redis://…+mongodb://…`);
+    throw usage(`${option}: expected hybrid:redis://…+mongodb://… or hybrid:redis://…+postgres://…`);
   }
   const [front, behind] = [text.slice(0, at), text.slice(at + 1)];
   if (!REDIS.test(SCHEME.exec(front)?.[1]?.toLowerCase() ?? '')) {
     throw usage(`${option}: expected redis:// or rediss:// behind hybrid:`);
   }
   const one = server(front, REDIS_OPTIONS);
-  const other = server(behind, MONGO_OPTIONS);
+  const isMongo = /^mongodb/i.test(behind);
+  const other = server(behind, isMongo ? MONGO_OPTIONS : POSTGRES_OPTIONS);
   const { prefix, tls: redisTls } = one.options;
-  const { databaseName, collectionName, tls: mongoTls } = other.options;
   return {
     kind: 'hybrid',
     shown: `hybrid:${withoutPassword(front)}+${withoutPassword(behind)}`,
@@ -172,14 +198,24 @@ function hybrid(option: string, text: string): Address {
       redisUrl: one.url,
       redisPrefix: prefix,
       redisTls,
-      mongoUrl: other.url,
-      mongoDatabase: databaseName,
-      mongoCollection: collectionName,
-      mongoTls,
+      ...(isMongo ? mongoPrimary(other) : postgresPrimary(other)),
     }),
     security: { ...one.security, ...other.security },
   };
 }
+
+const mongoPrimary = ({ url, options }: Taken & { url: string }): Record<string, unknown> => ({
+  mongoUrl: url,
+  mongoDatabase: options.databaseName,
+  mongoCollection: options.collectionName,
+  mongoTls: options.tls,
+});
+
+const postgresPrimary = ({ url, options }: Taken & { url: string }): Record<string, unknown> => ({
+  postgresUrl: url,
+  postgresSchema: options.schema,
+  postgresTls: options.tls,
+});
 
 function refuseOthers(option: string, { query }: ServerUrl): void {
   const other = query[0]?.[0];

@@ -51,7 +51,7 @@ export function takeOptions(url: ServerUrl, names: Readonly<Record<string, strin
 }
 
 const SECRET = /password|passwd|passphrase/i;
-const PARTS = /\+(?=mongodb(\+srv)?:\/\/)/i;
+const PARTS = /\+(?=(?:mongodb(?:\+srv)?|postgres(?:ql)?):\/\/)/i;
 /** What may stand in front of a URL: `hybrid:`, or a library. */
 const IN_FRONT = /^[a-z-]+:(?=[a-z+-]+:\/\/)/i;
 

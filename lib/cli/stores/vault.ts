@@ -5,9 +5,20 @@ import { VersionMismatchError } from '../../errors.js';
 import { inspectCredsFile, removeMarker } from '../../folder/marker.js';
 import { CREDS_FILE } from '../../import/file-names.js';
 import { FOLDER_SESSION, resolveServerless } from '../../options/embedded.js';
-import { resolveHybridHook, resolveMongoStore, resolveRedisStore } from '../../options/servers.js';
+import {
+  resolveHybridHook,
+  resolveMongoStore,
+  resolvePostgresStore,
+  resolveRedisStore,
+} from '../../options/servers.js';
 import { snapshotOf } from '../../store/records.js';
-import { EmbeddedAuthStore, HybridAuthStore, MongoAuthStore, RedisAuthStore } from '../../store/stores.js';
+import {
+  EmbeddedAuthStore,
+  HybridAuthStore,
+  MongoAuthStore,
+  PostgresAuthStore,
+  RedisAuthStore,
+} from '../../store/stores.js';
 import type { RotationOptions, RotationResult, SessionHolder } from '../../store/types.js';
 import { Prepared, type VaultStore } from '../../store/vault-store.js';
 import { CliError } from '../errors.js';
@@ -194,6 +205,8 @@ function storeOf(address: VaultAddress, { keys, timeout, warn }: OpenOptions): V
       return new RedisAuthStore(new Prepared(resolveRedisStore({ ...options, ...shared }, {})));
     case 'mongodb':
       return new MongoAuthStore(new Prepared(resolveMongoStore({ ...options, ...shared }, {})));
+    case 'postgres':
+      return new PostgresAuthStore(new Prepared(resolvePostgresStore({ ...options, ...shared }, {})));
     case 'hybrid':
       return new HybridAuthStore(
         new Prepared(resolveHybridHook({ sessionId: NO_SESSION, hybrid: options, ...shared })),

@@ -6,6 +6,7 @@ mod cost;
 mod crashes;
 mod doubts;
 mod outages;
+mod postgres;
 mod queues;
 mod renewals;
 mod takeovers;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{HybridBackend, HybridConfig, Mode, Queue};
+use super::{HybridBackend, HybridConfig, Mode, PrimaryConfig, Queue};
 use crate::backend::Seen;
 use crate::backend::contract::renewals;
 use crate::backend::contract::{self, acquire, change, commit, commit_one, key};
@@ -177,7 +178,8 @@ async fn join(
     let breaker = Breaker::new("mongodb", breaker, observe::of("mongodb"));
     let breaker = Arc::new(breaker);
     connected(async || {
-        HybridBackend::connect(redis, mongo, config.clone(), breaker.clone(), queue.clone()).await
+        let primary = PrimaryConfig::Mongo(mongo.clone());
+        HybridBackend::connect(redis, &primary, config.clone(), breaker.clone(), queue.clone()).await
     })
     .await
 }
@@ -404,7 +406,14 @@ async fn an_outbox_needs_a_majority_behind_it() {
         (behind(), true),
     ] {
         let of = Breaker::new("mongodb", breaker(seconds(30)), observe::of("mongodb"));
-        let answer = HybridBackend::connect(&redis, &mongo, config, Arc::new(of), None).await;
+        let answer = HybridBackend::connect(
+            &redis,
+            &PrimaryConfig::Mongo(mongo.clone()),
+            config,
+            Arc::new(of),
+            None,
+        )
+        .await;
         let kind = answer.map(drop).map_err(|error| error.kind());
         assert_eq!(kind, if refused { Err(Kind::Config) } else { Ok(()) });
     }
