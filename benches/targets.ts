@@ -1,8 +1,10 @@
+import { ROW_PER_KEY } from './peers/pg-stores.js';
 import { BEHIND, BARE as HYBRID_BARE, hybridCase, THROUGH } from './scenarios/hybrid.js';
 import { caseName } from './scenarios/keys.js';
 import { CORE_CASE } from './scenarios/memory.js';
 import { OPEN_CASE } from './scenarios/open.js';
 import { CONNECTED, PEERS, PEERS_OPEN_CASE, peersCase } from './scenarios/peers.js';
+import { postgresCase } from './scenarios/postgres.js';
 import { BARE, GET_CASE, IN_JS, loadCase } from './scenarios/redis.js';
 import { SCALE_CORE_CASE, SCALE_MODES } from './scenarios/scale.js';
 import { BASELINE, OURS } from './support/contenders.js';
@@ -27,19 +29,25 @@ const over = (a: number | undefined, b: number | undefined): number | undefined 
 export function judge(results: readonly Result[]): Verdict[] {
   const find: Find = (name, contender = OURS) =>
     results.find((result) => result.case === name && result.contender === contender)?.median;
-  return [...embedded(find), ...redis(find), ...peers(find), ...hybrid(find), ...scale(find)].flatMap(
-    ([target, measured, bound, limit]) =>
-      measured === undefined
-        ? []
-        : [
-            {
-              target,
-              measured,
-              limit,
-              bound,
-              met: bound === 'at most' ? measured <= limit : measured >= limit,
-            },
-          ],
+  return [
+    ...embedded(find),
+    ...redis(find),
+    ...postgres(find),
+    ...peers(find),
+    ...hybrid(find),
+    ...scale(find),
+  ].flatMap(([target, measured, bound, limit]) =>
+    measured === undefined
+      ? []
+      : [
+          {
+            target,
+            measured,
+            limit,
+            bound,
+            met: bound === 'at most' ? measured <= limit : measured >= limit,
+          },
+        ],
   );
 }
 
@@ -58,6 +66,22 @@ function embedded(find: Find): Target[] {
     [`opening and a first get, of ${BASELINE}’s time`, against(OPEN_CASE), 'at most', 1 / 5],
     ['an idle session in the core, in KiB', find(CORE_CASE), 'at most', 4],
   ];
+}
+
+function postgres(find: Find): Target[] {
+  return [1, 100, 1_000].flatMap((sessions): Target[] => {
+    const against = (figure: 'sets per second' | 'event-loop time per set') =>
+      over(find(postgresCase(sessions, figure)), find(postgresCase(sessions, figure), ROW_PER_KEY));
+    return [
+      [`PostgreSQL: sets, of ${ROW_PER_KEY}, ${sessions} at once`, against('sets per second'), 'at least', 3],
+      [
+        `PostgreSQL: event-loop time of a set, of ${ROW_PER_KEY}, ${sessions} at once`,
+        against('event-loop time per set'),
+        'at most',
+        1 / 3,
+      ],
+    ];
+  });
 }
 
 function redis(find: Find): Target[] {

@@ -10,7 +10,14 @@ import { after, before, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { MongoClient } from 'mongodb';
-import { describeWith, type Server, startMongo, startRedis } from '../support/services.js';
+import {
+  describeWith,
+  type Server,
+  sql,
+  startMongo,
+  startPostgres,
+  startRedis,
+} from '../support/services.js';
 import { opening } from './load.js';
 import type { Mode, Place } from './open.mjs' with { 'resolution-mode': 'import' };
 
@@ -24,7 +31,15 @@ const CONTESTED = Array.from({ length: 50 }, (_, n) => `${n}`);
 /** How often the head of the session is looked at on the server, in ms. */
 const LOOK_EVERY = 50;
 
-const MODES = ['redis', 'mongo', 'write-through', 'write-behind', 'embedded'] as const;
+const MODES = [
+  'redis',
+  'mongo',
+  'postgres',
+  'write-through',
+  'write-behind',
+  'postgres-behind',
+  'embedded',
+] as const;
 
 /** Each mode has one of its own, since one process opens one place in one way. */
 const databaseOf = (mode: Mode): string => `fight-${mode}`;
@@ -119,17 +134,19 @@ async function watch(look: Look, session: string, over: () => boolean): Promise<
   return looks;
 }
 
-describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
+describeWith(['redis', 'ownMongo', 'postgres'], 'two processes fight for a session', () => {
   let redis: Server;
   let mongo: Server;
+  let postgres: Server;
   let folder: string;
   let redisClient: Redis;
   let mongoClient: MongoClient;
 
   before(async () => {
-    [redis, mongo, folder] = await Promise.all([
+    [redis, mongo, postgres, folder] = await Promise.all([
       startRedis({ persist: true }),
       startMongo(),
+      startPostgres(),
       mkdtemp(join(tmpdir(), 'vault-fight-')),
     ]);
     redisClient = new Redis(redis.url);
@@ -139,7 +156,12 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
   after(async () => {
     redisClient.disconnect();
     await mongoClient.close();
-    await Promise.all([redis.stop(), mongo.stop(), rm(folder, { recursive: true, force: true })]);
+    await Promise.all([
+      redis.stop(),
+      mongo.stop(),
+      postgres.stop(),
+      rm(folder, { recursive: true, force: true }),
+    ]);
   });
 
   const lookAtRedis: Look = async (session) => {
@@ -156,9 +178,23 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
       );
     };
 
+  const lookAtPostgres =
+    (mode: Mode): Look =>
+    async (session) => {
+      const row = `SELECT token, version FROM "${databaseOf(mode)}".vault_session WHERE id = '${session}'`;
+      try {
+        const [token, version] = sql(postgres, row).split('|').map(Number);
+        return token === undefined || version === undefined ? undefined : { token, version };
+      } catch {
+        // The tables are not there yet.
+        return undefined;
+      }
+    };
+
   /** Where the last word about a session is; a folder's is known to its owner alone. */
   function lookOf(mode: Mode): Look {
     if (mode === 'embedded') return async () => undefined;
+    if (mode.startsWith('postgres')) return lookAtPostgres(mode);
     return mode === 'redis' ? lookAtRedis : lookAtMongo(mode);
   }
 
@@ -167,6 +203,7 @@ describeWith(['redis', 'ownMongo'], 'two processes fight for a session', () => {
       mode,
       redisUrl: redis.url,
       mongoUrl: mongo.url,
+      postgresUrl: postgres.url,
       database: databaseOf(mode),
       folder,
       lockTtl: LOCK_TTL_S,

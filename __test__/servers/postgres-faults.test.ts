@@ -1,6 +1,7 @@
 /** What happens to acknowledged writes while PostgreSQL, or what stands in front of it, fails. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -126,6 +127,81 @@ describeWith(['redis', 'postgres'], 'a PostgreSQL server that fails', () => {
     await server.kill();
     await server.restart();
     await settle('process and server killed', load);
+  });
+
+  for (const mode of ['postgres', 'postgres-through', 'postgres-behind'] as const) {
+    it(`refuses a process that slept through the end of its lease: ${mode}`, async (t) => {
+      const { openPatiently: open } = await opening();
+      const place = {
+        ...at(server.url, mode, redis.url),
+        database: `sleeps_${mode.replace('-', '_')}`,
+        lockTtl: 1,
+      };
+      const load = await Load.start(t, place, { sessions: 1, openTimeout: 1_000 });
+      const [session] = load.sessions as [string];
+      load.signal('SIGSTOP');
+      const { state, store } = await open(place, session);
+      const { acknowledged } = load;
+      await state.keys.set({ session: { later: { seq: 1 } as never } });
+      const before = await store.get(session);
+      load.signal('SIGCONT');
+      const fenced = () => load.failures.some(({ code }) => code === 'FENCED');
+      await load.until('its writes are refused', fenced);
+      await load.until('it hears that its lease is lost', () => load.lost.has(session));
+      await load.stop();
+      assert.deepEqual(await state.keys.get('session', ['later']), { later: { seq: 1 } });
+      assert.equal((await store.get(session))?.version, before?.version);
+      // At most the write whose answer was on its way when the process was stopped.
+      assert.ok(load.acknowledged <= acknowledged + 1);
+      await store.close();
+      await settle('owner slept', load);
+    });
+  }
+
+  for (const sealed of [true, false]) {
+    it(`sees ${sealed ? 'nothing of a key when records are sealed' : 'keys when they are not'}`, async () => {
+      const { openPatiently: open, MASTER_KEY } = await opening();
+      const database = `plain_${sealed}`;
+      const { state, saveCreds, store } = await open({ ...at(server.url), database, sealed }, 'secrets');
+      await saveCreds();
+      const secret = randomBytes(32);
+      await state.keys.set({ 'pre-key': { 1: { public: secret, private: secret } } });
+      const identity = Buffer.from(state.creds.signedIdentityKey.private);
+      await store.close();
+      const dump = spawnSync('pg_dump', ['--inserts', '-n', database, server.url], {
+        encoding: 'utf8',
+      }).stdout;
+      assert.match(dump, /INSERT INTO plain_\w+\.vault_record/);
+      for (const bytes of [secret, identity]) {
+        // Unsealed, it is found: so the search would find it.
+        assert.equal(dump.includes(bytes.toString('hex')), !sealed);
+      }
+      assert.ok(!dump.includes(MASTER_KEY));
+    });
+  }
+
+  it('warns of settings by which acknowledged writes may be lost, and stands behind no outbox then', async (t) => {
+    const { vault } = await opening();
+    const lax = await startPostgres({ config: { synchronous_commit: 'off', fsync: 'off' } });
+    t.after(() => lax.stop());
+    const heard: string[] = [];
+    const quiet = (): void => {};
+    const logger = { debug: quiet, info: quiet, warn: (text: string) => void heard.push(text), error: quiet };
+    const { store } = await vault.usePostgresAuthState({
+      sessionId: 's',
+      logger,
+      postgres: { postgresUrl: lax.url },
+    });
+    await store.close();
+    assert.match(heard.join(), /fsync off.*synchronous_commit off/);
+    await assert.rejects(
+      vault.useHybridAuthState({
+        sessionId: 's',
+        logger,
+        hybrid: { redisUrl: redis.url, postgresUrl: lax.url, enableWriteBehind: true },
+      }),
+      { code: 'CONFIG_INVALID', message: /synchronous_commit/ },
+    );
   });
 
   it('is short of connections', async (t) => {

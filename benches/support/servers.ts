@@ -1,6 +1,12 @@
 /** Servers that scenarios start for themselves, and whether they can. */
 import { Redis, type RedisOptions } from 'ioredis';
-import { type Service, serviceAvailable, startMongo, startRedis } from '../../scripts/services/index.js';
+import {
+  type Service,
+  serviceAvailable,
+  startMongo,
+  startPostgres,
+  startRedis,
+} from '../../scripts/services/index.js';
 
 /** Redis as it is measured everywhere: on loopback, in memory only. */
 export const REDIS_NOTE =
@@ -35,6 +41,15 @@ export async function mongoPlace(): Promise<Place> {
     return { url: given, stop: async () => {} };
   }
   const server = await startMongo();
+  return { url: server.url, stop: () => server.stop() };
+}
+
+/** PostgreSQL as it is set up by its package: every write is on disk before its answer. */
+export const POSTGRES_NOTE =
+  'PostgreSQL runs on the same machine, on loopback, with its own defaults: read the ratios, not the rates.';
+
+export async function postgresPlace(): Promise<Place> {
+  const server = await startPostgres();
   return { url: server.url, stop: () => server.stop() };
 }
 

@@ -227,6 +227,17 @@ export const CATALOGUE = {
     action:
       'Bring back the data of Redis. If it is gone for good, open the session once with acceptLostOutbox.',
   },
+  POSTGRES_NOT_DURABLE: {
+    severity: 'error',
+    meaning:
+      'PostgreSQL acknowledges writes that are not on disk yet: a crash loses them, or damages the database.',
+    action: 'Set synchronous_commit, fsync and full_page_writes to on.',
+  },
+  POSTGRES_FAILOVER_LOSES: {
+    severity: 'warning',
+    meaning: 'PostgreSQL has standbys, and acknowledges writes that none of them has: a failover loses them.',
+    action: 'Name a standby in synchronous_standby_names, with synchronous_commit on.',
+  },
   LEASE_STALE: {
     severity: 'warning',
     meaning:

@@ -46,6 +46,8 @@ function damageOf(sessionId: string, error: unknown): Finding[] {
 const BY_WARNING: readonly (readonly [RegExp, Code])[] = [
   [/^maxmemory-policy is /, 'REDIS_MAY_EVICT'],
   [/^(persistence|appendonly) is off/, 'REDIS_NOT_PERSISTENT'],
+  [/^PostgreSQL has (fsync|full_page_writes|synchronous_commit) off/, 'POSTGRES_NOT_DURABLE'],
+  [/^PostgreSQL has (standbys, and none|synchronous_commit local)/, 'POSTGRES_FAILOVER_LOSES'],
   [/: mongo-baileys stores neither/, 'LIBRARY_LOSES_RECORDS'],
 ];
 
