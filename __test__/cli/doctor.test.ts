@@ -18,7 +18,7 @@ import { findingOfWarning } from '../../lib/cli/doctor/examine.js';
 import { examineRecords } from '../../lib/cli/doctor/records.js';
 import type { RecordEntry } from '../../lib/codec/index.js';
 import { makeFolder } from '../situations/support.js';
-import { describeWith, startRedis } from '../support/services.js';
+import { describeWith, startPostgres, startRedis } from '../support/services.js';
 import { EMBEDDED, SERVERS } from './places.js';
 import { SERVER_CODES } from './server-codes.js';
 import {
@@ -453,6 +453,8 @@ describe('the warnings of a store', () => {
       ['maxmemory-policy is allkeys-lru: Redis may evict sessions; set it to noeviction', 'REDIS_MAY_EVICT'],
       ['appendonly is off: a crash of Redis loses …', 'REDIS_NOT_PERSISTENT'],
       ['bot: mongo-baileys stores neither bytes nor texts nor lists: …', 'LIBRARY_LOSES_RECORDS'],
+      ['PostgreSQL has fsync off: a crash …', 'POSTGRES_NOT_DURABLE'],
+      ['PostgreSQL has standbys, and none is synchronous …', 'POSTGRES_FAILOVER_LOSES'],
       ['client-output-buffer-limit ends connections', 'STORE_WARNING'],
     ];
     for (const [text, code] of TEXTS) {
@@ -468,6 +470,17 @@ describeWith(['redis'], 'doctor on Redis', () => {
     await json(t, ['import', folder, '--store', redis.url], SEALED);
     const { exitCode, findings } = await diagnose(t, redis.url, SEALED);
     expectCodes(codesOf({ findings }), ['REDIS_MAY_EVICT', 'REDIS_NOT_PERSISTENT']);
+    assert.equal(exitCode, 6);
+  });
+});
+
+describeWith(['postgres'], 'doctor on PostgreSQL', () => {
+  it('looks at what an operator set, too', async (t) => {
+    const postgres = await startPostgres({ config: { synchronous_commit: 'off' } });
+    t.after(() => postgres.stop());
+    await json(t, ['import', folder, '--store', postgres.url], SEALED);
+    const { exitCode, findings } = await diagnose(t, postgres.url, SEALED);
+    expectCodes(codesOf({ findings }), ['POSTGRES_NOT_DURABLE']);
     assert.equal(exitCode, 6);
   });
 });
