@@ -72,5 +72,10 @@ export const noSuchSession = (sessionId: string, store: string, hint?: string): 
 
 export const interrupted = (): CliError => new CliError('INTERRUPTED', 'interrupted');
 
-export const noSession = (store: string): CliError =>
-  new CliError('SESSION_NOT_FOUND', `there is no session in ${store}`, undefined, { store });
+export const noSession = ({ shown: store, lookedFor }: { shown: string; lookedFor?: string }): CliError =>
+  new CliError(
+    'SESSION_NOT_FOUND',
+    `there is no session in ${store}`,
+    lookedFor && `A session there is ${lookedFor}.`,
+    { store },
+  );

@@ -1,8 +1,11 @@
 import type { Command, OptionSpec } from './command.js';
 import { EVERYWHERE, shapeOf } from './parse.js';
+import { LIBRARIES } from './stores/foreign/address.js';
 import type { Style } from './style.js';
 
 const WIDTH = 100;
+/** Of addresses and variables in the help of the program. */
+const STORE_WIDTH = 37;
 
 /** The help of the program. */
 export function programHelp(commands: readonly Command[], style: Style): string {
@@ -22,9 +25,10 @@ export function programHelp(commands: readonly Command[], style: Style): string 
     '  postgres://host:5432/db                PostgreSQL',
     '  hybrid:redis://…+mongodb://…           Redis in front of MongoDB; or of PostgreSQL, by +postgres://…',
     "  multi-file:./dir                       a folder of Baileys' own useMultiFileAuthState, or a tree of them",
-    '  sqlite:./auth.db, fazer:redis://…,     stores of other libraries, to read and copy from',
-    '  baileys-redis-auth:redis://…, mongo-baileys:mongodb://…',
     '  env:NAME                               the one that the variable NAME names',
+    '',
+    style('bold', "Another library's store, to read and to import from, is"),
+    ...LIBRARIES.map(({ example, about }) => `  ${example.padEnd(STORE_WIDTH)}  ${about}`),
     '',
     style('bold', 'Environment:'),
     '  BAILEYS_VAULT_STORE                    the store, where --store does not say; it may hold a password',

@@ -95,7 +95,14 @@ for (const { name, needs, make } of SOURCES) {
       const { address } = await make(t);
       assert.deepEqual((await json<{ sessions: unknown[] }>(t, ['list', '--store', address])).sessions, []);
       const vault = join(await makeFolder(t), 'vault');
-      await refused(t, 3, 'SESSION_NOT_FOUND', ['import', address, '--store', vault], SEALED);
+      const { hint } = await refused(
+        t,
+        3,
+        'SESSION_NOT_FOUND',
+        ['import', address, '--store', vault],
+        SEALED,
+      );
+      assert.match(hint ?? '', /^A session there is a (key|file) /);
       await refused(t, 3, 'SESSION_NOT_FOUND', ['show', 'bot-1', '--store', address]);
     });
   });

@@ -47,7 +47,7 @@ export const backup = defineCommand({
     return await using(await openSessions({ address, keys, timeout, output }), async (from) => {
       const sessions = args.length > 0 ? args : await from.list();
       if (sessions.length === 0) {
-        throw noSession(from.shown);
+        throw noSession(from);
       }
       const kept: BackedUp[] = [];
       const totals = new Totals();

@@ -61,7 +61,7 @@ export const copy = defineCommand({
     return await using(source, async () => {
       const sessions = args.length > 0 ? args : await source.list();
       if (sessions.length === 0) {
-        throw noSession(source.shown);
+        throw noSession(source);
       }
       if (options.as !== undefined && sessions.length > 1) {
         throw usage(`--as names one session, and ${source.shown} holds ${sessions.length}: name one`);

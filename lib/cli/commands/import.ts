@@ -2,6 +2,7 @@ import { defineCommand } from '../command.js';
 import { noSession, usage } from '../errors.js';
 import { FROM_KEY_OPTION, readKeys, sideKeys } from '../keys.js';
 import { type Address, parseAddress } from '../stores/address.js';
+import { LIBRARIES } from '../stores/foreign/address.js';
 import { addressOf, openSessions, STORE_KEYS, STORE_OPTIONS, using } from '../stores/open.js';
 import { checkSealed, TRANSFER_OPTIONS, transfer } from './transfer.js';
 
@@ -47,7 +48,7 @@ export const importSessions = defineCommand({
     return await using(source, async () => {
       const sessions = await source.list();
       if (sessions.length === 0) {
-        throw noSession(source.shown);
+        throw noSession(source);
       }
       if (options.as !== undefined && sessions.length > 1) {
         throw usage(
@@ -67,6 +68,8 @@ export const importSessions = defineCommand({
   },
 });
 
+const OTHERS = LIBRARIES.map(({ example }) => example).join(', ');
+
 /** A bare path means files here; everything else is copied. */
 function sourceOf(source: string, env: NodeJS.ProcessEnv): Address {
   const address = parseAddress('source', source, env);
@@ -76,7 +79,7 @@ function sourceOf(source: string, env: NodeJS.ProcessEnv): Address {
   if ('options' in address) {
     throw usage(
       `${address.shown} is a store of Baileys Vault`,
-      'From store to store there is: baileys-vault copy',
+      `From store to store there is: baileys-vault copy. If another library has its sessions there, name that: ${OTHERS}`,
     );
   }
   return address;

@@ -57,7 +57,7 @@ export const rotateKey = defineCommand({
       const sessions = args.length > 0 ? args : await store.list();
       const vault = vaultOf(store, 'rotate-key');
       if (sessions.length === 0) {
-        throw noSession(store.shown);
+        throw noSession(store);
       }
       const found = new Map<string, SessionSeals>();
       const counting = { sessions, jobs, doing: 'counting', output, signal };

@@ -67,7 +67,7 @@ export async function oneSession(store: SessionStore, name: string | undefined):
   }
   const [only, ...others] = names;
   if (only === undefined) {
-    throw noSession(store.shown);
+    throw noSession(store);
   }
   if (others.length > 0) {
     throw usage(

@@ -14,6 +14,8 @@ export interface StoredSession {
 export interface SessionStore {
   /** The address, without passwords. */
   readonly shown: string;
+  /** What in it is a session, where that is not plain; for who finds none. */
+  readonly lookedFor?: string;
   list(): Promise<string[]>;
   exists(sessionId: string): Promise<boolean>;
   /** Reads a session beside whoever holds it, whom that does not disturb; undefined if there is none. */

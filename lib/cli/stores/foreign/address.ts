@@ -8,6 +8,9 @@ interface Library {
   name: LibraryName;
   /** How an address of one looks, for people. */
   example: string;
+  about: string;
+  /** What in a store is a session, for who finds none. */
+  session: string;
   of: 'redis' | 'mongodb' | 'path';
   /** Options in the query of a URL. */
   options: readonly string[];
@@ -22,24 +25,52 @@ export type LibraryName =
   | 'sqlite';
 
 export const LIBRARIES: readonly Library[] = [
-  { name: 'sqlite', example: 'sqlite:./auth.db', of: 'path', options: [] },
+  {
+    name: 'sqlite',
+    example: 'sqlite:./auth.db',
+    about: "Baileys' coming useSqliteAuthState, or a folder of its files",
+    session: 'a file (.db, .sqlite, .sqlite3) with a table signal_keys',
+    of: 'path',
+    options: [],
+  },
   {
     name: 'baileys-redis-auth',
     example: 'baileys-redis-auth:redis://…',
+    about: 'baileys-redis-auth, hashes and keys',
+    session:
+      'a key <session>:auth, authState:<session> or <session>:creds in the database of the URL; see keyPrefix',
     of: 'redis',
     options: ['session', 'layout', 'keyPrefix'],
   },
-  { name: 'fazer', example: 'fazer:redis://…', of: 'redis', options: ['session', 'keyPrefix'] },
+  {
+    name: 'fazer',
+    example: 'fazer:redis://…',
+    about: 'baileys-api of fazer-ai',
+    session: 'a key @baileys-api:connections:<phone>:authState in the database of the URL; see keyPrefix',
+    of: 'redis',
+    options: ['session', 'keyPrefix'],
+  },
   {
     name: 'mongo-baileys',
     example: 'mongo-baileys:mongodb://…',
+    about: 'mongo-baileys, a collection for each session',
+    session: 'a collection with a document auth_creds in the database of the URL',
     of: 'mongodb',
     options: ['databaseName', 'collectionName'],
   },
-  { name: 'luoarch-redis', example: 'luoarch-redis://…', of: 'redis', options: ['session'] },
+  {
+    name: 'luoarch-redis',
+    example: 'luoarch-redis://…',
+    about: '@luoarch/baileys-store-core in Redis',
+    session: 'a key baileys:auth:<session>:creds in the database of the URL',
+    of: 'redis',
+    options: ['session'],
+  },
   {
     name: 'luoarch-mongodb',
     example: 'luoarch-mongodb://…',
+    about: '@luoarch/baileys-store-core in MongoDB',
+    session: 'a document of the collection that the program names (collectionName)',
     of: 'mongodb',
     options: ['databaseName', 'collectionName'],
   },
@@ -71,6 +102,10 @@ export function libraryOf(scheme: string, rest: string): { name: LibraryName; re
   const name = LIBRARIES.find((library) => library.name === scheme)?.name;
   return name && { name, rest };
 }
+
+/** What is a session in a store of that library. */
+export const sessionOf = (name: LibraryName): string =>
+  (LIBRARIES.find((library) => library.name === name) as Library).session;
 
 const TLS_OPTIONS = { tlsCa: 'ca', tlsCert: 'cert', tlsKey: 'key' };
 const SCHEMES = {

@@ -1,4 +1,4 @@
-import type { ForeignAddress } from './address.js';
+import { type ForeignAddress, sessionOf } from './address.js';
 import { FazerSessions } from './fazer.js';
 import { LuoarchMongoSessions } from './luoarch/mongo.js';
 import { LuoarchRedisSessions } from './luoarch/redis.js';
@@ -9,7 +9,12 @@ import { SqliteSessions } from './sqlite.js';
 
 /** Opens another library's store to read it. */
 export async function openForeign(address: ForeignAddress, given: SourceSettings): Promise<SourceSessions> {
-  const settings = { ...given, warn: once(given.warn) };
+  const store = await open(address, { ...given, warn: once(given.warn) });
+  store.lookedFor = sessionOf(address.library);
+  return store;
+}
+
+async function open(address: ForeignAddress, settings: SourceSettings): Promise<SourceSessions> {
   switch (address.library) {
     case 'sqlite':
       return await SqliteSessions.open(address, settings);

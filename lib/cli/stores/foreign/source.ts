@@ -30,6 +30,8 @@ export const sourceOnly = (shown: string): CliError =>
 /** A store of another library, whose sessions can be read and copied. Nothing here writes to it. */
 export abstract class SourceSessions implements SessionStore {
   abstract readonly shown: string;
+  /** See `SessionStore`; set when it is opened. */
+  lookedFor?: string;
   /** Whether all of a session is read as it was at one moment. */
   protected readonly isAtomic: boolean = false;
 
