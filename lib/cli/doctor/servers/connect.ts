@@ -39,7 +39,8 @@ export async function connectMongo(
   { kind, options }: VaultAddress,
   timeout: number,
 ): Promise<MongoServer | undefined> {
-  if (kind !== 'mongodb' && kind !== 'hybrid') {
+  // Its primary may be PostgreSQL.
+  if (kind !== 'mongodb' && (kind !== 'hybrid' || options.mongoUrl === undefined)) {
     return undefined;
   }
   const { url, database, collection, tls } = mongoLocation(

@@ -13,7 +13,7 @@ export async function examineServers(address: VaultAddress, timeout: number): Pr
     const findings = [
       redis && (await examineClock('Redis', redis.redis)),
       mongo && (await examineClock('MongoDB', mongo.mongo)),
-      ...(redis !== undefined && mongo === undefined ? await examineRedis(redis) : []),
+      ...(redis !== undefined && address.kind === 'redis' ? await examineRedis(redis) : []),
       ...(mongo === undefined ? [] : await examineMongo(mongo)),
       ...(redis !== undefined && mongo !== undefined ? await examineHybrid(redis, mongo) : []),
     ];

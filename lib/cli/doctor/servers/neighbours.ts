@@ -55,7 +55,7 @@ function placesOf({ kind, options, shown }: VaultAddress): ForeignAddress[] {
       const tls = (isHybrid ? options.redisTls : options.tls) as ForeignAddress['tls'];
       return [{ ...address, place: String(options.redisUrl), choices: {}, tls }];
     }
-    if (of === 'mongodb' && (kind === 'mongodb' || isHybrid)) {
+    if (of === 'mongodb' && options.mongoUrl !== undefined) {
       const tls = (isHybrid ? options.mongoTls : options.tls) as ForeignAddress['tls'];
       const { database } = mongoLocation('', options, isHybrid, [], { idle: [], warnings: [] }).location;
       return [{ ...address, place: String(options.mongoUrl), choices: { databaseName: database }, tls }];
