@@ -4,34 +4,43 @@ import { after, before, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
-import { describeWith, type Server, startMongo, startRedis, until } from '../support/services.js';
+import {
+  describeWith,
+  type Server,
+  startMongo,
+  startPostgres,
+  startRedis,
+  until,
+} from '../support/services.js';
 import { Load, opening } from './load.js';
 import type { Mode, Place } from './open.mjs' with { 'resolution-mode': 'import' };
 
-const MODES = ['redis', 'mongo', 'write-through', 'write-behind'] as const;
+const MODES = ['redis', 'mongo', 'postgres', 'write-through', 'write-behind', 'postgres-behind'] as const;
 /** In seconds: a third of it, after which an open session is renewed, is long for a busy machine. */
 const TTL = 9;
 /** So long Redis' copy of a session may be read after the session was renewed, in ms. */
 const SURE_MS = TTL * 900;
 
-describeWith(['redis', 'ownMongo'], 'a session with a ttl', () => {
+describeWith(['redis', 'ownMongo', 'postgres'], 'a session with a ttl', () => {
   let redis: Server;
   let mongo: Server;
+  let postgres: Server;
   let mongoProxy: FaultProxy;
 
   before(async () => {
-    [redis, mongo] = await Promise.all([startRedis(), startMongo()]);
+    [redis, mongo, postgres] = await Promise.all([startRedis(), startMongo(), startPostgres()]);
     mongoProxy = await startProxy(mongo.port);
   });
   after(async () => {
     await mongoProxy.close();
-    await Promise.all([redis.stop(), mongo.stop()]);
+    await Promise.all([redis.stop(), mongo.stop(), postgres.stop()]);
   });
 
   const at = (mode: Mode): Place => ({
     mode,
     redisUrl: redis.url,
     mongoUrl: mongo.url,
+    postgresUrl: postgres.url,
     database: `ttl-${mode}`,
     ttl: TTL,
   });

@@ -38,10 +38,11 @@ const common = {
   },
   masterKey: job.masterKey,
 };
-const { redisUrl, mongoUrl } = job;
+const { redisUrl, mongoUrl, postgresUrl } = job;
 const hooks = {
   embedded: (sessionId) => vault.useHybridAuthState({ ...common, sessionId, embedded: { path: job.folder } }),
   Redis: (sessionId) => vault.useRedisAuthState({ ...common, sessionId, redis: { redisUrl } }),
+  PostgreSQL: (sessionId) => vault.usePostgresAuthState({ ...common, sessionId, postgres: { postgresUrl } }),
   hybrid: (sessionId) =>
     vault.useHybridAuthState({
       ...common,

@@ -10,4 +10,5 @@ export interface Job {
   folder?: string;
   redisUrl?: string;
   mongoUrl?: string;
+  postgresUrl?: string;
 }

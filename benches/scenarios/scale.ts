@@ -1,8 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Service } from '../../scripts/services/index.js';
 import { MASTER_KEY, makeFolder } from '../support/contenders.js';
 import type { Result } from '../support/measure.js';
-import { missing, mongoNote, mongoPlace, REDIS_NOTE, redisPlace } from '../support/servers.js';
+import {
+  missing,
+  mongoNote,
+  mongoPlace,
+  POSTGRES_NOTE,
+  postgresPlace,
+  REDIS_NOTE,
+  redisPlace,
+} from '../support/servers.js';
 import { measureHandover } from './handover.js';
 import { CHILD, type Job } from './scale-job.js';
 import type { Scenario, Setup } from './scenario.js';
@@ -10,7 +19,7 @@ import type { Scenario, Setup } from './scenario.js';
 const HANDED_OVER = 1_000;
 const QUICK_HANDED_OVER = 100;
 
-const MODES = ['embedded', 'Redis', 'hybrid'] as const;
+const MODES = ['embedded', 'Redis', 'PostgreSQL', 'hybrid'] as const;
 type Mode = (typeof MODES)[number];
 export const SCALE_MODES: readonly string[] = MODES;
 export const SCALE_CORE_CASE = 'resident memory of an idle session outside of the JS heap and the cache';
@@ -22,6 +31,7 @@ const QUICK_SESSIONS = 1_000;
 const AT_A_TIME: Record<Mode, { opening: number; writing: number }> = {
   embedded: { opening: 256, writing: 1_000 },
   Redis: { opening: 256, writing: 1_000 },
+  PostgreSQL: { opening: 256, writing: 1_000 },
   hybrid: { opening: 64, writing: 200 },
 };
 
@@ -82,7 +92,7 @@ export const scale: Scenario = {
       `A hook for each session; 256 opened at a time, 1,000 sets of 1 record under way (hybrid: 64 and 200).`,
     );
     for (const mode of MODES) {
-      const without = mode === 'embedded' ? undefined : missingFor(mode);
+      const without = missing(...NEEDS[mode]);
       if (without !== undefined) {
         setup.note(`${mode} is skipped: ${without}`);
         continue;
@@ -100,8 +110,12 @@ export const scale: Scenario = {
   },
 };
 
-const missingFor = (mode: Mode): string | undefined =>
-  mode === 'hybrid' ? missing('redis', 'mongo') : missing('redis');
+const NEEDS: Record<Mode, readonly Service[]> = {
+  embedded: [],
+  Redis: ['redis'],
+  PostgreSQL: ['postgres'],
+  hybrid: ['redis', 'mongo'],
+};
 
 async function measureMode(mode: Mode, sessions: number, setup: Setup): Promise<Result[]> {
   const stops: (() => Promise<unknown>)[] = [];
@@ -111,6 +125,11 @@ async function measureMode(mode: Mode, sessions: number, setup: Setup): Promise<
       const { folder, remove } = await makeFolder();
       stops.push(remove);
       job.folder = folder;
+    } else if (mode === 'PostgreSQL') {
+      setup.note(POSTGRES_NOTE);
+      const postgres = await postgresPlace();
+      stops.push(postgres.stop);
+      job.postgresUrl = postgres.url;
     } else {
       setup.note(REDIS_NOTE);
       const redis = await redisPlace();

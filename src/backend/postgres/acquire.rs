@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::LAYER;
+use super::batches::{Take, Takes};
 use super::conflicts::Conflicts;
-use super::connection::{Connection, Parameter};
 use super::dial::column;
 use super::errors::corrupt;
 use super::holders::{Holders, Lease};
 use super::ids::{check_session, long, unsigned};
 use super::metadata::{Outboxes, metadata};
-use super::read::{head_of, names_of, records_of};
+use super::read::{head_of, records_of};
 use super::renew::Renewer;
 use super::statements::verdict;
+use crate::backend::batcher;
 use crate::backend::{Acquire, AcquireOutcome, Grant, SessionMetadata, client_token_refused};
 use crate::error::Result;
 use crate::time::{Moment, signed_millis};
 
 /// Takes sessions.
 pub(super) struct Acquirer {
-    pub connection: Arc<Connection>,
+    pub takes: Arc<Takes>,
     pub holders: Arc<Holders>,
     pub renewer: Arc<Renewer>,
 }
@@ -38,13 +39,16 @@ impl Acquirer {
     /// Takes the lease, unless an outbox stands in the way.
     pub(super) async fn acquire(&self, request: &Acquire, outboxes: Outboxes) -> Result<AcquireOutcome> {
         check_session(&request.session)?;
-        let mut conflicts = Conflicts::until(self.connection.deadline());
+        let mut conflicts = Conflicts::until(self.takes.connection.deadline());
         let mut outlived = Outlived::default();
         loop {
             let asked = Moment::now();
             // A session that is named by the lease of this process from the start need not be attached to it later.
             let process = self.renewer.lease_lasting(request.lease);
-            let row = self.send(request, outboxes, outlived, process.as_deref()).await?;
+            let deadline = conflicts.deadline;
+            let row = self
+                .send(request, outboxes, outlived, process.clone(), deadline)
+                .await?;
             match column::<i32>(&row, 0)? {
                 decision @ (verdict::DONE | verdict::NONE) => {
                     self.holders.forget(&request.session);
@@ -96,39 +100,32 @@ impl Acquirer {
         request: &Acquire,
         outboxes: Outboxes,
         outlived: Outlived,
-        process: Option<&[u8]>,
+        process: Option<Arc<[u8]>>,
+        deadline: Instant,
     ) -> Result<Row> {
-        let id = request.session.as_bytes();
         let owner = serde_json::to_vec(&request.owner).map_err(|_| corrupt("the owner cannot be written"))?;
-        let lease = signed_millis(request.lease);
-        let (client_token, preempt) = (request.client_token.map(long), request.preempt.map(long));
         let (ready_for, given_up) = match outboxes {
             Outboxes::Respected => (None, false),
             Outboxes::ReadyFor(owner) => (owner.map(long), false),
             Outboxes::GivenUp => (None, true),
         };
-        let (kinds, ids) = names_of(&request.read);
-        let parameters: [Parameter<'_>; 12] = [
-            (&id, Type::BYTEA),
-            (&owner, Type::BYTEA),
-            (&lease, Type::INT8),
-            (&client_token, Type::INT8),
-            (&preempt, Type::INT8),
-            (&ready_for, Type::INT8),
-            (&given_up, Type::BOOL),
-            (&kinds, Type::BYTEA_ARRAY),
-            (&ids, Type::BYTEA_ARRAY),
-            (&outlived.until, Type::INT8),
-            (&outlived.renewals, Type::INT8),
-            (&process, Type::BYTEA),
-        ];
-        let rows = self
-            .connection
-            .ask(&self.connection.statements.acquire, &parameters)
-            .await?;
-        rows.into_iter()
-            .next()
-            .ok_or_else(|| corrupt("a lease was not answered"))
+        let take = Take {
+            session: request.session.clone(),
+            owner,
+            lasts: signed_millis(request.lease),
+            client_token: request.client_token.map(long),
+            preempt: request.preempt.map(long),
+            ready_for,
+            given_up,
+            seen_until: outlived.until,
+            seen_renewals: outlived.renewals,
+            lease: process,
+            read: request.read.clone(),
+        };
+        let mut answers = batcher::send(&self.takes, vec![take], deadline).await;
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(corrupt("a lease was not answered")))
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::PostgresConfig;
 use super::acquire::Acquirer;
+use super::batches::Takes;
 use super::commit::Committer;
 use super::connection::Connection;
 use super::dial::column;
@@ -77,7 +78,7 @@ impl PostgresBackend {
                 connection: connection.clone(),
             },
             acquirer: Acquirer {
-                connection: connection.clone(),
+                takes: Arc::new(Takes::new(connection.clone())),
                 holders: holders.clone(),
                 renewer: renewer.clone(),
             },

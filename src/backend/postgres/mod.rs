@@ -7,6 +7,7 @@
 //! - `errors`: the server's errors as ours.
 //! - `ids`: how names and numbers look as columns.
 //! - `commit`: commits of many sessions in one statement.
+//! - `batches`: takeovers and releases of many sessions at once.
 //! - `acquire`: taking a session; `release`: giving it back; `renew`: holding many at the cost of one; `holders`: who
 //!   holds which, and `watched`: for how long its lease has not been renewed.
 //! - `read`, `lifetime`, `sweep`, `facts`: the other calls.
@@ -19,6 +20,7 @@
 
 mod acquire;
 mod backend;
+mod batches;
 mod commit;
 mod config;
 mod conflicts;

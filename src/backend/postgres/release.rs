@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
-use tokio_postgres::types::Type;
 
+use super::batches::{Given, Releases};
 use super::conflicts::Conflicts;
-use super::connection::{Connection, Parameter};
-use super::dial::column;
+use super::connection::Connection;
 use super::errors::corrupt;
-use super::ids::long;
-use super::statements::verdict;
+use crate::backend::batcher;
 use crate::backend::{SessionId, Token};
 use crate::error::Result;
 
 /// Gives leases back, at once or later.
 pub(super) struct Releaser {
-    connection: Arc<Connection>,
+    releases: Arc<Releases>,
     /// Leases that could not be given back, and may name a lease of this process, which lives on.
     unreleased: Mutex<Vec<(SessionId, Token)>>,
 }
@@ -24,7 +23,7 @@ pub(super) struct Releaser {
 impl Releaser {
     pub fn new(connection: Arc<Connection>) -> Self {
         Self {
-            connection,
+            releases: Arc::new(Releases::new(connection)),
             unreleased: Mutex::default(),
         }
     }
@@ -47,32 +46,36 @@ impl Releaser {
     /// Gives back what could not be given back before.
     pub(super) async fn release_late(&self) -> Result<()> {
         let late = std::mem::take(&mut *self.unreleased.lock());
-        let mut left = late.into_iter();
-        while let Some((session, token)) = left.next() {
-            if let Err(error) = self.try_release(&session, token).await {
-                self.unreleased
-                    .lock()
-                    .extend(std::iter::once((session, token)).chain(left));
-                return Err(error);
-            }
+        let tries = late.into_iter().map(async |(session, token)| {
+            let released = self.try_release(&session, token).await;
+            released.map_err(|error| ((session, token), error))
+        });
+        let mut outcome = Ok(());
+        for failed in join_all(tries)
+            .await
+            .into_iter()
+            .filter_map(std::result::Result::err)
+        {
+            self.unreleased.lock().push(failed.0);
+            outcome = Err(failed.1);
         }
-        Ok(())
+        outcome
     }
 
     async fn try_release(&self, session: &SessionId, token: Token) -> Result<()> {
-        let (id, token) = (session.as_bytes(), long(token));
-        let parameters: [Parameter<'_>; 2] = [(&id, Type::BYTEA), (&token, Type::INT8)];
-        let mut conflicts = Conflicts::until(self.connection.deadline());
+        let mut conflicts = Conflicts::until(self.releases.connection.deadline());
         loop {
-            let statement = &self.connection.statements.release;
-            let rows = self.connection.ask(statement, &parameters).await?;
-            let row = rows
-                .first()
-                .ok_or_else(|| corrupt("a release was not answered"))?;
-            if column::<i32>(row, 0)? != verdict::BUSY {
-                return Ok(());
+            let given = Given {
+                session: session.clone(),
+                token,
+            };
+            let mut answers = batcher::send(&self.releases, vec![given], conflicts.deadline).await;
+            match answers.pop() {
+                Some(Ok(false)) => return Ok(()),
+                Some(Ok(true)) => conflicts.pause().await?,
+                Some(Err(error)) => return Err(error),
+                None => return Err(corrupt("a release was not answered")),
             }
-            conflicts.pause().await?;
         }
     }
 }

@@ -211,73 +211,86 @@ removed AS (
 )
 SELECT n, verdict, current, version, updated_at, now, done FROM judged";
 
-/// `over` is the lease of a process that ran out, and is locked so that it cannot be renewed meanwhile.
+/// Many sessions, each with its own answer. `over` is the lease of a process that ran out, and is locked so that it cannot
+/// be renewed meanwhile.
 const ACQUIRE: &str = "\
 WITH {clock},
+q AS MATERIALIZED (
+  SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::bool[], $8::int8[],
+      $9::int8[], $10::bytea[])
+    WITH ORDINALITY AS q (id, owner, lasts, client_token, preempt, ready_for, given_up, seen_until, seen_renewals,
+      lease, n)
+),
 made AS (
   INSERT INTO vault_session (id, token, owner, lease_until, lease_lasts, lease, client_token)
-  SELECT $1, micros, $2, now + $3, $3, $12, $4 FROM clock
-  WHERE NOT EXISTS (SELECT FROM vault_session WHERE id = $1)
-  ON CONFLICT (id) DO NOTHING RETURNING token
+  SELECT q.id, micros, q.owner, now + q.lasts, q.lasts, q.lease, q.client_token FROM clock, q
+  WHERE NOT EXISTS (SELECT FROM vault_session s WHERE s.id = q.id)
+  ORDER BY q.id ON CONFLICT (id) DO NOTHING RETURNING id, token
 ),
-was AS MATERIALIZED (SELECT * FROM vault_session WHERE id = $1),
-held AS MATERIALIZED (SELECT * FROM vault_session WHERE id = $1 FOR UPDATE SKIP LOCKED),
-process AS MATERIALIZED (SELECT l.* FROM vault_lease l WHERE l.id = (SELECT lease FROM held)),
+was AS MATERIALIZED (SELECT * FROM vault_session WHERE id = ANY ($1)),
+held AS MATERIALIZED (SELECT * FROM vault_session WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED),
+process AS MATERIALIZED (SELECT l.* FROM vault_lease l WHERE l.id IN (SELECT lease FROM held)),
 over AS MATERIALIZED (
-  SELECT l.id FROM vault_lease l, clock WHERE l.id = (SELECT lease FROM held)
-    AND (l.until <= clock.now OR l.renewals = $11) FOR UPDATE OF l SKIP LOCKED
+  SELECT l.id, l.until <= clock.now AS ended, l.renewals FROM vault_lease l, clock
+  WHERE l.id IN (SELECT lease FROM held) AND (l.until <= clock.now OR l.renewals = ANY ($9))
+  ORDER BY l.id FOR UPDATE OF l SKIP LOCKED
 ),
 judged AS MATERIALIZED (
-  SELECT clock.*, h.token, h.version, h.commit_id, h.updated_at, h.expires_at, h.owner, h.lease_until, h.lease_lasts,
-    h.lease, h.client_token, h.outbox, h.inherited, l.until, l.lasts, l.renewals, m.token AS made,
+  SELECT q.n, q.id, q.owner AS wanted_by, q.lasts AS wanted_for, q.client_token AS wanted_with, q.given_up,
+    q.lease AS named, clock.*, h.token, h.version, h.commit_id, h.updated_at, h.expires_at, h.owner, h.lease_until,
+    h.lease_lasts, h.lease, h.client_token, h.outbox, h.inherited, l.until, l.lasts, l.renewals, m.token AS made,
+    o.id AS over,
     coalesce(h.expires_at <= clock.now, false) AS expired,
     CASE WHEN h.expires_at <= clock.now THEN 0 ELSE h.version END AS found,
     CASE
       WHEN m.token IS NOT NULL THEN 1
       WHEN h.id IS NULL THEN 2
-      WHEN $4 < h.client_token THEN 10
+      WHEN q.client_token < h.client_token THEN 10
       WHEN NOT (
-        h.owner IS NULL OR h.token = coalesce($5, -1)
-        OR (h.lease_until <= clock.now OR h.lease_until = coalesce($10, -1))
-          AND (h.lease IS NULL OR l.id IS NULL OR o.id IS NOT NULL)
+        h.owner IS NULL OR h.token = coalesce(q.preempt, -1)
+        OR (h.lease_until <= clock.now OR h.lease_until = coalesce(q.seen_until, -1))
+          AND (h.lease IS NULL OR l.id IS NULL OR coalesce(o.ended OR o.renewals = q.seen_renewals, false))
       ) THEN 9
-      WHEN h.outbox IS NOT NULL AND NOT ($7 OR h.outbox = coalesce($6, -1)) THEN 5
+      WHEN h.outbox IS NOT NULL AND NOT (q.given_up OR h.outbox = coalesce(q.ready_for, -1)) THEN 5
       WHEN (h.token, h.version, h.commit_id, h.lease, h.lease_until, h.outbox)
         IS DISTINCT FROM (w.token, w.version, w.commit_id, w.lease, w.lease_until, w.outbox) THEN 3
       ELSE 0
     END AS verdict
-  FROM clock LEFT JOIN made m ON true LEFT JOIN held h ON true LEFT JOIN was w ON true LEFT JOIN process l ON true
-    LEFT JOIN over o ON true
+  FROM q CROSS JOIN clock LEFT JOIN made m ON m.id = q.id LEFT JOIN held h ON h.id = q.id
+    LEFT JOIN was w ON w.id = q.id LEFT JOIN process l ON l.id = h.lease LEFT JOIN over o ON o.id = h.lease
 ),
 taken AS (
-  UPDATE vault_session s SET token = greatest(s.token + 1, j.micros), owner = $2, lease_until = j.now + $3,
-    lease_lasts = $3, lease = $12, client_token = coalesce($4, s.client_token), recent = '{}',
+  UPDATE vault_session s SET token = greatest(s.token + 1, j.micros), owner = j.wanted_by,
+    lease_until = j.now + j.wanted_for, lease_lasts = j.wanted_for, lease = j.named,
+    client_token = coalesce(j.wanted_with, s.client_token), recent = '{}',
     version = j.found, commit_id = CASE WHEN j.expired THEN 0 ELSE s.commit_id END,
     updated_at = CASE WHEN j.expired THEN j.now ELSE s.updated_at END,
     expires_at = CASE WHEN j.expired THEN NULL ELSE s.expires_at END,
-    outbox = CASE WHEN $7 THEN NULL ELSE s.outbox END, outbox_step = NULL,
-    inherited = CASE WHEN $7 AND s.outbox IS NOT NULL THEN {given_up} ELSE s.inherited END
-  FROM judged j WHERE s.id = $1 AND j.verdict = 0
-  RETURNING s.token, s.version, s.commit_id, s.updated_at, s.expires_at, s.outbox, s.inherited
+    outbox = CASE WHEN j.given_up THEN NULL ELSE s.outbox END, outbox_step = NULL,
+    inherited = CASE WHEN j.given_up AND s.outbox IS NOT NULL THEN {given_up} ELSE s.inherited END
+  FROM judged j WHERE s.id = j.id AND j.verdict = 0
+  RETURNING j.n, s.token, s.version, s.commit_id, s.updated_at, s.expires_at, s.outbox, s.inherited
 ),
 ended AS (
-  DELETE FROM vault_lease WHERE id IN (SELECT o.id FROM over o, judged j WHERE j.verdict = 0)
+  DELETE FROM vault_lease WHERE id IN (SELECT over FROM judged WHERE verdict = 0)
 ),
 wiped AS (
-  DELETE FROM vault_record WHERE session = $1 AND (SELECT verdict = 0 AND expired FROM judged)
+  DELETE FROM vault_record r USING judged j WHERE j.verdict = 0 AND j.expired AND r.session = j.id
+),
+found AS (
+  SELECT j.n, array_agg(r.value ORDER BY k.place) AS records
+  FROM unnest($11::int8[], $12::bytea[], $13::bytea[]) WITH ORDINALITY AS k (n, type, id, place)
+  JOIN judged j ON j.n = k.n AND j.verdict = 0 AND NOT j.expired
+  LEFT JOIN vault_record r ON r.session = j.id AND r.type = k.type AND r.id = k.id
+  GROUP BY j.n
 )
 SELECT j.verdict, coalesce(t.token, j.made, j.token), coalesce(t.version, j.found, 0),
   coalesce(t.commit_id, j.commit_id, 0), coalesce(t.updated_at, j.updated_at, 0),
   CASE WHEN t.token IS NULL THEN j.expires_at ELSE t.expires_at END,
   CASE WHEN t.token IS NULL THEN j.outbox ELSE t.outbox END,
   coalesce(t.inherited, j.inherited, '{}'), j.owner, j.lease_until, j.lease_lasts, j.lease, j.until, j.lasts,
-  j.renewals, j.client_token, j.now,
-  CASE WHEN j.verdict = 0 AND NOT j.expired THEN (
-    SELECT array_agg(r.value ORDER BY k.n)
-    FROM unnest($8::bytea[], $9::bytea[]) WITH ORDINALITY AS k (type, id, n)
-    LEFT JOIN vault_record r ON r.session = $1 AND r.type = k.type AND r.id = k.id
-  ) END
-FROM judged j LEFT JOIN taken t ON true";
+  j.renewals, j.client_token, j.now, f.records, j.n
+FROM judged j LEFT JOIN taken t ON t.n = j.n LEFT JOIN found f ON f.n = j.n";
 
 /// Lets sessions be held by the lease of their process.
 const ATTACH: &str = "\
@@ -295,16 +308,19 @@ SELECT q.n, CASE WHEN h.id IS NULL AND w.id IS NULL THEN 1 WHEN h.id IS NULL THE
   ELSE 0 END, h.token
 FROM q LEFT JOIN held h ON h.id = q.id LEFT JOIN was w ON w.id = q.id";
 
+/// Many sessions; answers with those that another transaction holds.
 const RELEASE: &str = "\
 WITH {clock},
-was AS MATERIALIZED (SELECT id FROM vault_session WHERE id = $1),
-held AS MATERIALIZED (SELECT id, token FROM vault_session WHERE id = $1 FOR UPDATE SKIP LOCKED),
+q AS MATERIALIZED (SELECT * FROM unnest($1::bytea[], $2::int8[]) WITH ORDINALITY AS q (id, token, n)),
+was AS MATERIALIZED (SELECT id FROM vault_session WHERE id = ANY ($1)),
+held AS MATERIALIZED (
+  SELECT id, token FROM vault_session WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED
+),
 freed AS (
   UPDATE vault_session s SET owner = NULL, lease = NULL, lease_until = clock.now
-  FROM clock, held h WHERE s.id = h.id AND h.token = $2
+  FROM clock, q JOIN held h ON h.id = q.id AND h.token = q.token WHERE s.id = q.id
 )
-SELECT CASE WHEN h.id IS NULL AND w.id IS NOT NULL THEN 2 ELSE 0 END
-FROM clock LEFT JOIN held h ON true LEFT JOIN was w ON true";
+SELECT q.n FROM q JOIN was w ON w.id = q.id LEFT JOIN held h ON h.id = q.id WHERE h.id IS NULL";
 
 /// What is left is the row, which keeps the tokens: a tombstone. It names the state that was seen: should this arrive
 /// late, it must not take what was written since.
