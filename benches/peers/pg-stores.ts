@@ -12,12 +12,16 @@ export const ONE_JSON = 'pg, one JSON, read and merged';
 export interface Pool {
   query(text: string, values?: readonly unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
   end(): Promise<void>;
+  on(event: 'error', listener: () => void): void;
 }
 
 /** With as many connections as it has by default. */
 export function connectPg(connectionString: string): Pool {
   const { Pool } = createRequire(__filename)('pg') as { Pool: new (options: object) => Pool };
-  return new Pool({ connectionString });
+  const pool = new Pool({ connectionString });
+  // Without a listener the process ends when the server ends an idle connection.
+  pool.on('error', () => {});
+  return pool;
 }
 
 export async function makeTables(pool: Pool): Promise<void> {
