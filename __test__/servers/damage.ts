@@ -19,8 +19,10 @@ export async function damageServers(location: string): Promise<void> {
   const { BAILEYS_VAULT_TEST_REDIS: redisUrl, BAILEYS_VAULT_TEST_MONGO: mongoUrl } = process.env;
   const redis = redisUrl === undefined ? 0 : await damageRedis(redisUrl, session);
   const mongo = mongoUrl === undefined ? 0 : await damageMongo(mongoUrl, session);
-  const { BAILEYS_VAULT_TEST_POSTGRES: postgresUrl } = process.env;
-  const postgres = postgresUrl === undefined ? 0 : damagePostgres(postgresUrl, session);
+  // The server may be one that all tests share; the schema is the case's own.
+  const { BAILEYS_VAULT_TEST_POSTGRES: postgresUrl, BAILEYS_VAULT_TEST_SCHEMA: schema } = process.env;
+  const postgres =
+    postgresUrl === undefined || schema === undefined ? 0 : damagePostgres(postgresUrl, schema, session);
   if (redis + mongo + postgres === 0) throw new Error('no server has a large record of this session');
 }
 
@@ -78,11 +80,11 @@ async function damageMongo(url: string, session: string): Promise<number> {
   return damaged;
 }
 
-function damagePostgres(url: string, session: string): number {
+function damagePostgres(url: string, schema: string, session: string): number {
   const id = Buffer.from(session).toString('hex');
   const altered = sql(
     { port: Number(new URL(url).port) },
-    `UPDATE "${process.env.BAILEYS_VAULT_TEST_SCHEMA}".vault_record
+    `UPDATE "${schema}".vault_record
      SET value = set_byte(value, length(value) / 2, get_byte(value, length(value) / 2) # 255)
      WHERE session = '\\x${id}' AND length(value) >= ${LARGE} RETURNING 1`,
   );
