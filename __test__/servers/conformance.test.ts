@@ -52,6 +52,8 @@ for (const row of SERVER_STORES) {
       if (row.needs.includes('postgres')) {
         const schema = env.BAILEYS_VAULT_TEST_SCHEMA;
         sql({ port: portOf(env.BAILEYS_VAULT_TEST_POSTGRES) }, `DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
+        // The server is shared, and the next row has nothing there.
+        delete env.BAILEYS_VAULT_TEST_SCHEMA;
       }
       if (row.needs.includes('mongo')) {
         const client = new MongoClient(env.BAILEYS_VAULT_TEST_MONGO as string);

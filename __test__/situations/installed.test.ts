@@ -10,6 +10,7 @@ const SUBPATHS = [
   '.',
   './redis',
   './mongodb',
+  './postgres',
   './hybrid',
   './types',
   './crypto',
